@@ -1,0 +1,2 @@
+//! The ticket platform's server.
+fn main() {}
