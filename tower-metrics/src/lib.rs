@@ -1,1 +1,4 @@
 //! tower-metrics
+
+#[cfg(feature = "dashboard")]
+pub mod dashboard;

@@ -1,0 +1,20 @@
+//! Dashboards as data.
+//!
+//! A [`Dashboard`] is rows of panels; a [`Panel`] has a title, a unit, a sentence of help and what
+//! it shows, written as an [`Expr`]: an expression with structure, not a query string. The same
+//! value can therefore be written as PromQL for Grafana, and evaluated in the process itself.
+//!
+//! An expression carries no time window. Whoever evaluates it brings one: Grafana its
+//! `$__rate_interval`, a recording rule its five minutes, a live page its few seconds.
+
+mod check;
+mod error;
+mod expr;
+mod panel;
+
+pub use self::error::Error;
+pub use self::expr::{Expr, Fold, Matcher, Part, Pattern, Selector};
+pub use self::panel::{
+    Annotation, Column, Dashboard, Drill, Link, Panel, Row, Series, Show, Threshold, Tone, Unit,
+    Variable,
+};
