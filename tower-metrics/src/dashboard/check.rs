@@ -266,6 +266,15 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// Checks an expression that belongs to no dashboard, and so can name no variable.
+pub(super) fn free_expr(place: &str, expr: &Expr) -> Result<(), Error> {
+    let scope = Scope {
+        variables: HashSet::new(),
+        place: place.to_owned(),
+    };
+    scope.expr(expr)
+}
+
 /// The labels that a legend names in braces.
 pub(super) fn legend_labels(legend: &str) -> impl Iterator<Item = &str> {
     legend
@@ -320,7 +329,7 @@ fn uid(place: &str, uid: &str) -> Result<(), Error> {
     rule(place, "uid", uid, ok, UID)
 }
 
-pub(super) fn metric(place: &str, name: &str) -> Result<(), Error> {
+fn metric(place: &str, name: &str) -> Result<(), Error> {
     let ok = name.starts_with(|c: char| !c.is_ascii_digit())
         && name
             .bytes()

@@ -11,6 +11,7 @@ mod check;
 mod error;
 mod expr;
 mod panel;
+mod slo;
 
 pub use self::error::Error;
 pub use self::expr::{Expr, Fold, Matcher, Part, Pattern, Selector};
@@ -18,3 +19,4 @@ pub use self::panel::{
     Annotation, Column, Dashboard, Drill, Link, Panel, Row, Series, Show, Threshold, Tone, Unit,
     Variable,
 };
+pub use self::slo::{BURNS, Burn, Floor, Indicator, PERIOD, Severity, Slo, Tally};

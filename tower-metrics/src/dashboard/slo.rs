@@ -1,0 +1,208 @@
+//! Objectives, and when their error budget burns too fast.
+
+use std::time::Duration;
+
+use super::check::{self, filled, label, rule};
+use super::error::Error;
+use super::expr::{Expr, Selector};
+
+/// A service level objective: of the requests that count, this share is good.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slo {
+    /// Its name, the value of the label `slo`: `availability`.
+    pub name: String,
+    /// What is promised, as the end of "the share of requests that …": `are answered without an
+    /// error`.
+    pub promise: String,
+    /// The share that is good, above 0 and below 1: 0.999.
+    pub objective: f64,
+    /// How requests are told apart.
+    pub indicator: Indicator,
+    /// What must have happened within the long window before an alert fires.
+    pub floor: Floor,
+}
+
+/// How the requests that break an objective are counted. The counters of one are of one metric
+/// family, so that a restart resets both.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Indicator {
+    /// The bad ones are a selection.
+    Bad {
+        /// Requests that break the objective.
+        bad: Selector,
+        /// Requests that count.
+        total: Selector,
+    },
+    /// The good ones are a selection; the others are bad.
+    Good {
+        /// Requests that keep the objective.
+        good: Selector,
+        /// Requests that count.
+        total: Selector,
+    },
+}
+
+/// With little traffic a single failure exceeds every burn rate. Below the floor no alert fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Floor {
+    /// Requests within the long window.
+    pub requests: u32,
+    /// Bad requests within the long window.
+    pub bad: u32,
+}
+
+impl Default for Floor {
+    /// 20 requests, 3 of them bad: a full outage of a quiet service is still told.
+    fn default() -> Self {
+        Self {
+            requests: 20,
+            bad: 3,
+        }
+    }
+}
+
+/// How urgent an alert is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The budget goes within days: work for the next working day.
+    Ticket,
+    /// The budget goes within hours: someone is woken now.
+    Page,
+}
+
+/// A pair of windows, and the burn rate that both must exceed. At a burn rate of 1 the budget lasts
+/// exactly the 30 days of the objective.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Burn {
+    /// How urgent.
+    pub severity: Severity,
+    /// The window that says it matters.
+    pub long: Duration,
+    /// The window that says it still goes on.
+    pub short: Duration,
+    /// How many times faster than the objective allows.
+    pub rate: f64,
+}
+
+/// The objective's period.
+pub const PERIOD: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The windows and burn rates of the SRE workbook ("Alerting on SLOs", multiwindow, multi-burn-rate)
+/// for 30 days: 2 % of the budget in an hour, 5 % in six, 10 % in a day, 10 % in three.
+pub const BURNS: [Burn; 4] = [
+    Burn::hours(Severity::Page, 1, 14.4),
+    Burn::hours(Severity::Page, 6, 6.0),
+    Burn::hours(Severity::Ticket, 24, 3.0),
+    Burn::hours(Severity::Ticket, 72, 1.0),
+];
+
+impl Burn {
+    const fn hours(severity: Severity, hours: u64, rate: f64) -> Self {
+        Self {
+            severity,
+            long: Duration::from_secs(hours * 3600),
+            // A twelfth of the long one.
+            short: Duration::from_secs(hours * 300),
+            rate,
+        }
+    }
+
+    /// The same with both windows times `factor`, for a demonstration that cannot wait for hours.
+    #[must_use]
+    pub fn scaled(mut self, factor: f64) -> Self {
+        self.long = self.long.mul_f64(factor);
+        self.short = self.short.mul_f64(factor);
+        self
+    }
+
+    /// Whether the objective burns at this rate. `tally` says what happened within a window up to
+    /// now; `None` where nothing is known of it.
+    pub fn fires(&self, slo: &Slo, mut tally: impl FnMut(Duration) -> Option<Tally>) -> bool {
+        let limit = self.rate * slo.budget();
+        let burns = |t: &Tally| t.total > 0.0 && t.bad / t.total > limit;
+        let Some(long) = tally(self.long) else {
+            return false;
+        };
+        burns(&long)
+            && long.total >= f64::from(slo.floor.requests)
+            && long.bad >= f64::from(slo.floor.bad)
+            && tally(self.short).is_some_and(|short| burns(&short))
+    }
+}
+
+/// The requests of a window, for [`Burn::fires`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Those that break the objective.
+    pub bad: f64,
+    /// All that count.
+    pub total: f64,
+}
+
+impl Slo {
+    /// The share of requests that may be bad: 0.001 for an objective of 99.9 %.
+    #[must_use]
+    pub fn budget(&self) -> f64 {
+        // Twelve decimals take the rounding error of the subtraction away.
+        ((1.0 - self.objective) * 1e12).round() / 1e12
+    }
+
+    /// The requests that count, per second.
+    #[must_use]
+    pub fn total(&self) -> Expr {
+        self.indicator.total().clone().rate().sum()
+    }
+
+    /// The requests that break the objective, per second. 0, not nothing, where none does.
+    #[must_use]
+    pub fn bad(&self) -> Expr {
+        match &self.indicator {
+            Indicator::Bad { bad, .. } => bad.clone().rate().sum().or_zero(self.total()),
+            Indicator::Good { good, .. } => {
+                let good = good.clone().rate().sum().or_zero(self.total());
+                self.total().minus(good)
+            }
+        }
+    }
+
+    /// The share of requests that break the objective. No value without requests.
+    #[must_use]
+    pub fn bad_ratio(&self) -> Expr {
+        self.bad().ratio(self.total())
+    }
+
+    /// How fast the budget burns: 1 is exactly as fast as the objective allows.
+    #[must_use]
+    pub fn burn_rate(&self) -> Expr {
+        self.bad_ratio().times(1.0 / self.budget())
+    }
+
+    /// Checks the objective, as each rendering does first.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn check(&self) -> Result<(), Error> {
+        let place = format!("objective {:?}", self.name);
+        label(&place, &self.name)?;
+        filled(&place, "promise", &self.promise)?;
+        let inside = self.objective > 0.0 && self.objective < 1.0;
+        rule(
+            &place,
+            "objective",
+            &self.objective.to_string(),
+            inside,
+            "a share above 0 and below 1, as 0.999",
+        )?;
+        check::free_expr(&place, &self.bad_ratio())
+    }
+}
+
+impl Indicator {
+    /// The requests that count.
+    #[must_use]
+    pub fn total(&self) -> &Selector {
+        match self {
+            Self::Bad { total, .. } | Self::Good { total, .. } => total,
+        }
+    }
+}
