@@ -1,1 +1,2 @@
 //! ticket-core
+pub mod policy;

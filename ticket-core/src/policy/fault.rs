@@ -1,0 +1,112 @@
+use std::time::Duration;
+
+use serde::de::{self, Deserializer};
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+
+use super::number::refused;
+use super::one_of::Check;
+use super::{Delay, Fail, FailurePolicy, LatencyPolicy, Operation, Random, When};
+
+/// One line of a faults document: an operation fails, waits, or waits and then fails.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    operation: Target,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fail: Option<Failure>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    delay: Option<Delay>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    when: Option<When>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Failure {
+    r#as: Fail,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Every,
+    One(Operation),
+}
+
+impl Serialize for Target {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            Self::Every => "*",
+            Self::One(operation) => operation.as_str(),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if name == "*" {
+            return Ok(Self::Every);
+        }
+        let named = Operation::ALL
+            .into_iter()
+            .find(|operation| operation.as_str() == name);
+        named.map(Self::One).ok_or_else(|| {
+            let allowed = Operation::ALL.map(Operation::as_str).join(", ");
+            refused(
+                format_args!("{name:?}"),
+                format_args!("one of {allowed}, *"),
+            )
+        })
+    }
+}
+
+impl Check for Fault {
+    fn check<E: de::Error>(&self) -> Result<(), E> {
+        if self.fail.is_some() || self.delay.is_some() {
+            Ok(())
+        } else {
+            Err(E::custom(
+                "has neither fail nor delay; one of them, or both",
+            ))
+        }
+    }
+}
+
+impl Fault {
+    /// Whether it can touch `operation`.
+    pub fn touches(&self, operation: Operation) -> bool {
+        match self.operation {
+            Target::Every => true,
+            Target::One(one) => one == operation,
+        }
+    }
+
+    fn strikes(&self, operation: Operation, at: Duration, random: Random) -> bool {
+        self.touches(operation)
+            && self
+                .when
+                .as_ref()
+                .is_none_or(|when| when.strikes(at, random.fork(0)))
+    }
+}
+
+/// A fault with a `delay` and a `fail` does both or neither: its `when` is asked by both policies
+/// with the same source, and so answers them the same.
+impl FailurePolicy for Fault {
+    fn failure(&self, operation: Operation, at: Duration, random: Random) -> Option<Fail> {
+        let Failure { r#as: fail } = self.fail.as_ref()?;
+        self.strikes(operation, at, random).then_some(*fail)
+    }
+}
+
+impl LatencyPolicy for Fault {
+    fn latency(&self, operation: Operation, at: Duration, random: Random) -> Duration {
+        match &self.delay {
+            Some(delay) if self.strikes(operation, at, random) => {
+                delay.latency(operation, at, random.fork(1))
+            }
+            _ => Duration::ZERO,
+        }
+    }
+}

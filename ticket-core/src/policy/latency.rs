@@ -1,0 +1,219 @@
+use std::time::Duration;
+
+use rand::RngExt;
+use rand_distr::{Exp1, StandardNormal};
+use serde::de::{self, Deserializer, MapAccess};
+use serde::{Deserialize, Serialize};
+
+use super::number::{Millis, PositiveMillis, Shape, Sigma, refused};
+use super::one_of::{self, Check, Checked, OneOf};
+use super::{Operation, Random};
+
+/// The longest delay of one decision: a draw or a sum beyond it is cut to it.
+pub const MAX_DELAY: Duration = Duration::from_secs(60);
+
+/// How long an operation waits.
+///
+/// A pure function: the same operation, time and [`Random`] give the same delay. The delays of
+/// several policies in a slice add; each has a source of its own, so that what one draws moves
+/// nothing in the others.
+pub trait LatencyPolicy {
+    /// How long `operation` waits, `at` this long after the policies came in force. At most
+    /// [`MAX_DELAY`].
+    fn latency(&self, operation: Operation, at: Duration, random: Random) -> Duration;
+}
+
+/// Waits always, and always so long; at most [`MAX_DELAY`].
+impl LatencyPolicy for Duration {
+    fn latency(&self, _: Operation, _: Duration, _: Random) -> Duration {
+        MAX_DELAY.min(*self)
+    }
+}
+
+impl<P: LatencyPolicy> LatencyPolicy for [P] {
+    fn latency(&self, operation: Operation, at: Duration, random: Random) -> Duration {
+        self.iter()
+            .zip(0..)
+            .map(|(policy, index)| policy.latency(operation, at, random.fork(index)))
+            .fold(Duration::ZERO, |sum, delay| {
+                MAX_DELAY.min(sum.saturating_add(delay))
+            })
+    }
+}
+
+/// A delay: one value, a distribution, or a list to play again.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Delay(Kind);
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Fixed(Fixed),
+    Uniform(Uniform),
+    Normal(Normal),
+    LogNormal(LogNormal),
+    Exponential(Exponential),
+    Pareto(Pareto),
+    Replay(Replay),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fixed {
+    ms: Millis,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Uniform {
+    min_ms: Millis,
+    max_ms: Millis,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Normal {
+    mean_ms: Millis,
+    std_dev_ms: Millis,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogNormal {
+    median_ms: PositiveMillis,
+    sigma: Sigma,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exponential {
+    mean_ms: PositiveMillis,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pareto {
+    scale_ms: PositiveMillis,
+    shape: Shape,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Replay {
+    #[serde(deserialize_with = "replay_list")]
+    ms: Vec<Millis>,
+}
+
+fn replay_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Millis>, D::Error> {
+    const MAX: usize = 10_000;
+    let list = Vec::deserialize(deserializer)?;
+    match list.len() {
+        1..=MAX => Ok(list),
+        length => Err(refused(
+            format_args!("a list of {length}"),
+            "a list of 1 to 10000 numbers",
+        )),
+    }
+}
+
+impl Check for Uniform {
+    fn check<E: de::Error>(&self) -> Result<(), E> {
+        let (min, max) = (self.min_ms.get(), self.max_ms.get());
+        if min <= max {
+            Ok(())
+        } else {
+            Err(refused(
+                format_args!("min_ms {min}"),
+                format_args!("at most max_ms, {max}"),
+            ))
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Key {
+    Fixed,
+    Uniform,
+    Normal,
+    LogNormal,
+    Exponential,
+    Pareto,
+    Replay,
+}
+
+impl OneOf for Kind {
+    type Key = Key;
+
+    const KEYS: &'static str =
+        "`fixed`, `uniform`, `normal`, `log_normal`, `exponential`, `pareto`, `replay`";
+
+    fn read<'de, A: MapAccess<'de>>(key: Key, map: &mut A) -> Result<Self, A::Error> {
+        Ok(match key {
+            Key::Fixed => Self::Fixed(map.next_value()?),
+            Key::Uniform => Self::Uniform(map.next_value::<Checked<_>>()?.0),
+            Key::Normal => Self::Normal(map.next_value()?),
+            Key::LogNormal => Self::LogNormal(map.next_value()?),
+            Key::Exponential => Self::Exponential(map.next_value()?),
+            Key::Pareto => Self::Pareto(map.next_value()?),
+            Key::Replay => Self::Replay(map.next_value()?),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Delay {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        one_of::deserialize(deserializer).map(Self)
+    }
+}
+
+impl LatencyPolicy for Delay {
+    fn latency(&self, _: Operation, _: Duration, random: Random) -> Duration {
+        duration(self.0.draw(random))
+    }
+}
+
+impl Kind {
+    /// A delay in milliseconds, from 0 to infinity.
+    fn draw(&self, mut random: Random) -> f64 {
+        match self {
+            Self::Fixed(Fixed { ms }) => ms.get(),
+            Self::Uniform(Uniform { min_ms, max_ms }) => {
+                min_ms.get() + (max_ms.get() - min_ms.get()) * random.unit()
+            }
+            // Cut off below 0 as a distribution is: drawn again, not heaped up at 0. The mean is
+            // not below 0, so that at least every second draw serves.
+            Self::Normal(Normal {
+                mean_ms,
+                std_dev_ms,
+            }) => loop {
+                let draw =
+                    mean_ms.get() + std_dev_ms.get() * random.sample::<f64, _>(StandardNormal);
+                if draw >= 0.0 {
+                    break draw;
+                }
+            },
+            Self::LogNormal(LogNormal { median_ms, sigma }) => {
+                median_ms.get() * (sigma.get() * random.sample::<f64, _>(StandardNormal)).exp()
+            }
+            Self::Exponential(Exponential { mean_ms }) => {
+                mean_ms.get() * random.sample::<f64, _>(Exp1)
+            }
+            Self::Pareto(Pareto { scale_ms, shape }) => {
+                scale_ms.get() * (1.0 - random.unit()).powf(-shape.get().recip())
+            }
+            Self::Replay(Replay { ms }) => {
+                let length = ms.len() as u64;
+                random
+                    .number()
+                    .checked_rem(length)
+                    .map_or(0.0, |at| ms[at as usize].get())
+            }
+        }
+    }
+}
+
+fn duration(ms: f64) -> Duration {
+    Duration::try_from_secs_f64(ms / 1_000.0).map_or(MAX_DELAY, |delay| MAX_DELAY.min(delay))
+}

@@ -1,0 +1,185 @@
+//! The numbers of a faults document: a type for each range, so that a document out of range cannot
+//! be built.
+
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
+
+use serde::de::{self, Deserializer, Visitor};
+use serde::ser::Serializer;
+
+/// A real number within bounds. Whole ones are written without a fraction, as people write them.
+macro_rules! real {
+    ($(#[$meta:meta])* $name:ident, $range:expr, $allowed:literal) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub(super) struct $name(f64);
+
+        impl $name {
+            pub(super) const fn get(self) -> f64 {
+                self.0
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_f64(Real { range: $range, allowed: $allowed }).map(Self)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                write_real(self.0, serializer)
+            }
+        }
+    };
+}
+
+/// A whole number within bounds.
+macro_rules! whole {
+    ($(#[$meta:meta])* $name:ident, $range:expr, $allowed:literal) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+        #[serde(transparent)]
+        pub(super) struct $name(u64);
+
+        impl $name {
+            pub(super) const fn get(self) -> u64 {
+                self.0
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_u64(Whole { range: $range, allowed: $allowed }).map(Self)
+            }
+        }
+    };
+}
+
+const ABOVE_ZERO: Bound<f64> = Bound::Excluded(0.0);
+
+real!(Probability, 0.0..=1.0, "a number from 0 to 1");
+real!(
+    /// A time in milliseconds, at most [`MAX_DELAY`](super::MAX_DELAY).
+    Millis,
+    0.0..=60_000.0,
+    "a number from 0 to 60000"
+);
+real!(
+    /// As [`Millis`], where 0 makes no sense.
+    PositiveMillis,
+    (ABOVE_ZERO, Bound::Included(60_000.0)),
+    "a number above 0, at most 60000"
+);
+real!(
+    /// A time in seconds, at most a day.
+    Seconds,
+    (ABOVE_ZERO, Bound::Included(86_400.0)),
+    "a number above 0, at most 86400"
+);
+real!(
+    /// The standard deviation of a logarithm. At 5 one draw in a thousand is five million medians.
+    Sigma,
+    0.0..=5.0,
+    "a number from 0 to 5"
+);
+real!(
+    /// The exponent of a Pareto tail.
+    Shape,
+    (ABOVE_ZERO, Bound::Included(100.0)),
+    "a number above 0, at most 100"
+);
+whole!(
+    /// What JSON, TOML and JavaScript all carry unchanged.
+    Seed,
+    0..=9_007_199_254_740_991,
+    "a whole number from 0 to 9007199254740991"
+);
+whole!(
+    /// The life of a document in seconds, at most a week.
+    Expiry,
+    1..=604_800,
+    "a whole number from 1 to 604800"
+);
+
+impl Probability {
+    pub(super) const fn never() -> Self {
+        Self(0.0)
+    }
+
+    pub(super) const fn always() -> Self {
+        Self(1.0)
+    }
+}
+
+struct Real<R> {
+    range: R,
+    allowed: &'static str,
+}
+
+impl<R: RangeBounds<f64>> Visitor<'_> for Real<R> {
+    type Value = f64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.allowed)
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<f64, E> {
+        if self.range.contains(&value) {
+            // -0.0 is within the bounds and is 0.
+            Ok(value + 0.0)
+        } else {
+            Err(refused(value, self.allowed))
+        }
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<f64, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<f64, E> {
+        self.visit_f64(value as f64)
+    }
+}
+
+struct Whole<R> {
+    range: R,
+    allowed: &'static str,
+}
+
+impl<R: RangeBounds<u64>> Visitor<'_> for Whole<R> {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.allowed)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<u64, E> {
+        if self.range.contains(&value) {
+            Ok(value)
+        } else {
+            Err(refused(value, self.allowed))
+        }
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<u64, E> {
+        match u64::try_from(value) {
+            Ok(value) => self.visit_u64(value),
+            Err(_) => Err(refused(value, self.allowed)),
+        }
+    }
+}
+
+/// The error of every value that is of the right type and not allowed.
+pub(super) fn refused<E: de::Error>(value: impl fmt::Display, allowed: impl fmt::Display) -> E {
+    E::custom(format_args!("{value} is not allowed; {allowed}"))
+}
+
+fn write_real<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S::Error> {
+    // No range here reaches 2^53, so that a whole value is carried exactly.
+    if value.fract() == 0.0 {
+        serializer.serialize_i64(value as i64)
+    } else {
+        serializer.serialize_f64(value)
+    }
+}
