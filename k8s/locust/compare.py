@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Compares three counts of the same requests: Locust's, the server's /metrics, and what Prometheus stored.
+
+    compare.py --counts counts.json --metrics http://127.0.0.1:9464/metrics --prometheus http://127.0.0.1:9090
+
+`--counts` is the file that the locustfile writes to LOCUST_COUNTS. `--metrics` may be given once for each server.
+Waits until no request is in flight and Prometheus has scraped once more, then prints the three counts by method,
+route and status. Exits 0 when all agree, 1 when any differ, 2 when one of them cannot be read.
+The counts run from the start of the server, so start it afresh. Needs nothing but Python 3.10.
+"""
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+Row = tuple[str, str, str]  # method, route, status
+COUNT = "http_server_request_duration_seconds_count"
+IN_FLIGHT = "http_server_active_requests"
+LABELS = ("http_request_method", "http_route", "http_response_status_code")
+SAMPLE = re.compile(r'^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)')
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+class Unreadable(Exception):
+    """One of the three counts cannot be had."""
+
+
+def get(url: str) -> str:
+    try:
+        with urlopen(url, timeout=10) as response:
+            return response.read().decode()
+    except (OSError, ValueError) as error:
+        raise Unreadable(f"{url}: {error}") from error
+
+
+def samples(text: str, name: str) -> Iterator[tuple[dict[str, str], float]]:
+    """The labels and values of one metric in a text exposition."""
+    unescape = {r"\n": "\n", r"\\": "\\", r"\"": '"'}
+    for line in text.splitlines():
+        if (match := SAMPLE.match(line)) and match[1] == name:
+            pairs = LABEL.findall(match[2] or "")
+            yield {key: re.sub(r"\\.", lambda m: unescape[m[0]], value) for key, value in pairs}, float(match[3])
+
+
+def row_of(labels: dict[str, str]) -> Row:
+    method, route, status = (labels.get(label, "") for label in LABELS)
+    return method, route, status
+
+
+def until(deadline: float, what: str, condition: Callable[[], bool]) -> None:
+    while not condition():
+        if time.time() > deadline:
+            raise Unreadable(f"waited in vain until {what}")
+        time.sleep(0.2)
+
+
+def locust_counts(file: Path) -> Counter[Row]:
+    try:
+        rows = json.loads(file.read_text("utf-8"))
+        return Counter({(r["method"], r["route"], str(r["status"])): r["count"] for r in rows})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Unreadable(f"{file}: {error!r}") from error
+
+
+def server_counts(urls: list[str], deadline: float) -> Counter[Row]:
+    texts: list[str] = []
+
+    def idle() -> bool:
+        texts[:] = map(get, urls)
+        return sum(value for text in texts for _, value in samples(text, IN_FLIGHT)) == 0
+
+    until(deadline, "no request is in flight", idle)
+    counts: Counter[Row] = Counter()
+    for text in texts:
+        for labels, value in samples(text, COUNT):
+            counts[row_of(labels)] += int(value)
+    return counts
+
+
+def prometheus_counts(url: str, job: str, deadline: float) -> Counter[Row]:
+    def query(expression: str) -> list[tuple[dict[str, str], float]]:
+        answer = json.loads(get(f"{url.rstrip('/')}/api/v1/query?{urlencode({'query': expression})}"))
+        return [(series["metric"], float(series["value"][1])) for series in answer["data"]["result"]]
+
+    now = time.time()
+
+    def scraped() -> bool:
+        times = [value for _, value in query(f'timestamp(up{{job="{job}"}} == 1)')]
+        return bool(times) and min(times) > now
+
+    until(deadline, f"Prometheus has scraped the job {job!r} once more", scraped)
+    by = ", ".join(LABELS)
+    return Counter({row_of(labels): int(value) for labels, value in query(f'sum by ({by}) ({COUNT}{{job="{job}"}})')})
+
+
+def table(columns: dict[str, Counter[Row]]) -> bool:
+    """Prints the counts side by side and says whether all agree."""
+    # A series that stands at zero has counted nothing, and a client cannot know of it.
+    rows = sorted({row for counts in columns.values() for row, count in counts.items() if count})
+    shown = [(method, route or "(none)", status or "(none)") for method, route, status in rows]
+    lines = [[*key, *(str(counts[row]) for counts in columns.values())] for key, row in zip(shown, rows)]
+    equal = [len({counts[row] for counts in columns.values()}) == 1 for row in rows]
+    lines.append(["total", "", "", *(str(counts.total()) for counts in columns.values())])
+    equal.append(all(equal))
+    head = ["method", "route", "status", *columns]
+    widths = [max(len(line[index]) for line in [head, *lines]) for index in range(len(head))]
+    for line, mark in zip([head, *lines], ["", *("" if same else "  <- differs" for same in equal)]):
+        texts = [cell.ljust(width) for cell, width in zip(line[:3], widths)]
+        numbers = [cell.rjust(width) for cell, width in zip(line[3:], widths[3:])]
+        print("  ".join([*texts, *numbers]) + mark)
+    if not rows:
+        print("no request was counted")
+    return bool(rows) and all(equal)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--counts", type=Path, required=True, help="the file that LOCUST_COUNTS named")
+    parser.add_argument("--metrics", action="append", required=True, help="the URL of a server's /metrics")
+    parser.add_argument("--prometheus", required=True, help="the URL of Prometheus")
+    parser.add_argument("--job", default="example-server", help="the job under which it scrapes the servers")
+    parser.add_argument("--timeout", type=float, default=60, help="seconds to wait at most (60)")
+    options = parser.parse_args()
+    deadline = time.time() + options.timeout
+    try:
+        same = table({
+            "Locust": locust_counts(options.counts),
+            "/metrics": server_counts(options.metrics, deadline),
+            "Prometheus": prometheus_counts(options.prometheus, options.job, deadline),
+        })
+    except Unreadable as error:
+        print(f"compare.py: {error}", file=sys.stderr)
+        return 2
+    print("all three agree" if same else "they differ")
+    return 0 if same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
