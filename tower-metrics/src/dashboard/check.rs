@@ -154,7 +154,7 @@ impl<'a> Scope<'a> {
         for name in &annotation.by {
             label(&self.place, name)?;
         }
-        self.selector(&annotation.counter)
+        self.selector(annotation.event.selector())
     }
 
     fn histogram(&self, selector: &Selector) -> Result<(), Error> {

@@ -122,6 +122,12 @@ impl Selector {
         self.matching(label, false, Pattern::StartsWith(prefix.into()))
     }
 
+    /// Only series whose `label` does not begin with `prefix`.
+    #[must_use]
+    pub fn not_starting(self, label: impl Into<String>, prefix: impl Into<String>) -> Self {
+        self.matching(label, true, Pattern::StartsWith(prefix.into()))
+    }
+
     /// Only series whose `label` is picked in the dashboard's variable.
     #[must_use]
     pub fn picked(self, label: impl Into<String>, variable: impl Into<String>) -> Self {

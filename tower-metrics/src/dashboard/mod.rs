@@ -10,13 +10,20 @@
 mod check;
 mod error;
 mod expr;
+mod grafana;
+mod names;
 mod panel;
+mod promql;
+mod red;
 mod slo;
 
 pub use self::error::Error;
 pub use self::expr::{Expr, Fold, Matcher, Part, Pattern, Selector};
+pub use self::grafana::Flavour;
+pub use self::names::Names;
 pub use self::panel::{
-    Annotation, Column, Dashboard, Drill, Link, Panel, Row, Series, Show, Threshold, Tone, Unit,
-    Variable,
+    Annotation, Column, Dashboard, Drill, Event, Link, Panel, Row, Series, Show, Threshold, Tone,
+    Unit, Variable,
 };
+pub use self::red::{Red, red};
 pub use self::slo::{BURNS, Burn, Floor, Indicator, PERIOD, Severity, Slo, Tally};

@@ -191,17 +191,36 @@ pub struct Link {
     pub dashboard: String,
 }
 
-/// Marks on every chart: where a counter begins to move after it stood still.
+/// Marks on every chart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Annotation {
     /// What the marks are called.
     pub title: String,
-    /// The counter.
-    pub counter: Selector,
+    /// What is marked.
+    pub event: Event,
     /// The labels that tell one beginning from another.
     pub by: Vec<String>,
     /// The colour of the marks.
     pub tone: Tone,
+}
+
+/// Something that happens at a moment.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A counter moves after it stood still.
+    Moves(Selector),
+    /// A gauge is above zero after it was not.
+    Rises(Selector),
+}
+
+impl Event {
+    /// The series that are watched.
+    #[must_use]
+    pub fn selector(&self) -> &Selector {
+        match self {
+            Self::Moves(selector) | Self::Rises(selector) => selector,
+        }
+    }
 }
 
 impl Dashboard {
@@ -227,6 +246,13 @@ impl Dashboard {
     #[must_use]
     pub fn row(mut self, row: Row) -> Self {
         self.rows.push(row);
+        self
+    }
+
+    /// With more rows, at the bottom.
+    #[must_use]
+    pub fn rows(mut self, rows: impl IntoIterator<Item = Row>) -> Self {
+        self.rows.extend(rows);
         self
     }
 
@@ -265,7 +291,7 @@ impl Dashboard {
         self
     }
 
-    /// With marks where `counter` begins to move.
+    /// With marks on every chart.
     #[must_use]
     pub fn annotate(mut self, annotation: Annotation) -> Self {
         self.annotations.push(annotation);
