@@ -3,9 +3,9 @@ use std::time::Duration;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize};
 
-use super::number::{Expiry, Seed, refused};
-use super::one_of::Checked;
+use super::number::{Expiry, Seed};
 use super::preset::{self, PRESETS};
+use super::read::{self, Checked, Object, refused};
 use super::{Fail, FailurePolicy, Fault, Invalid, LatencyPolicy, Operation, Random};
 
 /// A whole set of faults, as it is written in JSON or TOML.
@@ -30,15 +30,22 @@ struct Fields {
     faults: Option<Vec<Fault>>,
 }
 
-fn faults<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Fault>>, D::Error> {
-    const MAX: usize = 100;
-    let list = Vec::<Checked<Fault>>::deserialize(deserializer)?;
-    match list.len() {
-        0..=MAX => Ok(Some(list.into_iter().map(|Checked(fault)| fault).collect())),
-        length => Err(refused(
-            format_args!("a list of {length}"),
-            "a list of at most 100 faults",
-        )),
+fn faults<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Fault>>, D::Error> {
+    let faults: Vec<Checked<Fault>> = read::list(from, 0..=100, "a list of at most 100 faults")?;
+    Ok(Some(
+        faults.into_iter().map(|Checked(fault)| fault).collect(),
+    ))
+}
+
+impl Object<'_> for Fields {
+    const WHAT: &'static str = "an object with faults or preset";
+
+    fn check<E: de::Error>(&self) -> Result<(), E> {
+        match (&self.preset, &self.faults) {
+            (Some(_), Some(_)) => Err(E::custom("has both preset and faults; one of them")),
+            (None, None) => Err(E::custom("has neither faults nor preset; one of them")),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -64,19 +71,10 @@ impl<'de> Deserialize<'de> for Document {
             seed,
             expires_after_s,
             faults,
-        } = Fields::deserialize(deserializer)?;
-        let faults = match (preset, faults) {
-            (Some(Preset(document)), None) => document.faults,
-            (None, Some(faults)) => faults,
-            (Some(_), Some(_)) => {
-                return Err(de::Error::custom("has both preset and faults; one of them"));
-            }
-            (None, None) => {
-                return Err(de::Error::custom(
-                    "has neither faults nor preset; one of them",
-                ));
-            }
-        };
+        } = read::object(deserializer)?;
+        let faults = faults
+            .or(preset.map(|Preset(document)| document.faults))
+            .unwrap_or_default();
         Ok(Self {
             seed,
             expires_after_s,
@@ -96,7 +94,9 @@ impl Document {
 
     /// The preset of this name; `None` where there is none.
     pub fn preset(name: &str) -> Option<Self> {
-        preset::document(name)
+        preset::documents()
+            .find(|(it, _)| *it == name)
+            .map(|(_, document)| document.clone())
     }
 
     /// Reads JSON.
@@ -139,8 +139,9 @@ impl Document {
 
     /// The name of the preset that has these very faults, whatever the seed and the expiry.
     pub fn name(&self) -> Option<&'static str> {
-        let mut names = PRESETS.iter().map(|(name, _)| *name);
-        names.find(|name| Self::preset(name).is_some_and(|preset| preset.faults == self.faults))
+        preset::documents()
+            .find(|(_, document)| document.faults == self.faults)
+            .map(|(name, _)| name)
     }
 
     /// What the random sources start from; `None`: from chance.

@@ -4,8 +4,7 @@ use serde::de::{self, Deserializer};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
-use super::number::refused;
-use super::one_of::Check;
+use super::read::{self, Object, refused};
 use super::{Delay, Fail, FailurePolicy, LatencyPolicy, Operation, Random, When};
 
 /// One line of a faults document: an operation fails, waits, or waits and then fails.
@@ -13,7 +12,11 @@ use super::{Delay, Fail, FailurePolicy, LatencyPolicy, Operation, Random, When};
 #[serde(deny_unknown_fields)]
 pub struct Fault {
     operation: Target,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "failure",
+        skip_serializing_if = "Option::is_none"
+    )]
     fail: Option<Failure>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     delay: Option<Delay>,
@@ -25,6 +28,14 @@ pub struct Fault {
 #[serde(deny_unknown_fields)]
 struct Failure {
     r#as: Fail,
+}
+
+fn failure<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Failure>, D::Error> {
+    read::object(from).map(Some)
+}
+
+impl Object<'_> for Failure {
+    const WHAT: &'static str = "an object with as";
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +72,9 @@ impl<'de> Deserialize<'de> for Target {
     }
 }
 
-impl Check for Fault {
+impl Object<'_> for Fault {
+    const WHAT: &'static str = "an object with operation, and fail or delay or both";
+
     fn check<E: de::Error>(&self) -> Result<(), E> {
         if self.fail.is_some() || self.delay.is_some() {
             Ok(())

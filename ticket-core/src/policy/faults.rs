@@ -294,6 +294,12 @@ fn later(at: Timestamp, life: Duration) -> Timestamp {
     at.checked_add(life).unwrap_or(Timestamp::MAX)
 }
 
+impl Default for Faults {
+    fn default() -> Self {
+        Self::calm()
+    }
+}
+
 impl fmt::Debug for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Faults")

@@ -29,10 +29,7 @@ impl Invalid {
         if error.is_data() {
             let problem = error.to_string();
             let position = format!(" at line {} column {}", error.line(), error.column());
-            let problem = problem
-                .strip_suffix(&position)
-                .unwrap_or(&problem)
-                .to_owned();
+            let problem = plain(problem.strip_suffix(&position).unwrap_or(&problem));
             Self { path, problem }
         } else {
             Self::json_syntax(&error)
@@ -57,7 +54,7 @@ impl Invalid {
     pub(super) fn toml(error: serde_path_to_error::Error<toml::de::Error>) -> Self {
         Self {
             path: path(error.path()),
-            problem: error.inner().message().to_owned(),
+            problem: plain(error.inner().message()),
         }
     }
 }
@@ -68,4 +65,16 @@ fn path(path: &serde_path_to_error::Path) -> String {
     } else {
         path.to_string()
     }
+}
+
+/// The words that this module has for every refusal, for those of serde's own.
+fn plain(problem: &str) -> String {
+    let of_serde = ["invalid type: ", "unknown variant ", "unknown field "];
+    of_serde
+        .into_iter()
+        .find_map(|kind| problem.strip_prefix(kind)?.split_once(", expected "))
+        .map_or_else(
+            || problem.to_owned(),
+            |(value, allowed)| format!("{value} is not allowed; {allowed}"),
+        )
 }

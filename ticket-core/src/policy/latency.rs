@@ -5,8 +5,8 @@ use rand_distr::{Exp1, StandardNormal};
 use serde::de::{self, Deserializer, MapAccess};
 use serde::{Deserialize, Serialize};
 
-use super::number::{Millis, PositiveMillis, Shape, Sigma, refused};
-use super::one_of::{self, Check, Checked, OneOf};
+use super::number::{Millis, PositiveMillis, Shape, Sigma};
+use super::read::{self, Checked, Object, OneOf, refused};
 use super::{Operation, Random};
 
 /// The longest delay of one decision: a draw or a sum beyond it is cut to it.
@@ -105,19 +105,17 @@ struct Replay {
     ms: Vec<Millis>,
 }
 
-fn replay_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Millis>, D::Error> {
-    const MAX: usize = 10_000;
-    let list = Vec::deserialize(deserializer)?;
-    match list.len() {
-        1..=MAX => Ok(list),
-        length => Err(refused(
-            format_args!("a list of {length}"),
-            "a list of 1 to 10000 numbers",
-        )),
-    }
+fn replay_list<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Millis>, D::Error> {
+    read::list(from, 1..=10_000, "a list of 1 to 10000 numbers")
 }
 
-impl Check for Uniform {
+impl Object<'_> for Fixed {
+    const WHAT: &'static str = "an object with ms";
+}
+
+impl Object<'_> for Uniform {
+    const WHAT: &'static str = "an object with min_ms and max_ms";
+
     fn check<E: de::Error>(&self) -> Result<(), E> {
         let (min, max) = (self.min_ms.get(), self.max_ms.get());
         if min <= max {
@@ -131,40 +129,46 @@ impl Check for Uniform {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Key {
-    Fixed,
-    Uniform,
-    Normal,
-    LogNormal,
-    Exponential,
-    Pareto,
-    Replay,
+impl Object<'_> for Normal {
+    const WHAT: &'static str = "an object with mean_ms and std_dev_ms";
+}
+
+impl Object<'_> for LogNormal {
+    const WHAT: &'static str = "an object with median_ms and sigma";
+}
+
+impl Object<'_> for Exponential {
+    const WHAT: &'static str = "an object with mean_ms";
+}
+
+impl Object<'_> for Pareto {
+    const WHAT: &'static str = "an object with scale_ms and shape";
+}
+
+impl Object<'_> for Replay {
+    const WHAT: &'static str = "an object with ms, a list";
 }
 
 impl OneOf for Kind {
-    type Key = Key;
+    const KEYS: &'static str = "fixed, uniform, normal, log_normal, exponential, pareto, replay";
 
-    const KEYS: &'static str =
-        "`fixed`, `uniform`, `normal`, `log_normal`, `exponential`, `pareto`, `replay`";
-
-    fn read<'de, A: MapAccess<'de>>(key: Key, map: &mut A) -> Result<Self, A::Error> {
-        Ok(match key {
-            Key::Fixed => Self::Fixed(map.next_value()?),
-            Key::Uniform => Self::Uniform(map.next_value::<Checked<_>>()?.0),
-            Key::Normal => Self::Normal(map.next_value()?),
-            Key::LogNormal => Self::LogNormal(map.next_value()?),
-            Key::Exponential => Self::Exponential(map.next_value()?),
-            Key::Pareto => Self::Pareto(map.next_value()?),
-            Key::Replay => Self::Replay(map.next_value()?),
-        })
+    fn read<'de, A: MapAccess<'de>>(key: &str, map: &mut A) -> Result<Option<Self>, A::Error> {
+        Ok(Some(match key {
+            "fixed" => Self::Fixed(map.next_value::<Checked<_>>()?.0),
+            "uniform" => Self::Uniform(map.next_value::<Checked<_>>()?.0),
+            "normal" => Self::Normal(map.next_value::<Checked<_>>()?.0),
+            "log_normal" => Self::LogNormal(map.next_value::<Checked<_>>()?.0),
+            "exponential" => Self::Exponential(map.next_value::<Checked<_>>()?.0),
+            "pareto" => Self::Pareto(map.next_value::<Checked<_>>()?.0),
+            "replay" => Self::Replay(map.next_value::<Checked<_>>()?.0),
+            _ => return Ok(None),
+        }))
     }
 }
 
 impl<'de> Deserialize<'de> for Delay {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        one_of::deserialize(deserializer).map(Self)
+        read::one_of(deserializer).map(Self)
     }
 }
 

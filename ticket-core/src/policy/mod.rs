@@ -8,10 +8,10 @@ mod faults;
 mod invalid;
 mod latency;
 mod number;
-mod one_of;
 mod operation;
 mod preset;
 mod random;
+mod read;
 mod schedule;
 
 pub use self::changes::{Change, Changes, Source};

@@ -7,6 +7,8 @@ use std::ops::{Bound, RangeBounds};
 use serde::de::{self, Deserializer, Visitor};
 use serde::ser::Serializer;
 
+use super::read::refused;
+
 /// A real number within bounds. Whole ones are written without a fraction, as people write them.
 macro_rules! real {
     ($(#[$meta:meta])* $name:ident, $range:expr, $allowed:literal) => {
@@ -168,11 +170,6 @@ impl<R: RangeBounds<u64>> Visitor<'_> for Whole<R> {
             Err(_) => Err(refused(value, self.allowed)),
         }
     }
-}
-
-/// The error of every value that is of the right type and not allowed.
-pub(super) fn refused<E: de::Error>(value: impl fmt::Display, allowed: impl fmt::Display) -> E {
-    E::custom(format_args!("{value} is not allowed; {allowed}"))
 }
 
 fn write_real<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,10 +1,12 @@
+use std::sync::LazyLock;
+
 use super::Document;
 
 pub(super) const PRESETS: &[(&str, &str)] = &[
     ("calm", "No faults."),
     (
         "everyday",
-        "One payment in twenty is declined, and latency varies as it does on any day.",
+        "One payment in twenty is declined, and latency varies as on any day.",
     ),
     (
         "black-friday",
@@ -12,29 +14,37 @@ pub(super) const PRESETS: &[(&str, &str)] = &[
     ),
     (
         "payment-outage",
-        "The payment provider answers late, and that it is unavailable.",
+        "The payment provider lets every caller wait and is then unavailable.",
     ),
-    (
-        "slow-database",
-        "Every transaction on the database takes long.",
-    ),
+    ("slow-database", "Every call of the database takes long."),
     (
         "brown-out",
-        "Everything grows slower over two minutes, and some of it fails in waves.",
+        "Everything grows slower for two minutes, and some of it fails, in waves.",
     ),
 ];
 
-pub(super) fn document(name: &str) -> Option<Document> {
-    let text = match name {
-        "calm" => include_str!("presets/calm.toml"),
-        "everyday" => include_str!("presets/everyday.toml"),
-        "black-friday" => include_str!("presets/black-friday.toml"),
-        "payment-outage" => include_str!("presets/payment-outage.toml"),
-        "slow-database" => include_str!("presets/slow-database.toml"),
-        "brown-out" => include_str!("presets/brown-out.toml"),
-        _ => return None,
-    };
-    Some(Document::from_toml(text).expect("a test reads every preset"))
+const TEXTS: &[(&str, &str)] = &[
+    ("calm", include_str!("presets/calm.toml")),
+    ("everyday", include_str!("presets/everyday.toml")),
+    ("black-friday", include_str!("presets/black-friday.toml")),
+    (
+        "payment-outage",
+        include_str!("presets/payment-outage.toml"),
+    ),
+    ("slow-database", include_str!("presets/slow-database.toml")),
+    ("brown-out", include_str!("presets/brown-out.toml")),
+];
+
+static DOCUMENTS: LazyLock<Vec<(&str, Document)>> = LazyLock::new(|| {
+    let read = |text| Document::from_toml(text).expect("a test reads every preset");
+    TEXTS
+        .iter()
+        .map(|(name, text)| (*name, read(text)))
+        .collect()
+});
+
+pub(super) fn documents() -> impl Iterator<Item = (&'static str, &'static Document)> {
+    DOCUMENTS.iter().map(|(name, document)| (*name, document))
 }
 
 #[cfg(test)]
@@ -43,10 +53,16 @@ mod tests {
 
     #[test]
     fn every_preset_can_be_read_and_no_two_are_the_same() {
-        for (name, _) in PRESETS {
-            let document = document(name).unwrap();
-            assert_eq!(document.name(), Some(*name));
-            assert_eq!(document.is_calm(), *name == "calm");
+        let names: Vec<_> = documents().map(|(name, _)| name).collect();
+        assert_eq!(
+            names,
+            PRESETS.iter().map(|(name, _)| *name).collect::<Vec<_>>()
+        );
+        for (name, document) in documents() {
+            assert_eq!(document.name(), Some(name));
+            assert_eq!(document.is_calm(), name == "calm");
+            assert_eq!(document.seed(), None);
+            assert_eq!(document.expires_after(), None);
         }
     }
 }

@@ -5,8 +5,8 @@ use serde::de::{self, Deserializer, MapAccess};
 use serde::{Deserialize, Serialize};
 
 use super::Random;
-use super::number::{Probability, Seconds, refused};
-use super::one_of::{self, Check, Checked, OneOf};
+use super::number::{Probability, Seconds};
+use super::read::{self, Checked, Object, OneOf, refused};
 
 /// When a fault strikes: by chance, by the clock, or both.
 ///
@@ -22,7 +22,15 @@ enum Kind {
     Burst(Burst),
     Ramp(Ramp),
     Sine(Sine),
-    All(Vec<When>),
+    All(Conditions),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Conditions(#[serde(deserialize_with = "conditions")] Vec<When>);
+
+fn conditions<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<When>, D::Error> {
+    read::list(from, 1..=16, "a list of 1 to 16 conditions")
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +40,9 @@ struct Burst {
     for_s: Seconds,
 }
 
-impl Check for Burst {
+impl Object<'_> for Burst {
+    const WHAT: &'static str = "an object with every_s and for_s";
+
     fn check<E: de::Error>(&self) -> Result<(), E> {
         let (every, length) = (self.every_s.get(), self.for_s.get());
         if length <= every {
@@ -66,47 +76,32 @@ struct Sine {
     to: Probability,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Key {
-    Probability,
-    Burst,
-    Ramp,
-    Sine,
-    All,
+impl Object<'_> for Ramp {
+    const WHAT: &'static str = "an object with over_s, from and to";
+}
+
+impl Object<'_> for Sine {
+    const WHAT: &'static str = "an object with every_s, from and to";
 }
 
 impl OneOf for Kind {
-    type Key = Key;
+    const KEYS: &'static str = "probability, burst, ramp, sine, all";
 
-    const KEYS: &'static str = "`probability`, `burst`, `ramp`, `sine`, `all`";
-
-    fn read<'de, A: MapAccess<'de>>(key: Key, map: &mut A) -> Result<Self, A::Error> {
-        Ok(match key {
-            Key::Probability => Self::Probability(map.next_value()?),
-            Key::Burst => Self::Burst(map.next_value::<Checked<_>>()?.0),
-            Key::Ramp => Self::Ramp(map.next_value()?),
-            Key::Sine => Self::Sine(map.next_value()?),
-            Key::All => Self::All(map.next_value::<Checked<_>>()?.0),
-        })
+    fn read<'de, A: MapAccess<'de>>(key: &str, map: &mut A) -> Result<Option<Self>, A::Error> {
+        Ok(Some(match key {
+            "probability" => Self::Probability(map.next_value()?),
+            "burst" => Self::Burst(map.next_value::<Checked<_>>()?.0),
+            "ramp" => Self::Ramp(map.next_value::<Checked<_>>()?.0),
+            "sine" => Self::Sine(map.next_value::<Checked<_>>()?.0),
+            "all" => Self::All(map.next_value()?),
+            _ => return Ok(None),
+        }))
     }
 }
 
 impl<'de> Deserialize<'de> for When {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        one_of::deserialize(deserializer).map(Self)
-    }
-}
-
-impl Check for Vec<When> {
-    fn check<E: de::Error>(&self) -> Result<(), E> {
-        match self.len() {
-            1..=16 => Ok(()),
-            length => Err(refused(
-                format_args!("a list of {length}"),
-                "a list of 1 to 16 conditions",
-            )),
-        }
+        read::one_of(deserializer).map(Self)
     }
 }
 
@@ -116,7 +111,7 @@ impl When {
     /// A pure function: the same time and [`Random`] give the same answer.
     pub fn strikes(&self, at: Duration, mut random: Random) -> bool {
         match &self.0 {
-            Kind::All(all) => all
+            Kind::All(Conditions(all)) => all
                 .iter()
                 .zip(0..)
                 .all(|(when, index)| when.strikes(at, random.fork(index))),
