@@ -1,0 +1,264 @@
+//! How paid orders become purchases: each in a transaction of its own, or those that are waiting
+//! anyway together.
+
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use crate::{
+    Concert, Error, Observer, Outcome, Purchased,
+    observer::PurchaseEvent,
+    payment::Authorisation,
+    retry::Backoff,
+    store::{Failure, Order, Store, Verdict},
+};
+
+/// The most purchases that are committed together.
+const MAX_BATCH: usize = 512;
+
+/// How purchases are committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Commit {
+    /// A transaction for each purchase, the usual way.
+    Each,
+    /// One transaction for the purchases that are waiting anyway.
+    #[default]
+    Group,
+}
+
+impl Commit {
+    /// Its name, as [`FromStr`] reads it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Each => "each",
+            Self::Group => "group",
+        }
+    }
+}
+
+impl fmt::Display for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Commit {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "each" => Ok(Self::Each),
+            "group" => Ok(Self::Group),
+            other => Err(Error::invalid(
+                "commit",
+                format!("{other:?} is not allowed: \"each\" and \"group\" are"),
+            )),
+        }
+    }
+}
+
+/// An order whose buyer is waiting, or has left: it is decided either way.
+pub(crate) struct Waiting {
+    pub(crate) order: Order,
+    pub(crate) buyer: Buyer,
+}
+
+/// What is needed to answer for an order.
+pub(crate) struct Buyer {
+    pub(crate) concert: Arc<Concert>,
+    pub(crate) payment: Authorisation,
+    pub(crate) answer: oneshot::Sender<Result<Purchased, Error>>,
+    /// Its place among all that is waiting.
+    pub(crate) place: OwnedSemaphorePermit,
+}
+
+/// Commits orders and answers their buyers.
+#[derive(Clone)]
+pub(crate) struct Committer {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) observer: Arc<dyn Observer>,
+    /// How long a transaction that failed in passing is tried again.
+    pub(crate) patience: Duration,
+}
+
+/// Why orders could not be decided.
+#[derive(Clone)]
+struct Trouble {
+    failure: Failure,
+    /// One of the tries may have been committed all the same.
+    may_stand: bool,
+}
+
+impl Committer {
+    /// Starts a lane: a task that commits together what is waiting, as long as someone can send.
+    pub(crate) fn lane(&self) -> mpsc::UnboundedSender<Waiting> {
+        let committer = self.clone();
+        let (sender, mut waiting) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut batch = Vec::new();
+            while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
+                committer.observer.batch(batch.len());
+                committer.commit(std::mem::take(&mut batch)).await;
+                // Those just answered may buy again before the next batch begins.
+                tokio::task::yield_now().await;
+            }
+        });
+        sender
+    }
+
+    /// Decides the orders together and answers them all.
+    pub(crate) async fn commit(&self, waiting: Vec<Waiting>) {
+        let (orders, buyers): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .map(|waiting| (waiting.order, waiting.buyer))
+            .unzip();
+        match self.decide(&orders).await {
+            Ok(verdicts) => {
+                for ((order, buyer), verdict) in orders.into_iter().zip(buyers).zip(verdicts) {
+                    self.answer(order, buyer, Ok(verdict));
+                }
+            }
+            Err(trouble) if orders.len() > 1 && trouble.failure.may_be_of_one() => {
+                // One of them may have spoilt it for all.
+                for (order, buyer) in orders.into_iter().zip(buyers) {
+                    let verdicts = self.decide(std::slice::from_ref(&order)).await;
+                    let verdict = verdicts.map(|mut verdicts| verdicts.remove(0));
+                    self.answer(order, buyer, verdict);
+                }
+            }
+            Err(trouble) => {
+                for (order, buyer) in orders.into_iter().zip(buyers) {
+                    self.answer(order, buyer, Err(trouble.clone()));
+                }
+            }
+        }
+    }
+
+    /// A verdict for each order, of a transaction that was committed.
+    async fn decide(&self, orders: &[Order]) -> Result<Vec<Verdict>, Trouble> {
+        // A limit for each buyer has to be looked up under the lock.
+        let mut locked = orders.iter().any(|order| order.max_per_buyer.is_some());
+        let mut may_stand = false;
+        let mut backoff = Backoff::new(self.patience);
+        loop {
+            let result = if locked {
+                self.store.decide(orders).await
+            } else {
+                match self.store.sell(orders).await {
+                    Ok(true) => Ok(vec![Verdict::Sold; orders.len()]),
+                    Ok(false) => {
+                        locked = true;
+                        continue;
+                    }
+                    Err(failure) => Err(failure),
+                }
+            };
+            let failure = match result {
+                Ok(verdicts) => return Ok(verdicts),
+                Err(failure) => failure,
+            };
+            may_stand |= failure.may_have_committed();
+            // Tried again under the lock, orders that stand already are found and not sold twice.
+            locked |= may_stand;
+            if !failure.is_passing() || !backoff.pause().await {
+                return Err(Trouble { failure, may_stand });
+            }
+        }
+    }
+
+    fn answer(&self, order: Order, buyer: Buyer, verdict: Result<Verdict, Trouble>) {
+        let purchase = order.purchase.clone();
+        let result = match verdict {
+            Ok(Verdict::Sold) => {
+                self.sold(&order, buyer.payment, &buyer.concert);
+                Ok(Purchased {
+                    purchase,
+                    replayed: false,
+                })
+            }
+            Ok(Verdict::Replayed(earlier)) => {
+                self.observe(Outcome::Replayed, &order, &buyer.concert);
+                Ok(Purchased {
+                    purchase: earlier,
+                    replayed: true,
+                })
+            }
+            Ok(Verdict::SoldOut { available }) => {
+                self.observe(Outcome::SoldOut, &order, &buyer.concert);
+                Err(Error::SoldOut { available })
+            }
+            Err(Trouble {
+                may_stand: true, ..
+            }) => {
+                let Buyer {
+                    concert,
+                    payment,
+                    answer,
+                    place,
+                } = buyer;
+                let committer = self.clone();
+                tokio::spawn(async move {
+                    committer.find_out(order, payment, &concert).await;
+                    drop(place);
+                });
+                // Whoever has left need not be told.
+                let _ = answer.send(Err(Error::OutcomeUnknown {
+                    purchase: purchase.id,
+                }));
+                return;
+            }
+            refused => {
+                self.observe(Outcome::Failed, &order, &buyer.concert);
+                Err(match refused {
+                    Ok(Verdict::PerBuyerLimit { limit, held }) => {
+                        Error::PerBuyerLimit { limit, held }
+                    }
+                    Ok(Verdict::KeyReused) => Error::KeyReused,
+                    Ok(_) => Error::NotFound {
+                        what: "concert",
+                        id: purchase.concert_id.to_string(),
+                    },
+                    Err(trouble) => trouble.failure.into_error(),
+                })
+            }
+        };
+        // Whoever has left need not be told.
+        let _ = buyer.answer.send(result);
+    }
+
+    /// Asks the database whether the order stands until it can tell, so that the payment ends as
+    /// the purchase did.
+    async fn find_out(&self, order: Order, payment: Authorisation, concert: &Concert) {
+        let mut backoff = Backoff::new(Duration::from_secs(600));
+        loop {
+            match self.store.standing(std::slice::from_ref(&order)).await {
+                Ok(standing) if standing == [true] => {
+                    return self.sold(&order, payment, concert);
+                }
+                Ok(_) => return self.observe(Outcome::Failed, &order, concert),
+                Err(failure) => {
+                    if !failure.is_passing() || !backoff.pause().await {
+                        let purchase = order.purchase.id;
+                        tracing::error!(%purchase, "its outcome could not be found out");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn sold(&self, order: &Order, payment: Authorisation, concert: &Concert) {
+        payment.capture();
+        self.observe(Outcome::Sold, order, concert);
+    }
+
+    fn observe(&self, outcome: Outcome, order: &Order, concert: &Concert) {
+        self.observer.purchase(&PurchaseEvent {
+            outcome,
+            concert: &concert.slug,
+            quantity: order.purchase.quantity,
+            total: Some(order.purchase.total),
+        });
+    }
+}

@@ -1,0 +1,55 @@
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::Error;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            pub(crate) fn new() -> Self {
+                Self(Uuid::now_v7())
+            }
+
+            pub(crate) const fn from_uuid(id: Uuid) -> Self {
+                Self(id)
+            }
+
+            /// The id as a UUID.
+            pub const fn as_uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                Uuid::try_parse(text).map(Self).map_err(|error| {
+                    Error::invalid($what, format!("{text:?} is not a UUID: {error}"))
+                })
+            }
+        }
+    };
+}
+
+id! {
+    /// Names a concert. A UUIDv7: ids made later sort later.
+    ConcertId, "concert_id"
+}
+id! {
+    /// Names a purchase. A UUIDv7, chosen before the purchase is committed.
+    PurchaseId, "purchase_id"
+}

@@ -1,0 +1,125 @@
+use std::time::Duration;
+
+use crate::{Money, policy::Operation};
+
+/// Is told what happens, so that it can be counted. All methods do nothing unless overridden.
+///
+/// They are called on the hot path: they must be quick and must not block.
+pub trait Observer: Send + Sync + 'static {
+    /// A purchase or a refund was answered.
+    fn purchase(&self, event: &PurchaseEvent<'_>) {
+        let _ = event;
+    }
+
+    /// A fault was injected into `operation`.
+    fn fault_injected(&self, operation: Operation, kind: FaultKind) {
+        let _ = (operation, kind);
+    }
+
+    /// A database operation ended: for writes the whole transaction, for reads the query, without
+    /// the wait for a connection. `system` is `sqlite` or `postgresql`.
+    fn database_operation(
+        &self,
+        system: &'static str,
+        operation: &'static str,
+        duration: Duration,
+        ok: bool,
+    ) {
+        let _ = (system, operation, duration, ok);
+    }
+
+    /// A connection of `pool` was waited for.
+    fn connection_wait(&self, pool: &'static str, wait: Duration) {
+        let _ = (pool, wait);
+    }
+
+    /// Purchases were committed together, `size` of them (with `commit = group`).
+    fn batch(&self, size: usize) {
+        let _ = size;
+    }
+}
+
+/// Watches nothing.
+impl Observer for () {}
+
+/// A purchase or a refund, and how it ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PurchaseEvent<'a> {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The slug of the concert; empty where there is no such concert.
+    pub concert: &'a str,
+    /// How many tickets.
+    pub quantity: u32,
+    /// What they cost together; none where there is no such concert.
+    pub total: Option<Money>,
+}
+
+/// How a purchase or a refund ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Tickets were sold.
+    Sold,
+    /// The payment was declined.
+    Declined,
+    /// Too few tickets were left.
+    SoldOut,
+    /// The idempotency key had bought already.
+    Replayed,
+    /// Tickets were given back and are on sale again.
+    Refunded,
+    /// Anything else: invalid, not on sale, an injected or a real failure.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 6] = [
+        Self::Sold,
+        Self::Declined,
+        Self::SoldOut,
+        Self::Replayed,
+        Self::Refunded,
+        Self::Failed,
+    ];
+
+    /// Its name as a label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sold => "sold",
+            Self::Declined => "declined",
+            Self::SoldOut => "sold_out",
+            Self::Replayed => "replayed",
+            Self::Refunded => "refunded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What a fault did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// It took time.
+    Delay,
+    /// The payment was declined.
+    Declined,
+    /// The operation failed.
+    Unavailable,
+}
+
+impl FaultKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Delay, Self::Declined, Self::Unavailable];
+
+    /// Its name as a label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delay => "delay",
+            Self::Declined => "declined",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}

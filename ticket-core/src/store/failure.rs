@@ -1,0 +1,149 @@
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use crate::{Error, policy::Operation};
+
+/// Why a store did not do what it was asked.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    /// A fault on `database`: nothing was changed.
+    Injected,
+    /// The database or the way to it failed.
+    Sql {
+        error: Arc<sqlx::Error>,
+        /// It failed while it committed.
+        committing: bool,
+    },
+}
+
+/// What a failure of the database means for what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Rolled back because of others at work: to be repeated.
+    Conflict,
+    /// The connection is gone, and with it the answer.
+    Lost,
+    /// A connection or a lock was waited for in vain: nothing was changed.
+    Busy,
+    /// No server, or none that takes us: nothing was changed.
+    Down,
+    /// The pool is closed.
+    Closed,
+    /// The statement or its data are at fault.
+    Refused,
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql {
+            error: Arc::new(error),
+            committing: false,
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn committing(error: sqlx::Error) -> Self {
+        Self::Sql {
+            error: Arc::new(error),
+            committing: true,
+        }
+    }
+
+    /// Whether the same transaction may succeed if it is run again soon.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self.kind(), Some(Kind::Conflict | Kind::Lost | Kind::Down))
+    }
+
+    /// Whether the transaction may have been committed all the same.
+    pub(crate) fn may_have_committed(&self) -> bool {
+        matches!(
+            self,
+            Self::Sql {
+                committing: true,
+                ..
+            }
+        ) && self.kind() == Some(Kind::Lost)
+    }
+
+    /// Whether the connection cannot be used again.
+    pub(crate) fn lost_the_connection(&self) -> bool {
+        self.kind() == Some(Kind::Lost)
+    }
+
+    /// Whether one order may be at fault for all that were tried with it.
+    pub(crate) fn may_be_of_one(&self) -> bool {
+        matches!(self.kind(), None | Some(Kind::Refused))
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        match self {
+            Self::Injected => None,
+            Self::Sql { error, .. } => Some(kind(error)),
+        }
+    }
+
+    pub(crate) fn into_error(self) -> Error {
+        let Self::Sql { error, .. } = self else {
+            return Error::Injected {
+                operation: Operation::Database,
+            };
+        };
+        match kind(&error) {
+            Kind::Conflict | Kind::Busy => Error::Overloaded {
+                retry_after: Duration::from_secs(1),
+            },
+            Kind::Lost | Kind::Down => Error::Unavailable {
+                retry_after: Duration::from_secs(1),
+                source: error,
+            },
+            Kind::Closed => Error::Closed,
+            Kind::Refused => Error::Database(error),
+        }
+    }
+}
+
+fn kind(error: &sqlx::Error) -> Kind {
+    match error {
+        sqlx::Error::Database(error) => match error.code() {
+            Some(code) => code_kind(&code),
+            None => Kind::Refused,
+        },
+        sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            Kind::Down
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => Kind::Lost,
+        sqlx::Error::PoolTimedOut => Kind::Busy,
+        sqlx::Error::PoolClosed => Kind::Closed,
+        _ => Kind::Refused,
+    }
+}
+
+/// PostgreSQL's codes have five characters; SQLite's are numbers, the low byte being the primary
+/// one.
+fn code_kind(code: &Cow<'_, str>) -> Kind {
+    if code.len() == 5 {
+        return match &**code {
+            // serialization_failure, deadlock_detected
+            "40001" | "40P01" => Kind::Conflict,
+            // lock_not_available, query_canceled, too_many_connections, out of resources
+            "55P03" | "57014" | "53300" | "53200" => Kind::Busy,
+            // cannot_connect_now
+            "57P03" => Kind::Down,
+            // admin_shutdown, crash_shutdown, idle_session_timeout, and CockroachDB's
+            // statement_completion_unknown
+            "57P01" | "57P02" | "57P05" | "40003" => Kind::Lost,
+            class if class.starts_with("08") => Kind::Lost,
+            _ => Kind::Refused,
+        };
+    }
+    match code.parse::<u32>().map(|code| code & 0xff) {
+        // SQLITE_BUSY, SQLITE_LOCKED
+        Ok(5 | 6) => Kind::Busy,
+        // SQLITE_IOERR, SQLITE_FULL
+        Ok(10 | 13) => Kind::Lost,
+        _ => Kind::Refused,
+    }
+}

@@ -1,0 +1,60 @@
+use std::{sync::Arc, time::Instant};
+
+use super::Failure;
+use crate::{
+    Observer,
+    observer::FaultKind,
+    policy::{Fail, Faults, Operation},
+};
+
+/// What a store shares with whoever watches it and whoever makes it fail.
+#[derive(Clone)]
+pub(crate) struct Probe {
+    pub(crate) system: &'static str,
+    pub(crate) faults: Faults,
+    pub(crate) observer: Arc<dyn Observer>,
+}
+
+impl Probe {
+    /// Applies the faults on `database`, the only ones that stand inside transactions.
+    pub(crate) async fn fault(&self) -> Result<(), Failure> {
+        match inject(&self.faults, &*self.observer, Operation::Database).await {
+            None => Ok(()),
+            Some(_) => Err(Failure::Injected),
+        }
+    }
+
+    /// Tells the observer how long `work` took and whether it succeeded.
+    pub(crate) async fn timed<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let begun = Instant::now();
+        let result = work.await;
+        self.observer
+            .database_operation(self.system, operation, begun.elapsed(), result.is_ok());
+        result
+    }
+}
+
+/// Takes the time that the faults of `operation` want and says whether it is to fail.
+pub(crate) async fn inject(
+    faults: &Faults,
+    observer: &dyn Observer,
+    operation: Operation,
+) -> Option<Fail> {
+    let decision = faults.decide(operation);
+    if !decision.delay.is_zero() {
+        observer.fault_injected(operation, FaultKind::Delay);
+        tokio::time::sleep(decision.delay).await;
+    }
+    if let Some(fail) = decision.fail {
+        let kind = match fail {
+            Fail::Declined => FaultKind::Declined,
+            Fail::Unavailable => FaultKind::Unavailable,
+        };
+        observer.fault_injected(operation, kind);
+    }
+    decision.fail
+}

@@ -1,0 +1,147 @@
+//! Rows as values, the same for both databases.
+
+use jiff::Timestamp;
+use sqlx::{ColumnIndex, Decode, Row, Type};
+use uuid::Uuid;
+
+use super::{Line, Stock};
+use crate::{Concert, ConcertId, Currency, Money, Purchase, PurchaseId, Status};
+
+/// What [`concert`] reads.
+macro_rules! concert_columns {
+    () => {
+        "id, slug, title, venue, starts_at, on_sale_from, on_sale_until, capacity, price, \
+         currency, max_per_buyer, sold"
+    };
+}
+
+/// What [`purchase`] reads.
+macro_rules! purchase_columns {
+    () => {
+        "id, concert_id, buyer, quantity, total, currency, status, created_at"
+    };
+}
+
+/// What [`line`] reads.
+macro_rules! totals {
+    () => {
+        "SELECT c.id, c.slug, c.capacity, c.sold, c.currency, \
+         CAST(COALESCE(SUM(CASE WHEN p.status = 'paid' THEN 1 END), 0) AS BIGINT), \
+         CAST(COALESCE(SUM(CASE WHEN p.status = 'refunded' THEN 1 END), 0) AS BIGINT), \
+         CAST(COALESCE(SUM(CASE WHEN p.status = 'paid' THEN p.quantity END), 0) AS BIGINT), \
+         CAST(COALESCE(SUM(CASE WHEN p.status = 'paid' THEN p.total END), 0) AS BIGINT) \
+         FROM concerts c LEFT JOIN purchases p ON p.concert_id = c.id \
+         GROUP BY c.id, c.slug, c.capacity, c.sold, c.currency ORDER BY c.id"
+    };
+}
+pub(super) use {concert_columns, purchase_columns, totals};
+
+/// A row of either database. It stands for the bounds that both keep.
+pub(super) trait Cells {
+    fn id(&self, column: usize) -> Result<Uuid, sqlx::Error>;
+    fn text(&self, column: usize) -> Result<String, sqlx::Error>;
+    fn number(&self, column: usize) -> Result<Option<i64>, sqlx::Error>;
+}
+
+impl<R: Row> Cells for R
+where
+    usize: ColumnIndex<R>,
+    Uuid: for<'r> Decode<'r, R::Database> + Type<R::Database>,
+    String: for<'r> Decode<'r, R::Database> + Type<R::Database>,
+    i64: for<'r> Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn id(&self, column: usize) -> Result<Uuid, sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn text(&self, column: usize) -> Result<String, sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn number(&self, column: usize) -> Result<Option<i64>, sqlx::Error> {
+        self.try_get(column)
+    }
+}
+
+pub(super) fn concert(row: &impl Cells) -> Result<Concert, sqlx::Error> {
+    Ok(Concert {
+        id: ConcertId::from_uuid(row.id(0)?),
+        slug: row.text(1)?,
+        title: row.text(2)?,
+        venue: row.text(3)?,
+        starts_at: time(integer(row, 4)?)?,
+        on_sale_from: row.number(5)?.map(time).transpose()?,
+        on_sale_until: row.number(6)?.map(time).transpose()?,
+        capacity: count(integer(row, 7)?)?,
+        price: Money::new(integer(row, 8)?, currency(&row.text(9)?)?),
+        max_per_buyer: row.number(10)?.map(count).transpose()?,
+        sold: count(integer(row, 11)?)?,
+    })
+}
+
+pub(super) fn purchase(row: &impl Cells) -> Result<Purchase, sqlx::Error> {
+    Ok(Purchase {
+        id: PurchaseId::from_uuid(row.id(0)?),
+        concert_id: ConcertId::from_uuid(row.id(1)?),
+        buyer: row.text(2)?,
+        quantity: count(integer(row, 3)?)?,
+        total: Money::new(integer(row, 4)?, currency(&row.text(5)?)?),
+        status: match &*row.text(6)? {
+            "paid" => Status::Paid,
+            "refunded" => Status::Refunded,
+            other => return Err(strange(format!("{other:?} is no status of a purchase"))),
+        },
+        created_at: time(integer(row, 7)?)?,
+    })
+}
+
+pub(super) fn stock(row: &impl Cells) -> Result<Stock, sqlx::Error> {
+    Ok(Stock {
+        concert_id: ConcertId::from_uuid(row.id(0)?),
+        slug: row.text(1)?,
+        capacity: count(integer(row, 2)?)?,
+        sold: count(integer(row, 3)?)?,
+    })
+}
+
+pub(super) fn line(row: &impl Cells) -> Result<Line, sqlx::Error> {
+    Ok(Line {
+        stock: stock(row)?,
+        amount: Money::new(integer(row, 8)?, currency(&row.text(4)?)?),
+        purchases: count(integer(row, 5)?)?,
+        refunds: count(integer(row, 6)?)?,
+        tickets: count(integer(row, 7)?)?,
+    })
+}
+
+/// Which buyer of which concert.
+pub(super) fn holder(row: &impl Cells) -> Result<(ConcertId, String), sqlx::Error> {
+    Ok((ConcertId::from_uuid(row.id(0)?), row.text(1)?))
+}
+
+/// How many tickets the [`holder`] has.
+pub(super) fn held(row: &impl Cells) -> Result<u32, sqlx::Error> {
+    count(integer(row, 2)?)
+}
+
+fn integer(row: &impl Cells, column: usize) -> Result<i64, sqlx::Error> {
+    row.number(column)?
+        .ok_or_else(|| strange(format!("column {column} is null")))
+}
+
+fn count<T: TryFrom<i64>>(value: i64) -> Result<T, sqlx::Error> {
+    T::try_from(value).map_err(|_| strange(format!("{value} is no count")))
+}
+
+fn time(micros: i64) -> Result<Timestamp, sqlx::Error> {
+    Timestamp::from_microsecond(micros).map_err(strange)
+}
+
+fn currency(code: &str) -> Result<Currency, sqlx::Error> {
+    code.parse().map_err(strange)
+}
+
+/// What stands in the database is not what this program writes.
+fn strange(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
+}

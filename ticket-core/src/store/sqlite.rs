@@ -1,0 +1,653 @@
+//! SQLite: one connection writes, a pool reads beside it.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+    pin::Pin,
+    str::FromStr,
+    time::Instant,
+};
+
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::{
+    ConnectOptions, Connection, Row, Sqlite as Db, SqliteConnection, SqlitePool,
+    query::Query,
+    sqlite::{
+        SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow,
+        SqliteSynchronous,
+    },
+};
+use tokio::sync::{Mutex, MutexGuard};
+use uuid::Uuid;
+
+use super::{
+    Answer, Failure, Order, PoolState, Probe, Stock, Store, Timeouts, Totals, Verdict, migrate,
+    order::{self, Facts},
+    rows::{self, concert_columns, purchase_columns, totals},
+};
+use crate::{Concert, ConcertId, Error, Purchase, PurchaseId, concert::MAX_CAPACITY};
+
+const SELECT_CONCERT: &str = concat!(
+    "SELECT ",
+    concert_columns!(),
+    " FROM concerts WHERE id = $1"
+);
+const SELECT_PURCHASE: &str = concat!(
+    "SELECT ",
+    purchase_columns!(),
+    " FROM purchases WHERE id = $1"
+);
+const SELECT_REFUNDED: &str = concat!(
+    "SELECT ",
+    purchase_columns!(),
+    ", refunded_at FROM purchases WHERE id = $1"
+);
+
+const READERS: &str = "sqlite_readers";
+const WRITER: &str = "sqlite_writer";
+
+/// A database in a file.
+pub(crate) struct Sqlite {
+    options: SqliteConnectOptions,
+    /// The one connection that writes; none once it broke and until someone writes again. SQLite
+    /// lets one write at a time anyway: whoever waits, waits here in a fair queue and not in
+    /// SQLite's, which polls.
+    writer: Mutex<Option<SqliteConnection>>,
+    readers: SqlitePool,
+    timeouts: Timeouts,
+    probe: Probe,
+}
+
+impl Sqlite {
+    pub(crate) async fn open(
+        url: &str,
+        readers: u32,
+        timeouts: Timeouts,
+        probe: Probe,
+    ) -> Result<Self, Error> {
+        let options = SqliteConnectOptions::from_str(url)
+            .map_err(|error| setup(format!("{url:?} is no address of a SQLite file: {error}")))?;
+        if options.get_filename() == Path::new(":memory:") || url.contains("mode=memory") {
+            return Err(setup(format!(
+                "{url:?} is kept in memory: a purchase has to be on disk, give the path of a file"
+            )));
+        }
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(timeouts.lock)
+            .disable_statement_logging();
+        let mut writer = options.connect().await.map_err(cannot_open(url))?;
+        Self::prepare(&mut writer).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(readers)
+            .acquire_timeout(timeouts.connection)
+            .test_before_acquire(false)
+            .connect_with(options.clone().pragma("query_only", "ON"))
+            .await
+            .map_err(cannot_open(url))?;
+        Ok(Self {
+            options,
+            writer: Mutex::new(Some(writer)),
+            readers,
+            timeouts,
+            probe,
+        })
+    }
+
+    /// Migrates, and makes sure of what durability rests on.
+    async fn prepare(writer: &mut SqliteConnection) -> Result<(), Error> {
+        // One transaction around all of the migrations: of many processes that start at once,
+        // one migrates and the others find it done.
+        let mut migrating = writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(refused)?;
+        migrate::sqlite()
+            .run_direct(None, &mut *migrating, false)
+            .await?;
+        migrating.commit().await.map_err(refused)?;
+
+        let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+            .fetch_one(&mut *writer)
+            .await
+            .map_err(refused)?;
+        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+            .fetch_one(&mut *writer)
+            .await
+            .map_err(refused)?;
+        let foreign_keys: i64 = sqlx::query_scalar("PRAGMA foreign_keys")
+            .fetch_one(&mut *writer)
+            .await
+            .map_err(refused)?;
+        for (setting, value, needed) in [
+            ("journal_mode", mode, "wal"),
+            ("synchronous", synchronous.to_string(), "2"),
+            ("foreign_keys", foreign_keys.to_string(), "1"),
+        ] {
+            if value != needed {
+                return Err(setup(format!(
+                    "PRAGMA {setting} is {value}, it has to be {needed}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The writer, once those before us are done.
+    async fn writer(&self) -> Result<Locked<'_>, Failure> {
+        let begun = Instant::now();
+        let locked = tokio::time::timeout(self.timeouts.connection, self.writer.lock()).await;
+        self.probe.observer.connection_wait(WRITER, begun.elapsed());
+        let mut slot = locked.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        if self.readers.is_closed() {
+            return Err(sqlx::Error::PoolClosed.into());
+        }
+        if slot.is_none() {
+            *slot = Some(self.options.connect().await?);
+        }
+        Ok(Locked(slot))
+    }
+
+    /// The rows of `query`, read by one of the readers.
+    async fn read(
+        &self,
+        operation: &'static str,
+        query: Query<'_, Db, SqliteArguments>,
+    ) -> Result<Vec<SqliteRow>, Failure> {
+        let begun = Instant::now();
+        let reader = self.readers.acquire().await;
+        self.probe
+            .observer
+            .connection_wait(READERS, begun.elapsed());
+        let mut reader = reader?;
+        self.probe
+            .timed(operation, async {
+                self.probe.fault().await?;
+                Ok(query.fetch_all(&mut *reader).await?)
+            })
+            .await
+    }
+}
+
+/// The writer, ours alone until dropped.
+struct Locked<'a>(MutexGuard<'a, Option<SqliteConnection>>);
+
+impl Locked<'_> {
+    fn connection(&mut self) -> &mut SqliteConnection {
+        self.0
+            .as_mut()
+            .expect("the writer is open while it is locked")
+    }
+
+    /// Gives the writer back, and closes it where it broke.
+    fn done<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
+        if matches!(&result, Err(failure) if failure.lost_the_connection()) {
+            *self.0 = None;
+        }
+        result
+    }
+}
+
+impl Store for Sqlite {
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    fn create_concert<'a>(&'a self, concert: &'a Concert) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let mut writer = self.writer().await?;
+            let query = sqlx::query(concat!(
+                "INSERT INTO concerts (",
+                concert_columns!(),
+                ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0) ON CONFLICT DO NOTHING"
+            ))
+            .bind(concert.id.as_uuid())
+            .bind(&concert.slug)
+            .bind(&concert.title)
+            .bind(&concert.venue)
+            .bind(concert.starts_at.as_microsecond())
+            .bind(concert.on_sale_from.map(Timestamp::as_microsecond))
+            .bind(concert.on_sale_until.map(Timestamp::as_microsecond))
+            .bind(i64::from(concert.capacity))
+            .bind(concert.price.amount)
+            .bind(concert.price.currency.as_str())
+            .bind(concert.max_per_buyer.map(i64::from));
+            let created = self.probe.timed("create_concert", async {
+                self.probe.fault().await?;
+                Ok(query.execute(writer.connection()).await?.rows_affected() == 1)
+            });
+            let created = created.await;
+            writer.done(created)
+        })
+    }
+
+    fn concert(&self, id: ConcertId) -> Answer<'_, Option<Concert>> {
+        Box::pin(async move {
+            let query = sqlx::query(SELECT_CONCERT).bind(id.as_uuid());
+            let rows = self.read("read_concert", query).await?;
+            Ok(rows.first().map(rows::concert).transpose()?)
+        })
+    }
+
+    fn concerts(&self, limit: u32, after: Option<ConcertId>) -> Answer<'_, Vec<Concert>> {
+        Box::pin(async move {
+            let query = sqlx::query(concat!(
+                "SELECT ",
+                concert_columns!(),
+                " FROM concerts WHERE id > $1 ORDER BY id LIMIT $2"
+            ))
+            .bind(after.map_or(Uuid::nil(), ConcertId::as_uuid))
+            .bind(i64::from(limit));
+            let rows = self.read("list_concerts", query).await?;
+            Ok(rows.iter().map(rows::concert).collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn purchase(&self, id: PurchaseId) -> Answer<'_, Option<Purchase>> {
+        Box::pin(async move {
+            let query = sqlx::query(SELECT_PURCHASE).bind(id.as_uuid());
+            let rows = self.read("read_purchase", query).await?;
+            Ok(rows.first().map(rows::purchase).transpose()?)
+        })
+    }
+
+    fn purchase_by_key<'a>(
+        &'a self,
+        concert: ConcertId,
+        key: &'a str,
+    ) -> Answer<'a, Option<(Purchase, Vec<u8>)>> {
+        Box::pin(async move {
+            let query = sqlx::query(concat!(
+                "SELECT ",
+                purchase_columns!(),
+                ", request_digest FROM purchases WHERE concert_id = $1 AND idempotency_key = $2"
+            ))
+            .bind(concert.as_uuid())
+            .bind(key);
+            let rows = self.read("find_key", query).await?;
+            let found = rows
+                .first()
+                .map(|row| Ok::<_, sqlx::Error>((rows::purchase(row)?, row.try_get(8)?)));
+            Ok(found.transpose()?)
+        })
+    }
+
+    fn sell<'a>(&'a self, orders: &'a [Order]) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let mut writer = self.writer().await?;
+            let sold = self
+                .probe
+                .timed("sell", sell(writer.connection(), orders, &self.probe))
+                .await;
+            writer.done(sold)
+        })
+    }
+
+    fn decide<'a>(&'a self, orders: &'a [Order]) -> Answer<'a, Vec<Verdict>> {
+        Box::pin(async move {
+            let mut writer = self.writer().await?;
+            let verdicts = self
+                .probe
+                .timed("decide", decide(writer.connection(), orders, &self.probe))
+                .await;
+            writer.done(verdicts)
+        })
+    }
+
+    fn standing<'a>(&'a self, orders: &'a [Order]) -> Answer<'a, Vec<bool>> {
+        Box::pin(async move {
+            let mut writer = self.writer().await?;
+            let standing = self
+                .probe
+                .timed("standing", async {
+                    Ok(standing(writer.connection(), orders).await?)
+                })
+                .await;
+            let standing = writer.done(standing)?;
+            Ok(orders
+                .iter()
+                .map(|order| standing.contains(&order.purchase.id))
+                .collect())
+        })
+    }
+
+    fn refund(&self, id: PurchaseId, at: Timestamp) -> Answer<'_, Option<(Purchase, bool)>> {
+        Box::pin(async move {
+            let mut writer = self.writer().await?;
+            let refunded = self
+                .probe
+                .timed("refund", refund(writer.connection(), id, at, &self.probe))
+                .await;
+            writer.done(refunded)
+        })
+    }
+
+    fn restock(&self, id: ConcertId, tickets: u32) -> Answer<'_, Option<Concert>> {
+        Box::pin(async move {
+            let mut writer = self.writer().await?;
+            let query = sqlx::query(concat!(
+                "UPDATE concerts SET capacity = MIN(capacity + $2, $3) WHERE id = $1 RETURNING ",
+                concert_columns!()
+            ))
+            .bind(id.as_uuid())
+            .bind(i64::from(tickets))
+            .bind(i64::from(MAX_CAPACITY));
+            let concert = self
+                .probe
+                .timed("restock", async {
+                    self.probe.fault().await?;
+                    let row = query.fetch_optional(writer.connection()).await?;
+                    Ok(row.as_ref().map(rows::concert).transpose()?)
+                })
+                .await;
+            writer.done(concert)
+        })
+    }
+
+    fn stock(&self) -> Answer<'_, Vec<Stock>> {
+        Box::pin(async move {
+            let query = sqlx::query("SELECT id, slug, capacity, sold FROM concerts ORDER BY id");
+            let rows = self.read("stock", query).await?;
+            Ok(rows.iter().map(rows::stock).collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn totals(&self) -> Answer<'_, Totals> {
+        Box::pin(async move {
+            let rows = self.read("totals", sqlx::query(totals!())).await?;
+            let concerts = rows.iter().map(rows::line).collect::<Result<_, _>>()?;
+            Ok(Totals { concerts })
+        })
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let query = sqlx::query("SELECT 1 FROM concerts LIMIT 1");
+            self.read("ping", query).await.map(drop)
+        })
+    }
+
+    fn pools(&self) -> Vec<PoolState> {
+        let writing = u32::from(self.writer.try_lock().is_err());
+        let (open, idle) = (self.readers.size(), self.readers.num_idle());
+        let idle = u32::try_from(idle).unwrap_or(open).min(open);
+        vec![
+            PoolState {
+                name: WRITER,
+                used: writing,
+                idle: 1 - writing,
+                max: 1,
+            },
+            PoolState {
+                name: READERS,
+                used: open - idle,
+                idle,
+                max: self.readers.options().get_max_connections(),
+            },
+        ]
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            self.readers.close().await;
+            if let Some(writer) = self.writer.lock().await.take()
+                && let Err(error) = writer.close().await
+            {
+                tracing::warn!(%error, "the SQLite writer did not close cleanly");
+            }
+        })
+    }
+}
+
+/// Takes the tickets and writes the purchases, or changes nothing.
+async fn sell(
+    writer: &mut SqliteConnection,
+    orders: &[Order],
+    probe: &Probe,
+) -> Result<bool, Failure> {
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let quantities = order::quantities(orders);
+    let all = take(&mut transaction, &quantities).await? == quantities.len() as u64
+        && insert(&mut transaction, orders).await? == orders.len() as u64;
+    if all {
+        probe.fault().await?;
+        transaction.commit().await.map_err(Failure::committing)?;
+    } else {
+        transaction.rollback().await?;
+    }
+    Ok(all)
+}
+
+async fn decide(
+    writer: &mut SqliteConnection,
+    orders: &[Order],
+    probe: &Probe,
+) -> Result<Vec<Verdict>, Failure> {
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let facts = facts(&mut transaction, orders).await?;
+    let stood = facts.standing.clone();
+    let verdicts = order::decide(orders, facts);
+    let sold = order::to_insert(orders, &verdicts, &stood);
+    if !sold.is_empty() {
+        let quantities = order::quantities(sold.iter().copied());
+        take(&mut transaction, &quantities).await?;
+        insert(&mut transaction, sold).await?;
+        probe.fault().await?;
+    }
+    transaction.commit().await.map_err(Failure::committing)?;
+    Ok(verdicts)
+}
+
+async fn refund(
+    writer: &mut SqliteConnection,
+    id: PurchaseId,
+    at: Timestamp,
+    probe: &Probe,
+) -> Result<Option<(Purchase, bool)>, Failure> {
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let row = sqlx::query(concat!(
+        "UPDATE purchases SET status = 'refunded', refunded_at = $2 \
+         WHERE id = $1 AND status = 'paid' RETURNING ",
+        purchase_columns!()
+    ))
+    .bind(id.as_uuid())
+    .bind(at.as_microsecond())
+    .fetch_optional(&mut *transaction)
+    .await?;
+    let refunded = if let Some(row) = row {
+        let purchase = rows::purchase(&row)?;
+        sqlx::query("UPDATE concerts SET sold = sold - $2 WHERE id = $1")
+            .bind(purchase.concert_id.as_uuid())
+            .bind(i64::from(purchase.quantity))
+            .execute(&mut *transaction)
+            .await?;
+        probe.fault().await?;
+        Some((purchase, true))
+    } else {
+        let row = sqlx::query(SELECT_REFUNDED)
+            .bind(id.as_uuid())
+            .fetch_optional(&mut *transaction)
+            .await?;
+        row.map(|row| {
+            let ours = row.try_get::<Option<i64>, _>(8)? == Some(at.as_microsecond());
+            Ok::<_, sqlx::Error>((rows::purchase(&row)?, ours))
+        })
+        .transpose()?
+    };
+    transaction.commit().await.map_err(Failure::committing)?;
+    Ok(refunded)
+}
+
+/// Takes the tickets from each concert that has enough; says from how many it took.
+async fn take(
+    writer: &mut SqliteConnection,
+    quantities: &BTreeMap<ConcertId, i64>,
+) -> Result<u64, sqlx::Error> {
+    let quantities: Vec<_> = quantities
+        .iter()
+        .map(|(id, quantity)| json!([hex(id.as_uuid().as_bytes()), quantity]))
+        .collect();
+    let taken = sqlx::query(
+        "UPDATE concerts SET sold = sold + d.quantity FROM ( \
+             SELECT unhex(value ->> 0) AS id, value ->> 1 AS quantity FROM json_each($1) \
+         ) AS d WHERE concerts.id = d.id AND sold + d.quantity <= capacity",
+    )
+    .bind(json(&quantities))
+    .execute(writer)
+    .await?;
+    Ok(taken.rows_affected())
+}
+
+/// Writes the purchases that no other one stands in the way of; says how many.
+async fn insert(
+    writer: &mut SqliteConnection,
+    orders: impl IntoIterator<Item = &Order>,
+) -> Result<u64, sqlx::Error> {
+    let purchases: Vec<_> = orders
+        .into_iter()
+        .map(|Order { purchase, key, .. }| {
+            json!([
+                hex(purchase.id.as_uuid().as_bytes()),
+                hex(purchase.concert_id.as_uuid().as_bytes()),
+                purchase.buyer,
+                purchase.quantity,
+                purchase.total.amount,
+                purchase.total.currency,
+                purchase.created_at.as_microsecond(),
+                key.as_ref().map(|key| key.key.as_str()),
+                key.as_ref().map(|key| hex(&key.digest)),
+            ])
+        })
+        .collect();
+    let inserted = sqlx::query(
+        "INSERT INTO purchases (id, concert_id, buyer, quantity, total, currency, status, \
+             created_at, idempotency_key, request_digest) \
+         SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, \
+             value ->> 5, 'paid', value ->> 6, value ->> 7, unhex(value ->> 8) \
+         FROM json_each($1) WHERE true ON CONFLICT DO NOTHING",
+    )
+    .bind(json(&purchases))
+    .execute(writer)
+    .await?;
+    Ok(inserted.rows_affected())
+}
+
+/// What has to be known to decide the orders, read under the lock of the transaction.
+async fn facts(writer: &mut SqliteConnection, orders: &[Order]) -> Result<Facts, sqlx::Error> {
+    let mut facts = Facts {
+        standing: standing(writer, orders).await?,
+        ..Facts::default()
+    };
+    let concerts: Vec<_> = order::quantities(orders)
+        .keys()
+        .map(|id| hex(id.as_uuid().as_bytes()))
+        .collect();
+    let rows = sqlx::query(
+        "SELECT id, slug, capacity, sold FROM concerts \
+         WHERE id IN (SELECT unhex(value) FROM json_each($1))",
+    )
+    .bind(json(&concerts))
+    .fetch_all(&mut *writer)
+    .await?;
+    for row in &rows {
+        let stock = rows::stock(row)?;
+        facts.available.insert(stock.concert_id, stock.available());
+    }
+    let keys: Vec<_> = orders
+        .iter()
+        .filter_map(|Order { purchase, key, .. }| {
+            let id = hex(purchase.concert_id.as_uuid().as_bytes());
+            Some(json!([id, key.as_ref()?.key.as_str()]))
+        })
+        .collect();
+    if !keys.is_empty() {
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            purchase_columns!(),
+            ", request_digest, idempotency_key FROM purchases \
+             WHERE (concert_id, idempotency_key) IN ( \
+                 SELECT unhex(value ->> 0), value ->> 1 FROM json_each($1))"
+        ))
+        .bind(json(&keys))
+        .fetch_all(&mut *writer)
+        .await?;
+        for row in &rows {
+            let purchase = rows::purchase(row)?;
+            facts.by_key.insert(
+                (purchase.concert_id, row.try_get(9)?),
+                (purchase, row.try_get(8)?),
+            );
+        }
+    }
+    let buyers: Vec<_> = orders
+        .iter()
+        .filter(|order| order.max_per_buyer.is_some())
+        .map(|Order { purchase, .. }| {
+            let id = hex(purchase.concert_id.as_uuid().as_bytes());
+            json!([id, purchase.buyer])
+        })
+        .collect();
+    if !buyers.is_empty() {
+        let rows = sqlx::query(
+            "SELECT concert_id, buyer, SUM(quantity) FROM purchases \
+             WHERE status = 'paid' AND (concert_id, buyer) IN ( \
+                 SELECT unhex(value ->> 0), value ->> 1 FROM json_each($1)) \
+             GROUP BY concert_id, buyer",
+        )
+        .bind(json(&buyers))
+        .fetch_all(&mut *writer)
+        .await?;
+        for row in &rows {
+            facts.held.insert(rows::holder(row)?, rows::held(row)?);
+        }
+    }
+    Ok(facts)
+}
+
+async fn standing(
+    writer: &mut SqliteConnection,
+    orders: &[Order],
+) -> Result<HashSet<PurchaseId>, sqlx::Error> {
+    let ids: Vec<_> = orders
+        .iter()
+        .map(|order| hex(order.purchase.id.as_uuid().as_bytes()))
+        .collect();
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT id FROM purchases WHERE id IN (SELECT unhex(value) FROM json_each($1))",
+    )
+    .bind(json(&ids))
+    .fetch_all(writer)
+    .await?;
+    Ok(ids.into_iter().map(PurchaseId::from_uuid).collect())
+}
+
+/// A list as the one parameter of a statement, whose text so does not change with its length.
+fn json<T: serde::Serialize>(list: &[T]) -> String {
+    serde_json::to_string(list).expect("text and numbers can be written as JSON")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        for half in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(half.into(), 16).expect("half a byte is one hex digit"));
+        }
+        text
+    })
+}
+
+fn setup(problem: String) -> Error {
+    Error::Setup { problem }
+}
+
+fn refused(error: sqlx::Error) -> Error {
+    Failure::from(error).into_error()
+}
+
+fn cannot_open(url: &str) -> impl Fn(sqlx::Error) -> Error {
+    let url = url.to_owned();
+    move |error| setup(format!("{url:?} cannot be opened: {error}"))
+}
