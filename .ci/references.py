@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""Checks what no schema sees: that the objects of a rendered overlay fit each other.
+
+    kubectl kustomize DIR | references.py
+
+Selectors find pods, and the pods of one workload only; named ports exist; mounts have volumes; ConfigMaps exist with
+their keys; the Secret's keys are those that k8s/README.md creates; service accounts, scale targets, routes and
+policies point at objects that are there. Prints a line for each problem and exits 1 on any. Needs pyyaml.
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+Object = dict[str, Any]
+# Made by hand, so that no manifest holds a password.
+SECRETS = {"tickets": {"ADMIN_TOKEN", "DATABASE_URL", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD"}}
+WORKLOADS = ("Deployment", "StatefulSet")
+# Every namespace has these without being asked.
+BUILT_IN = {("ServiceAccount", "default")}
+
+
+def containers(pod: Object) -> list[Object]:
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def ports(pod: Object) -> set[Any]:
+    """The ports of a pod by name and by number."""
+    found = [port for container in containers(pod) for port in container.get("ports", [])]
+    return {port.get("name") for port in found} | {port["containerPort"] for port in found}
+
+
+class Overlay:
+    def __init__(self, objects: list[Object]):
+        self.objects = {(each["kind"], each["metadata"]["name"]): each for each in objects}
+        self.twice = len(objects) - len(self.objects)
+        self.pods = {name: each["spec"]["template"] for (kind, name), each in self.objects.items() if kind in WORKLOADS}
+
+    def selected(self, labels: dict[str, str]) -> list[str]:
+        """The workloads whose pods have these labels."""
+        return [
+            name for name, template in self.pods.items() if labels.items() <= template["metadata"]["labels"].items()
+        ]
+
+    def problems(self) -> Iterator[str]:
+        if self.twice:
+            yield f"{self.twice} objects share kind and name with another"
+        for (kind, name), each in self.objects.items():
+            check = getattr(self, f"check_{kind.lower()}", None)
+            found = self.check_workload(each) if kind in WORKLOADS else check(each) if check else ()
+            yield from (f"{kind}/{name}: {problem}" for problem in found)
+
+    def check_workload(self, each: Object) -> Iterator[str]:
+        spec, template = each["spec"], each["spec"]["template"]
+        pod = template["spec"]
+        if self.selected(spec["selector"]["matchLabels"]) != [each["metadata"]["name"]]:
+            yield "its selector does not find its own pods alone"
+        if (account := pod.get("serviceAccountName", "default")) and not self.has("ServiceAccount", account):
+            yield f"no service account {account!r}"
+        volumes = {volume["name"] for volume in pod.get("volumes", [])}
+        volumes |= {claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates", [])}
+        mounted = {mount["name"] for container in containers(pod) for mount in container.get("volumeMounts", [])}
+        yield from (f"no volume {name!r}" for name in mounted - volumes)
+        yield from (f"the volume {name!r} is mounted nowhere" for name in volumes - mounted)
+        for volume in pod.get("volumes", []):
+            if (source := volume.get("configMap")) and not self.has("ConfigMap", source["name"]):
+                yield f"no ConfigMap {source['name']!r}"
+        for container in containers(pod):
+            yield from self.check_environment(container)
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                action = container.get(probe, {})
+                port = (action.get("httpGet") or action.get("tcpSocket") or {}).get("port")
+                if port is not None and port not in ports({"containers": [container]}):
+                    yield f"{probe} of {container['name']}: no port {port!r}"
+
+    def check_environment(self, container: Object) -> Iterator[str]:
+        for variable in container.get("env", []):
+            source = variable.get("valueFrom", {})
+            if secret := source.get("secretKeyRef"):
+                if secret["key"] not in SECRETS.get(secret["name"], ()):
+                    yield f"{variable['name']}: no key {secret['key']!r} in a Secret {secret['name']!r}"
+            if config := source.get("configMapKeyRef"):
+                if config["key"] not in self.objects.get(("ConfigMap", config["name"]), {}).get("data", {}):
+                    yield f"{variable['name']}: no key {config['key']!r} in a ConfigMap {config['name']!r}"
+
+    def check_service(self, each: Object) -> Iterator[str]:
+        found = self.selected(each["spec"]["selector"])
+        if len(found) != 1:
+            yield f"its selector finds the pods of {found or 'nobody'}"
+        for port in each["spec"]["ports"]:
+            target = port.get("targetPort", port["port"])
+            yield from (f"no port {target!r} in {name}" for name in found if target not in ports(self.pods[name]["spec"]))
+
+    def check_podmonitoring(self, each: Object) -> Iterator[str]:
+        found = self.selected(each["spec"]["selector"]["matchLabels"])
+        if not found:
+            yield "its selector finds nobody"
+        for endpoint in each["spec"]["endpoints"]:
+            port = endpoint["port"]
+            yield from (f"no port {port!r} in {name}" for name in found if port not in ports(self.pods[name]["spec"]))
+
+    def check_poddisruptionbudget(self, each: Object) -> Iterator[str]:
+        if not self.selected(each["spec"]["selector"]["matchLabels"]):
+            yield "its selector finds nobody"
+
+    def check_horizontalpodautoscaler(self, each: Object) -> Iterator[str]:
+        target = each["spec"]["scaleTargetRef"]
+        if not self.has(target["kind"], target["name"]):
+            yield f"no {target['kind']} {target['name']!r}"
+        elif "replicas" in self.objects[target["kind"], target["name"]]["spec"]:
+            yield "its target sets `replicas`, which each apply would set back"
+
+    def check_rolebinding(self, each: Object) -> Iterator[str]:
+        for reference in (each["roleRef"], *each["subjects"]):
+            if not self.has(reference["kind"], reference["name"]):
+                yield f"no {reference['kind']} {reference['name']!r}"
+
+    def check_httproute(self, each: Object) -> Iterator[str]:
+        for parent in each["spec"]["parentRefs"]:
+            gateway = self.objects.get(("Gateway", parent["name"]), {"spec": {"listeners": []}})
+            if parent.get("sectionName") not in {None, *(listener["name"] for listener in gateway["spec"]["listeners"])}:
+                yield f"no listener {parent['sectionName']!r} in a Gateway {parent['name']!r}"
+        for backend in (backend for rule in each["spec"]["rules"] for backend in rule["backendRefs"]):
+            service = self.objects.get(("Service", backend["name"]), {"spec": {"ports": []}})
+            if backend["port"] not in (port["port"] for port in service["spec"]["ports"]):
+                yield f"no port {backend['port']} in a Service {backend['name']!r}"
+
+    def check_gcpbackendpolicy(self, each: Object) -> Iterator[str]:
+        target = each["spec"]["targetRef"]
+        if not self.has(target["kind"], target["name"]):
+            yield f"no {target['kind']} {target['name']!r}"
+
+    def check_healthcheckpolicy(self, each: Object) -> Iterator[str]:
+        yield from self.check_gcpbackendpolicy(each)
+        service = self.objects.get(("Service", each["spec"]["targetRef"]["name"]), {"spec": {"selector": {}}})
+        port = each["spec"]["default"]["config"]["httpHealthCheck"]["port"]
+        for name in self.selected(service["spec"]["selector"]):
+            if port not in ports(self.pods[name]["spec"]):
+                yield f"no port {port} in {name}"
+
+    def has(self, kind: str, name: str) -> bool:
+        return (kind, name) in self.objects or (kind, name) in BUILT_IN
+
+
+def main() -> int:
+    objects = [each for each in yaml.safe_load_all(sys.stdin) if each]
+    problems = list(Overlay(objects).problems())
+    print(*problems, sep="\n", end="\n" if problems else "")
+    return int(bool(problems) or not objects)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
