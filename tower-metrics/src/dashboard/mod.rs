@@ -15,6 +15,7 @@ mod names;
 mod panel;
 mod promql;
 mod red;
+mod rules;
 mod slo;
 
 pub use self::error::Error;
@@ -26,4 +27,5 @@ pub use self::panel::{
     Unit, Variable,
 };
 pub use self::red::{Red, red};
+pub use self::rules::{Alert, Rules};
 pub use self::slo::{BURNS, Burn, Floor, Indicator, PERIOD, Severity, Slo, Tally};

@@ -180,7 +180,7 @@ fn bucket(bound: f64) -> String {
 }
 
 /// A text as a double-quoted PromQL string.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
