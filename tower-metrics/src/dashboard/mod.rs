@@ -28,4 +28,4 @@ pub use self::panel::{
 };
 pub use self::red::{Red, red};
 pub use self::rules::{Alert, Rules};
-pub use self::slo::{BURNS, Burn, Floor, Indicator, PERIOD, Severity, Slo, Tally};
+pub use self::slo::{BURNS, Burn, Floor, Indicator, PERIOD, Severity, Slo, Tally, objectives};

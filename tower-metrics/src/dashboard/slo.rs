@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::check::{self, filled, label, rule};
 use super::error::Error;
 use super::expr::{Expr, Selector};
+use super::panel::{Panel, Row, Tone, Unit};
 
 /// A service level objective: of the requests that count, this share is good.
 #[derive(Clone, Debug, PartialEq)]
@@ -177,6 +178,21 @@ impl Slo {
         self.bad_ratio().times(1.0 / self.budget())
     }
 
+    /// The share of requests that kept the objective, over the whole range shown. No value without
+    /// requests.
+    #[must_use]
+    pub fn kept(&self) -> Expr {
+        let total = || self.indicator.total().clone().increase().sum();
+        let good = match &self.indicator {
+            Indicator::Good { good, .. } => good.clone().increase().sum(),
+            Indicator::Bad { bad, .. } => {
+                let bad = bad.clone().increase().sum().or_zero(total());
+                total().minus(bad)
+            }
+        };
+        good.ratio(total())
+    }
+
     /// Checks the objective, as each rendering does first.
     ///
     /// # Errors
@@ -195,6 +211,35 @@ impl Slo {
         )?;
         check::free_expr(&place, &self.bad_ratio())
     }
+}
+
+/// A row that shows how objectives fare: the share of good requests in the range shown, and how
+/// fast each budget burns.
+#[must_use]
+pub fn objectives(slos: &[Slo]) -> Row {
+    let burn = Panel::lines("Burn rate", Unit::Count)
+        .help(
+            "How fast each objective's error budget burns. At 1 it lasts exactly 30 days; at 14.4 \
+             a fiftieth of it is gone within the hour, and someone is called.",
+        )
+        .size(18, 8)
+        .decimals(1)
+        .threshold(1.0, Tone::Warn)
+        .threshold(BURNS[0].rate, Tone::Bad);
+    let burn = (slos.iter()).fold(burn, |panel, slo| panel.series(&slo.name, slo.burn_rate()));
+    let kept = Panel::stat("Kept in this range", Unit::Ratio)
+        .help("Share of the requests that kept each objective, over the range shown.")
+        .size(6, 8)
+        .decimals(3);
+    let kept = (slos.iter()).fold(kept, |panel, slo| {
+        let name = format!(
+            "{}, promised {} %",
+            slo.name,
+            (slo.objective * 1e8).round() / 1e6
+        );
+        panel.series(name, slo.kept())
+    });
+    Row::new("Objectives").panel(kept).panel(burn)
 }
 
 impl Indicator {

@@ -85,6 +85,7 @@ fn lines(panel: &Panel, series: &[Series], stacked: bool, exemplars: bool) -> Va
 
 fn stat(panel: &Panel, series: &[Series]) -> Value {
     let over_range = series.iter().any(|s| over_range(&s.expr));
+    let named = series.len() > 1 || series.iter().any(|s| s.legend.contains('{'));
     let base = if panel.thresholds.is_empty() {
         Tone::Neutral
     } else {
@@ -104,7 +105,7 @@ fn stat(panel: &Panel, series: &[Series]) -> Value {
             "graphMode": if over_range { "none" } else { "area" },
             "colorMode": "value",
             "justifyMode": "auto",
-            "textMode": if series.len() == 1 { "value" } else { "value_and_name" },
+            "textMode": if named { "value_and_name" } else { "value" },
             "wideLayout": true,
             "showPercentChange": false,
             "percentChangeColorMode": "standard",

@@ -1,0 +1,203 @@
+//! Dashboards, rules and the runbook of the platform, from one definition: the command `dashboards`
+//! writes them under `k8s/`.
+
+mod platform;
+mod sales;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tower_metrics::dashboard::{
+    Alert, Annotation, Dashboard, Error, Event, Expr, Flavour, Names, Red, Rules, Selector,
+    Severity, Slo, Tone, objectives,
+};
+
+/// The job as which Prometheus scrapes the platform, wherever it runs.
+const JOB: &str = "example-server";
+/// The file that the runbook is written to.
+const RUNBOOK: &str = "k8s/prometheus/runbook.md";
+
+const OVERVIEW: &str = "tickets-http";
+const SALES: &str = "tickets-sales";
+const PLATFORM: &str = "tickets-platform";
+
+/// The latency objective's threshold; the layer has a bucket bound there.
+pub(crate) const THRESHOLD: Duration = Duration::from_millis(300);
+
+/// Availability and latency, as the platform promises them.
+pub(crate) fn slos() -> [Slo; 2] {
+    let red = red();
+    [red.availability(0.999), red.latency(THRESHOLD, 0.99)]
+}
+
+/// Every dashboard of the platform.
+pub(crate) fn all() -> Vec<Dashboard> {
+    let red = red();
+    let mut overview = red.overview();
+    overview.rows.insert(1, objectives(&slos()));
+    let http = [overview, red.by_route()].map(|dashboard| {
+        let dashboard = dashboard.tag("tickets");
+        dashboard
+            .link("Ticket sales", SALES)
+            .link("Platform", PLATFORM)
+    });
+    let mut all = Vec::from(http);
+    all.extend([sales::dashboard(), platform::dashboard()]);
+    all.into_iter().map(faults).collect()
+}
+
+/// Recording rules and alerts.
+pub(crate) fn rules() -> Rules {
+    let rules = Rules::new("Tickets", JOB)
+        .runbook(RUNBOOK)
+        .dashboard(format!("/d/{OVERVIEW}"))
+        .alert(pool_exhausted())
+        .alert(purchases_fail());
+    slos().into_iter().fold(rules, Rules::slo)
+}
+
+fn red() -> Red {
+    Red::new(&Names::open_telemetry()).titled(OVERVIEW, "HTTP")
+}
+
+/// Marks where faults change, so that a bend in a line has its reason beside it.
+fn faults(dashboard: Dashboard) -> Dashboard {
+    dashboard
+        .annotate(Annotation {
+            title: "Faults in force".to_owned(),
+            event: Event::Rises(Selector::new("ticket_faults_preset")),
+            by: vec!["preset".to_owned()],
+            tone: Tone::Bad,
+        })
+        .annotate(Annotation {
+            title: "Injection began".to_owned(),
+            event: Event::Moves(Selector::new("ticket_faults_injected_total")),
+            by: vec!["operation".to_owned(), "kind".to_owned()],
+            tone: Tone::Warn,
+        })
+}
+
+/// The rate of purchases that ended so, over all servers.
+fn purchases(outcomes: &[&str]) -> Selector {
+    Selector::new("ticket_purchases_total").with("outcome", outcomes.iter().copied())
+}
+
+/// Of the pools' connections, those in use.
+fn connections_used() -> Expr {
+    let used = Selector::new("db_client_connection_count")
+        .with("db_client_connection_state", ["used"])
+        .value()
+        .sum_by([POOL]);
+    used.ratio(
+        Selector::new("db_client_connection_max")
+            .value()
+            .sum_by([POOL]),
+    )
+}
+
+const POOL: &str = "db_client_connection_pool_name";
+
+fn pool_exhausted() -> Alert {
+    let wait = Selector::new("db_client_connection_wait_time_seconds").quantile(0.95, [POOL]);
+    Alert {
+        name: "DatabasePoolExhausted".to_owned(),
+        when: wait,
+        above: 0.5,
+        lasting: Duration::from_secs(600),
+        severity: Severity::Ticket,
+        summary: "Requests wait for a database connection.".to_owned(),
+        description: "For ten minutes one request in twenty has waited more than half a second \
+                      for a connection of the pool {{ $labels.db_client_connection_pool_name }}: \
+                      {{ $value | humanizeDuration }}."
+            .to_owned(),
+        runbook: "**What it means.** Every connection of the pool is in use, and requests queue \
+                  for one before they reach the database.\n\n\
+                  **What to do.** *Platform*, row *Database*: if operations have become slow, the \
+                  cause is in the database (or the `slow-database` faults); if they are quick and \
+                  many, switch `commit` to `group`, or give the pool more connections."
+            .to_owned(),
+    }
+}
+
+fn purchases_fail() -> Alert {
+    let failed = purchases(&["failed"]).rate().sum();
+    let tried = purchases(&["sold", "declined", "sold_out", "failed"]);
+    Alert {
+        name: "PurchasesFail".to_owned(),
+        when: failed.ratio(tried.rate().sum()),
+        above: 0.05,
+        lasting: Duration::from_secs(300),
+        severity: Severity::Page,
+        summary: "Purchases fail for another reason than the buyer's.".to_owned(),
+        description: "{{ $value | humanizePercentage }} of the purchases have failed for five \
+                      minutes; declined payments and sold-out concerts are not among them."
+            .to_owned(),
+        runbook: "**What it means.** Buyers who could pay, for tickets that are there, get an \
+                  error: the payment provider or the database does not answer.\n\n\
+                  **What to do.** *Platform*, row *Faults*, tells whether it is injected \
+                  (`payment-outage`): then end it with `PUT /faults` and `{\"preset\": \"calm\"}`. \
+                  Else the server's log has the reason of each failure with its request id."
+            .to_owned(),
+    }
+}
+
+/// Every file, with its path under `k8s/`.
+///
+/// # Errors
+/// When a dashboard or a rule is not valid.
+pub(crate) fn files() -> Result<Vec<(PathBuf, String)>, Error> {
+    let mut files = Vec::new();
+    for dashboard in all() {
+        let name = format!("{}.json", dashboard.uid);
+        for (folder, flavour) in [
+            ("grafana/dashboards", Flavour::Provision),
+            ("grafana/import", Flavour::Import),
+        ] {
+            files.push((Path::new(folder).join(&name), dashboard.grafana(flavour)?));
+        }
+    }
+    let rules = rules();
+    let prometheus = Path::new("prometheus");
+    files.extend([
+        (prometheus.join("rules.yaml"), rules.prometheus()?),
+        (
+            prometheus.join("operator/prometheusrule.yaml"),
+            rules.prometheus_rule()?,
+        ),
+        (prometheus.join("gmp/rules.yaml"), rules.google()?),
+        (prometheus.join("runbook.md"), rules.runbook_page()?),
+    ]);
+    Ok(files)
+}
+
+/// Writes every file under `directory`.
+///
+/// # Errors
+/// When a file cannot be written; says which.
+pub(crate) fn write(directory: &Path) -> Result<(), WriteError> {
+    for (path, text) in files()? {
+        let path = directory.join(path);
+        let written = match path.parent() {
+            Some(parent) => std::fs::create_dir_all(parent),
+            None => Ok(()),
+        };
+        written
+            .and_then(|()| std::fs::write(&path, text))
+            .map_err(|source| WriteError::File { path, source })?;
+    }
+    Ok(())
+}
+
+/// Why the files were not written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// A dashboard or a rule is not valid.
+    #[error(transparent)]
+    Invalid(#[from] Error),
+    /// A file could not be written.
+    #[error("{}: {source}", path.display())]
+    File {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+}
