@@ -13,6 +13,8 @@ mod preset;
 mod random;
 mod read;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 pub use self::changes::{Change, Changes, Source};
 pub use self::document::Document;
