@@ -1,0 +1,68 @@
+//! What can be wrong with a setting.
+
+use crate::recorder::LabelError;
+
+/// A setting that cannot be: which value, why, and what is allowed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A metric's name is not one that Prometheus takes.
+    #[error("metric name {name:?}: must match [a-zA-Z_:][a-zA-Z0-9_:]*")]
+    MetricName {
+        /// The name.
+        name: String,
+    },
+    /// Two metrics have the same name, or one that the other's samples have.
+    #[error("metric name {name:?} is used twice")]
+    DuplicateMetric {
+        /// The name.
+        name: String,
+    },
+    /// A label cannot be taken.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// More custom labels than a layer can have.
+    #[error("{count} custom labels: at most {max} are allowed")]
+    TooManyLabels {
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        max: usize,
+    },
+    /// No method at all, or too many.
+    #[error("{count} methods: 1 to 200 are allowed")]
+    Methods {
+        /// How many there are.
+        count: usize,
+    },
+    /// A histogram's bound is not a finite number that the histogram can hold.
+    #[error("bound {bound} of {histogram}: must be a finite number, {allowed}")]
+    Bound {
+        /// The bound.
+        bound: f64,
+        /// The histogram.
+        histogram: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// A histogram's bounds do not rise.
+    #[error("bounds of {histogram} must rise: {next} follows {bound}")]
+    FallingBounds {
+        /// The histogram.
+        histogram: String,
+        /// A bound.
+        bound: f64,
+        /// The one that follows it and is not greater.
+        next: f64,
+    },
+    /// The registry has a metric of this name already.
+    #[error(
+        "cannot register {name:?}: {why}; use one recorder for all layers, or a prefix, or another registry"
+    )]
+    Registration {
+        /// The duration histogram's name, by which a recorder is known.
+        name: String,
+        /// What the registry says.
+        why: String,
+    },
+}

@@ -1,0 +1,92 @@
+//! The response future.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::Response;
+use http_body::Body;
+use pin_project::{pin_project, pinned_drop};
+
+use crate::body::ResponseBody;
+use crate::flight::Flight;
+use crate::layer::ClassifyError;
+use crate::outcome::{ErrorType, Outcome};
+use crate::recorder::Recorder;
+
+/// The future of [`MetricsService`](crate::MetricsService).
+#[pin_project(PinnedDrop)]
+pub struct ResponseFuture<F, R: Recorder, C: 'static> {
+    #[pin]
+    inner: F,
+    /// `None` once the response has come, and for a route that is left out.
+    flight: Option<Flight<R>>,
+    /// Set while we are inside the inner future: still set when we are
+    /// dropped, it panicked.
+    polling: bool,
+    classify: &'static C,
+}
+
+impl<F, R: Recorder, C> ResponseFuture<F, R, C> {
+    pub(crate) fn new(inner: F, flight: Option<Flight<R>>, classify: &'static C) -> Self {
+        Self {
+            inner,
+            flight,
+            polling: false,
+            classify,
+        }
+    }
+}
+
+impl<F, R, C, B, E> Future for ResponseFuture<F, R, C>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+    R: Recorder,
+    C: ClassifyError<E>,
+{
+    type Output = Result<Response<ResponseBody<B, R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        *this.polling = true;
+        let polled = this.inner.poll(cx);
+        *this.polling = false;
+
+        let result = ready!(polled);
+        Poll::Ready(match (result, this.flight.take()) {
+            (Ok(response), Some(flight)) => Ok(flight.respond(response)),
+            (Ok(response), None) => Ok(response.map(ResponseBody::unwatched)),
+            (Err(error), flight) => {
+                if let Some(flight) = flight {
+                    let error_type = this.classify.classify(&error);
+                    flight.end_without_response(Outcome::ServiceError, error_type);
+                }
+                Err(error)
+            }
+        })
+    }
+}
+
+#[pinned_drop]
+impl<F, R: Recorder, C> PinnedDrop for ResponseFuture<F, R, C> {
+    fn drop(self: Pin<&mut Self>) {
+        let this = self.project();
+        if let Some(flight) = this.flight.take() {
+            if *this.polling {
+                flight.end_without_response(Outcome::Panic, ErrorType::PANIC);
+            } else {
+                flight.end_without_response(Outcome::Cancelled, ErrorType::CANCELLED);
+            }
+        }
+    }
+}
+
+impl<F: fmt::Debug, R: Recorder, C> fmt::Debug for ResponseFuture<F, R, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture")
+            .field("inner", &self.inner)
+            .field("in_flight", &self.flight.is_some())
+            .finish_non_exhaustive()
+    }
+}

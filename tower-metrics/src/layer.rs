@@ -1,0 +1,352 @@
+//! The layer and its builder.
+
+use std::fmt;
+
+use http::{Method, StatusCode};
+use tower_layer::Layer;
+
+use crate::error::BuildError;
+use crate::flight::Shared;
+use crate::head::RequestHead;
+use crate::label::{Label, MAX_LABELS};
+use crate::outcome::ErrorType;
+use crate::recorder::Recorder;
+use crate::route::{Route, RouteSettings, Routes};
+use crate::service::MetricsService;
+use crate::trace_id::TraceId;
+
+/// Leaves a request out of the figures.
+///
+/// In a response's extensions it marks a route, so that the route itself says
+/// it. With axum:
+///
+/// ```
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Extension, Router, routing::get};
+/// use tower_metrics::Skip;
+///
+/// let app: Router = Router::new().route("/healthz", get(|| async { (Extension(Skip), "ok") }));
+/// # }
+/// ```
+///
+/// In a request's extensions, put there by a layer outside, it leaves out that
+/// one request. A request that is dropped before its response is marked counts
+/// as cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skip;
+
+/// Where a request's duration ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DurationTo {
+    /// At the response's head: how long the server took to answer.
+    Head,
+    /// At the end of the response: how long the user waited.
+    #[default]
+    Body,
+}
+
+/// Tells what an error of the inner service is about.
+///
+/// Every `Fn(&E) -> ErrorType` does.
+pub trait ClassifyError<E> {
+    /// The error's type.
+    fn classify(&self, error: &E) -> ErrorType;
+}
+
+impl<E, F: Fn(&E) -> ErrorType> ClassifyError<E> for F {
+    fn classify(&self, error: &E) -> ErrorType {
+        self(error)
+    }
+}
+
+/// Calls every error `service_error`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ServiceError;
+
+impl<E> ClassifyError<E> for ServiceError {
+    fn classify(&self, _: &E) -> ErrorType {
+        ErrorType::SERVICE_ERROR
+    }
+}
+
+/// Counts the requests of the services it is put around, and tells them to a
+/// [`Recorder`].
+///
+/// What it needs lives as long as the process: make one layer for a service,
+/// not one for a request.
+pub struct MetricsLayer<R: Recorder, C: 'static = ServiceError> {
+    shared: &'static Shared<R>,
+    classify: &'static C,
+}
+
+impl<R: Recorder> MetricsLayer<R> {
+    /// A layer with the default settings.
+    pub fn new(recorder: R) -> Self {
+        Builder::new(recorder).finish()
+    }
+
+    /// A layer to be set up.
+    pub fn builder(recorder: R) -> Builder<R> {
+        Builder::new(recorder)
+    }
+}
+
+impl<S, R: Recorder, C> Layer<S> for MetricsLayer<R, C> {
+    type Service = MetricsService<S, R, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        MetricsService::new(inner, self.shared, self.classify)
+    }
+}
+
+impl<R: Recorder, C> Clone for MetricsLayer<R, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R: Recorder, C> Copy for MetricsLayer<R, C> {}
+
+impl<R: Recorder, C> fmt::Debug for MetricsLayer<R, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricsLayer")
+            .field("route", &self.shared.route)
+            .field("labels", &self.shared.labels)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sets up a [`MetricsLayer`].
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder<R: Recorder, C: 'static = ServiceError> {
+    recorder: R,
+    classify: C,
+    route: Route,
+    methods: Vec<Method>,
+    max_routes: usize,
+    routes: RouteSettings,
+    initialize: Vec<(Method, String, StatusCode)>,
+    labels: Vec<Label>,
+    grpc: bool,
+    trace_id: Option<TraceIdFn>,
+}
+
+pub(crate) type TraceIdFn = Box<dyn Fn(&RequestHead<'_>) -> Option<TraceId> + Send + Sync>;
+
+/// The methods of the OpenTelemetry HTTP convention, the frequent ones first.
+const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::HEAD,
+    Method::PATCH,
+    Method::OPTIONS,
+    Method::CONNECT,
+    Method::TRACE,
+];
+
+impl<R: Recorder> Builder<R> {
+    fn new(recorder: R) -> Self {
+        let mut methods = Vec::from(METHODS);
+        methods.extend(Method::from_bytes(b"QUERY"));
+        Self {
+            recorder,
+            classify: ServiceError,
+            route: Route::default(),
+            methods,
+            max_routes: 1000,
+            routes: RouteSettings::default(),
+            initialize: Vec::new(),
+            labels: Vec::new(),
+            grpc: false,
+            trace_id: None,
+        }
+    }
+}
+
+impl<R: Recorder, C> Builder<R, C> {
+    /// Where a request's route comes from. Default: axum's `MatchedPath` with
+    /// the feature `axum`, otherwise no route.
+    pub fn route(mut self, route: Route) -> Self {
+        self.route = route;
+        self
+    }
+
+    /// The methods that are told apart; every other one is `_OTHER`. Default:
+    /// those of the OpenTelemetry convention, `QUERY` among them.
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        self.methods = methods.into_iter().collect();
+        self
+    }
+
+    /// How many routes are told apart; those that come later are `_OTHER`.
+    /// Default: 1,000.
+    pub fn max_routes(mut self, max: usize) -> Self {
+        self.max_routes = max;
+        self
+    }
+
+    /// Routes that are left out, as templates.
+    pub fn skip<I>(mut self, routes: I) -> Self
+    where
+        I: IntoIterator<Item: Into<String>>,
+    {
+        self.routes.skip.extend(routes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Shows a route's figures from the start, at zero, so that `increase()`
+    /// sees its first request and its first error. Name the statuses to show.
+    pub fn initialize<I>(mut self, method: Method, route: impl Into<String>, statuses: I) -> Self
+    where
+        I: IntoIterator<Item = StatusCode>,
+    {
+        let route = route.into();
+        let series = statuses
+            .into_iter()
+            .map(|status| (method.clone(), route.clone(), status));
+        self.initialize.extend(series);
+        self
+    }
+
+    /// Adds a label of your own; up to four.
+    pub fn label(mut self, label: Label) -> Self {
+        self.labels.push(label);
+        self
+    }
+
+    /// Reads the status of gRPC calls and takes their path as the route.
+    /// Requests are gRPC by their content type; others are as without it.
+    /// Default: off.
+    pub fn grpc(mut self, on: bool) -> Self {
+        self.grpc = on;
+        self
+    }
+
+    /// Where the duration ends. Default: [`DurationTo::Body`].
+    pub fn duration_to(mut self, to: DurationTo) -> Self {
+        self.routes.duration_to = to;
+        self
+    }
+
+    /// Where the duration ends, for one route.
+    pub fn route_duration_to(mut self, route: impl Into<String>, to: DurationTo) -> Self {
+        self.routes.route_duration_to.push((route.into(), to));
+        self
+    }
+
+    /// Records exemplars on the duration histogram, with the trace id that
+    /// this finds. Default: none.
+    ///
+    /// ```
+    /// # use tower_metrics::{MetricsLayer, Prometheus, TraceId};
+    /// # let prometheus = Prometheus::new();
+    /// let layer = MetricsLayer::builder(prometheus)
+    ///     .exemplars(|head| TraceId::from_traceparent(head.headers))
+    ///     .build()?;
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn exemplars<F>(mut self, trace_id: F) -> Self
+    where
+        F: Fn(&RequestHead<'_>) -> Option<TraceId> + Send + Sync + 'static,
+    {
+        self.trace_id = Some(Box::new(trace_id));
+        self
+    }
+
+    /// Tells errors of the inner service apart. Default: all are
+    /// `service_error`.
+    ///
+    /// ```
+    /// # use tower_metrics::{ErrorType, MetricsLayer, Prometheus};
+    /// # let prometheus = Prometheus::new();
+    /// let layer = MetricsLayer::builder(prometheus)
+    ///     .classify_error(|error: &std::io::Error| match error.kind() {
+    ///         std::io::ErrorKind::TimedOut => ErrorType::TIMEOUT,
+    ///         _ => ErrorType::SERVICE_ERROR,
+    ///     })
+    ///     .build()?;
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn classify_error<F>(self, classify: F) -> Builder<R, F> {
+        Builder {
+            classify,
+            recorder: self.recorder,
+            route: self.route,
+            methods: self.methods,
+            max_routes: self.max_routes,
+            routes: self.routes,
+            initialize: self.initialize,
+            labels: self.labels,
+            grpc: self.grpc,
+            trace_id: self.trace_id,
+        }
+    }
+
+    /// Makes the layer.
+    ///
+    /// # Errors
+    ///
+    /// Where a setting is out of range, or the recorder cannot take a label.
+    pub fn build(self) -> Result<MetricsLayer<R, C>, BuildError> {
+        if self.labels.len() > MAX_LABELS {
+            return Err(BuildError::TooManyLabels {
+                count: self.labels.len(),
+                max: MAX_LABELS,
+            });
+        }
+        if self.methods.is_empty() || self.methods.len() > 200 {
+            return Err(BuildError::Methods {
+                count: self.methods.len(),
+            });
+        }
+        let mut names: Vec<_> = self.labels.iter().map(Label::name).collect();
+        if self.grpc {
+            names.push(GRPC_LABEL);
+        }
+        self.recorder.declare_labels(&names)?;
+        Ok(self.finish())
+    }
+
+    fn finish(self) -> MetricsLayer<R, C> {
+        let shared = Box::leak(Box::new(Shared {
+            time_to_head: self.recorder.wants_time_to_head(),
+            recorder: self.recorder,
+            route: self.route,
+            routes: Routes::new(self.methods, self.max_routes, self.routes),
+            labels: self.labels,
+            grpc: self.grpc,
+            trace_id: self.trace_id,
+        }));
+        for (method, route, status) in self.initialize {
+            let entry = shared.routes.take(&route).unwrap_or_else(|other| other);
+            let method = shared.routes.method(&method);
+            let series = shared
+                .routes
+                .series(method, entry, |m, r| shared.recorder.series(m, r));
+            shared.recorder.initialize(series, status);
+        }
+        MetricsLayer {
+            shared,
+            classify: Box::leak(Box::new(self.classify)),
+        }
+    }
+}
+
+/// The gRPC status, by the OpenTelemetry RPC convention.
+pub(crate) const GRPC_LABEL: &str = "rpc_response_status_code";
+
+impl<R: Recorder, C> fmt::Debug for Builder<R, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("route", &self.route)
+            .field("methods", &self.methods)
+            .field("max_routes", &self.max_routes)
+            .field("routes", &self.routes)
+            .field("initialize", &self.initialize)
+            .field("labels", &self.labels)
+            .field("grpc", &self.grpc)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,169 @@
+//! How a request ended.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::grpc::GrpcStatus;
+use crate::label::LabelValues;
+use crate::trace_id::TraceId;
+
+/// How a request ended. Every request ends exactly once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The response was sent whole.
+    Complete,
+    /// The response future was dropped before the head: the client hung up,
+    /// or a layer outside (a timeout, say) gave up.
+    Cancelled,
+    /// The inner service returned `Err`.
+    ServiceError,
+    /// The inner service, or its response body, panicked and unwound through us.
+    Panic,
+    /// The response body failed after the head had been sent.
+    BodyError,
+    /// The response body was dropped before its end: the client hung up in
+    /// the middle of a download.
+    BodyCancelled,
+}
+
+/// Why a request failed, as the value of the `error_type` label.
+///
+/// Put one into a response's extensions to tell what a 5xx is about:
+///
+/// ```
+/// # use tower_metrics::ErrorType;
+/// let mut response = http::Response::new(());
+/// *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+/// response.extensions_mut().insert(ErrorType::SHED);
+/// ```
+///
+/// It is read from 5xx responses only: a 4xx is the client's doing and no
+/// error of the service. Without one a 5xx has its status code as error type.
+/// Values are `'static`, so that their number is bounded by the program.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ErrorType(&'static str);
+
+impl ErrorType {
+    /// The empty value: no error.
+    pub const NONE: Self = Self("");
+    /// A panic.
+    pub const PANIC: Self = Self("panic");
+    /// The server's own timeout.
+    pub const TIMEOUT: Self = Self("timeout");
+    /// The server refused the request because it had too much to do.
+    pub const SHED: Self = Self("shed");
+    /// A failure injected on purpose.
+    pub const INJECTED: Self = Self("injected");
+    /// The inner service returned `Err` and no classifier said more.
+    pub const SERVICE_ERROR: Self = Self("service_error");
+    /// The response body failed after the head.
+    pub const BODY_ERROR: Self = Self("body_error");
+    /// The client left before the head. Not an error of the service.
+    pub const CANCELLED: Self = Self("cancelled");
+    /// The client left in the middle of the body. Not an error of the service.
+    pub const BODY_CANCELLED: Self = Self("body_cancelled");
+
+    /// An error type of your own, `lower_snake_case` by convention.
+    pub const fn new(value: &'static str) -> Self {
+        Self(value)
+    }
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+
+    /// Whether this counts as an error of the service: everything but the
+    /// empty value and the client's own doing.
+    pub fn is_error(self) -> bool {
+        !matches!(self.0, "" | "cancelled" | "body_cancelled")
+    }
+
+    /// The error type of a response with this status and no `ErrorType`.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        const CODES: &str = "500501502503504505506507508509\
+            510511512513514515516517518519520521522523524525526527528529\
+            530531532533534535536537538539540541542543544545546547548549\
+            550551552553554555556557558559560561562563564565566567568569\
+            570571572573574575576577578579580581582583584585586587588589\
+            590591592593594595596597598599";
+        if status.is_server_error() {
+            let at = usize::from(status.as_u16() - 500) * 3;
+            Self(&CODES[at..at + 3])
+        } else {
+            Self::NONE
+        }
+    }
+}
+
+impl fmt::Debug for ErrorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ErrorType").field(&self.0).finish()
+    }
+}
+
+impl fmt::Display for ErrorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// All that is known of a request when it has ended; what a
+/// [`Recorder`](crate::Recorder) records.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct End<'a> {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The response's status; `None` where there was no response.
+    pub status: Option<StatusCode>,
+    /// Why it failed; [`ErrorType::NONE`] where it did not.
+    pub error_type: ErrorType,
+    /// From the call into the service to the end of the response, or to its
+    /// head where [`DurationTo::Head`](crate::DurationTo) says so.
+    pub duration: Duration,
+    /// From the call into the service to the response's head; `None` where
+    /// there was no response.
+    pub time_to_head: Option<Duration>,
+    /// The request body's bytes: its `Content-Length` or exact size, 0 where
+    /// neither is known.
+    pub request_size: u64,
+    /// The response body's bytes, as far as they were handed on.
+    pub response_size: u64,
+    /// The gRPC status, where gRPC is switched on and one was sent.
+    pub grpc_status: Option<GrpcStatus>,
+    /// The values of the layer's custom labels.
+    pub labels: LabelValues<'a>,
+    /// The trace that this request belongs to, where exemplars are switched on.
+    pub trace_id: Option<TraceId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_5xx_has_its_code_as_error_type_and_nothing_else_has_one() {
+        for code in 100..1000 {
+            let status = StatusCode::from_u16(code).unwrap();
+            let expected = if (500..600).contains(&code) {
+                code.to_string()
+            } else {
+                String::new()
+            };
+            assert_eq!(ErrorType::of_status(status).as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn the_clients_own_doing_is_no_error() {
+        assert!(!ErrorType::NONE.is_error());
+        assert!(!ErrorType::CANCELLED.is_error());
+        assert!(!ErrorType::BODY_CANCELLED.is_error());
+        assert!(ErrorType::PANIC.is_error());
+        assert!(ErrorType::new("anything else").is_error());
+    }
+}

@@ -1,0 +1,343 @@
+//! Sets up the recorder.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, RwLock};
+use std::time::Duration;
+
+use prometheus::Registry;
+
+use super::cells::Layout;
+use super::collector::{OwnMetrics, Requests};
+use super::{Endpoints, Inner, Names, Prometheus, exposition};
+use crate::error::BuildError;
+use crate::recorder::{LabelError, Limit};
+use crate::table::Table;
+
+/// The advice of the OpenTelemetry convention for request durations, in seconds.
+const DURATION_BOUNDS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+
+/// Sets up a [`Prometheus`] recorder.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    registry: Option<Registry>,
+    names: Names,
+    prefix: Option<String>,
+    scheme: String,
+    constant: Vec<(String, String)>,
+    duration_bounds: Vec<f64>,
+    route_duration_bounds: Vec<(String, Vec<f64>)>,
+    objectives: Vec<Duration>,
+    request_size_bounds: Vec<f64>,
+    response_size_bounds: Vec<f64>,
+    time_to_head: bool,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            registry: None,
+            names: Names::default(),
+            prefix: None,
+            scheme: "http".into(),
+            constant: Vec::new(),
+            duration_bounds: DURATION_BOUNDS.into(),
+            route_duration_bounds: Vec::new(),
+            objectives: Vec::new(),
+            request_size_bounds: Vec::new(),
+            response_size_bounds: Vec::new(),
+            time_to_head: false,
+        }
+    }
+}
+
+impl Builder {
+    /// Where to register. Default: a new registry.
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// What metrics and labels are called. Default: OpenTelemetry's names.
+    pub fn names(mut self, names: Names) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// Goes before every metric's name, with an underscore.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// The value of the constant label for the URL's scheme. Default: `http`.
+    pub fn scheme(mut self, scheme: impl Into<String>) -> Self {
+        self.scheme = scheme.into();
+        self
+    }
+
+    /// Adds a label with the same value on every sample.
+    pub fn constant_label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.constant.push((name.into(), value.into()));
+        self
+    }
+
+    /// The bounds of the duration histogram, in seconds, above 0, rising.
+    /// Default: 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5,
+    /// 5, 7.5, 10.
+    pub fn duration_bounds(mut self, seconds: impl IntoIterator<Item = f64>) -> Self {
+        self.duration_bounds = seconds.into_iter().collect();
+        self
+    }
+
+    /// The bounds of the duration histogram for one route, in seconds.
+    pub fn route_duration_bounds(
+        mut self,
+        route: impl Into<String>,
+        seconds: impl IntoIterator<Item = f64>,
+    ) -> Self {
+        self.route_duration_bounds
+            .push((route.into(), seconds.into_iter().collect()));
+        self
+    }
+
+    /// A latency objective: its threshold is among the bounds of every
+    /// duration histogram, so that the share of requests within it is exact.
+    pub fn objective(mut self, threshold: Duration) -> Self {
+        self.objectives.push(threshold);
+        self
+    }
+
+    /// The bounds of the request size histogram, in whole bytes. Default: none,
+    /// only the sum and the count.
+    pub fn request_size_bounds(mut self, bytes: impl IntoIterator<Item = u64>) -> Self {
+        self.request_size_bounds = bytes.into_iter().map(|bytes| bytes as f64).collect();
+        self
+    }
+
+    /// The bounds of the response size histogram, in whole bytes. Default:
+    /// none, only the sum and the count.
+    pub fn response_size_bounds(mut self, bytes: impl IntoIterator<Item = u64>) -> Self {
+        self.response_size_bounds = bytes.into_iter().map(|bytes| bytes as f64).collect();
+        self
+    }
+
+    /// Records the time to the response's head as a second histogram. Default:
+    /// off. Costs a reading of the clock for each request.
+    pub fn time_to_head(mut self, on: bool) -> Self {
+        self.time_to_head = on;
+        self
+    }
+
+    /// Makes the recorder and registers it.
+    ///
+    /// # Errors
+    ///
+    /// Where a name, a label or a bound cannot be, or the registry has a
+    /// metric of that name already.
+    pub fn build(self) -> Result<Prometheus, BuildError> {
+        let mut names = self.names;
+        if let Some(prefix) = &self.prefix {
+            names = names.prefixed(prefix);
+        }
+        check_metric_names(&names, self.time_to_head)?;
+
+        let scheme = names.scheme.clone().map(|name| (name, self.scheme));
+        let constant: Vec<_> = scheme.into_iter().chain(self.constant).collect();
+        check_labels(&names, &constant)?;
+
+        let request_size = size_bounds(names.request_size.as_deref(), &self.request_size_bounds)?;
+        let response_size =
+            size_bounds(names.response_size.as_deref(), &self.response_size_bounds)?;
+        let layout = |bounds: &[f64]| {
+            let duration = duration_bounds(&names.duration, bounds, &self.objectives)?;
+            let layout = Layout::new(&duration, &request_size, &response_size, self.time_to_head);
+            Ok::<&'static Layout, BuildError>(Box::leak(Box::new(layout)))
+        };
+        let default_layout = layout(&self.duration_bounds)?;
+        let mut route_layouts = HashMap::new();
+        for (route, bounds) in &self.route_duration_bounds {
+            route_layouts.insert(route.clone(), layout(bounds)?);
+        }
+
+        let registry = self.registry.unwrap_or_default();
+        let names: &'static Names = Box::leak(Box::new(names));
+        let inner: &'static Inner = Box::leak(Box::new(Inner {
+            registry,
+            names,
+            constant: constant.leak(),
+            layout: default_layout,
+            route_layouts,
+            time_to_head: self.time_to_head,
+            endpoints: RwLock::new(Endpoints::default()),
+            custom: Mutex::new(BTreeSet::new()),
+            overflows: Table::new(64),
+            exposition: exposition::Shared::default(),
+        }));
+        let failed = |error: prometheus::Error| BuildError::Registration {
+            name: names.duration.clone(),
+            why: error.to_string(),
+        };
+        inner
+            .registry
+            .register(Box::new(Requests::new(inner).map_err(failed)?))
+            .map_err(failed)?;
+        // Shown from the start, so that the first overflow is seen as an increase.
+        inner
+            .overflows
+            .get_or_add(Limit::Routes.as_str(), AtomicU64::default);
+        inner
+            .registry
+            .register(Box::new(OwnMetrics::new(inner).map_err(failed)?))
+            .map_err(failed)?;
+        Ok(Prometheus(inner))
+    }
+}
+
+fn check_metric_names(names: &Names, time_to_head: bool) -> Result<(), BuildError> {
+    let metrics = names.metrics(time_to_head);
+    for (i, name) in metrics.iter().enumerate() {
+        let valid = name.bytes().enumerate().all(|(i, b)| {
+            b.is_ascii_alphabetic() || b == b'_' || b == b':' || (i > 0 && b.is_ascii_digit())
+        });
+        if name.is_empty() || !valid {
+            return Err(BuildError::MetricName {
+                name: (*name).to_owned(),
+            });
+        }
+        // A histogram's samples have names of their own.
+        let clashes = |other: &&str| {
+            let rest = other.strip_prefix(*name);
+            matches!(rest, Some("" | "_bucket" | "_count" | "_sum"))
+        };
+        let others = metrics[..i].iter().chain(&metrics[i + 1..]);
+        if let Some(other) = others.into_iter().find(|other| clashes(other)) {
+            return Err(BuildError::DuplicateMetric {
+                name: (*other).to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The names of all labels that the metrics have, custom ones aside.
+pub(crate) fn label_names<'a>(
+    names: &'a Names,
+    constant: &'a [(String, String)],
+) -> impl Iterator<Item = &'a str> {
+    [
+        &names.method,
+        &names.route,
+        &names.status,
+        &names.grpc_status,
+    ]
+    .into_iter()
+    .chain(&names.error_type)
+    .chain(constant.iter().map(|(name, _)| name))
+    .map(String::as_str)
+}
+
+fn check_labels(names: &Names, constant: &[(String, String)]) -> Result<(), LabelError> {
+    let mut seen = BTreeSet::new();
+    for name in label_names(names, constant) {
+        check_label_name(name)?;
+        if !seen.insert(name) {
+            return Err(LabelError {
+                name: name.to_owned(),
+                why: "it is used twice".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn check_label_name(name: &str) -> Result<(), LabelError> {
+    let valid = !name.is_empty()
+        && name
+            .bytes()
+            .enumerate()
+            .all(|(i, b)| b.is_ascii_alphabetic() || b == b'_' || (i > 0 && b.is_ascii_digit()));
+    let why = if !valid {
+        "must match [a-zA-Z_][a-zA-Z0-9_]*"
+    } else if name.starts_with("__") {
+        "names that start with two underscores belong to Prometheus"
+    } else if name == "le" || name == "quantile" {
+        "it belongs to histograms and summaries"
+    } else {
+        return Ok(());
+    };
+    Err(LabelError {
+        name: name.to_owned(),
+        why: why.to_owned(),
+    })
+}
+
+fn duration_bounds(
+    histogram: &str,
+    seconds: &[f64],
+    objectives: &[Duration],
+) -> Result<Vec<(u64, f64)>, BuildError> {
+    let nanoseconds = |bound: f64| (bound * 1e9).round() as u64;
+    // A bound of over 30 years is a mistake in the unit.
+    let possible = |bound: f64| (1e-9..=1e9).contains(&bound);
+    let mut bounds = check_bounds(histogram, seconds, possible, "0.000000001 to 1000000000 s")?
+        .into_iter()
+        .map(|bound| (nanoseconds(bound), bound))
+        .collect::<Vec<_>>();
+    for objective in objectives {
+        let bound = objective.as_secs_f64();
+        if !possible(bound) {
+            return Err(BuildError::Bound {
+                bound,
+                histogram: histogram.to_owned(),
+                allowed: "0.000000001 to 1000000000 s",
+            });
+        }
+        bounds.push((nanoseconds(bound), bound));
+    }
+    bounds.sort_unstable_by_key(|(nanoseconds, _)| *nanoseconds);
+    bounds.dedup_by_key(|(nanoseconds, _)| *nanoseconds);
+    Ok(bounds)
+}
+
+fn size_bounds(histogram: Option<&str>, bytes: &[f64]) -> Result<Vec<(u64, f64)>, BuildError> {
+    let Some(histogram) = histogram else {
+        return Ok(Vec::new());
+    };
+    // Beyond 2^53 a bound is not written as the number that it is.
+    let possible = |bound: f64| (0.0..=9_007_199_254_740_992.0).contains(&bound);
+    let bounds = check_bounds(histogram, bytes, possible, "0 to 9007199254740992 bytes")?;
+    Ok(bounds
+        .into_iter()
+        .map(|bound| (bound as u64, bound))
+        .collect())
+}
+
+fn check_bounds(
+    histogram: &str,
+    bounds: &[f64],
+    possible: impl Fn(f64) -> bool,
+    allowed: &'static str,
+) -> Result<Vec<f64>, BuildError> {
+    for (i, bound) in bounds.iter().enumerate() {
+        if !possible(*bound) {
+            let histogram = histogram.to_owned();
+            return Err(BuildError::Bound {
+                bound: *bound,
+                histogram,
+                allowed,
+            });
+        }
+        if i > 0 && *bound <= bounds[i - 1] {
+            return Err(BuildError::FallingBounds {
+                histogram: histogram.to_owned(),
+                bound: bounds[i - 1],
+                next: *bound,
+            });
+        }
+    }
+    Ok(bounds.to_vec())
+}

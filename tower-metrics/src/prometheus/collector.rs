@@ -1,0 +1,335 @@
+//! The recorder as collectors of a [`prometheus::Registry`].
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto;
+
+use super::builder::label_names;
+use super::snapshot::{Histogram, Snapshot, View};
+use super::{Inner, Names};
+
+thread_local! {
+    /// The recorder whose requests `gather` is to leave out on this thread,
+    /// because the exposition has written them from the cells.
+    static LEFT_OUT: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// What there is in the recorder's registry beside its own requests.
+pub(crate) fn gather_others(inner: &'static Inner) -> Vec<proto::MetricFamily> {
+    struct Restore(Option<&'static str>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            LEFT_OUT.set(self.0);
+        }
+    }
+    let _restore = Restore(LEFT_OUT.replace(Some(&inner.names.duration)));
+    inner.registry.gather()
+}
+
+/// One family of the recorder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    InFlight,
+    Requests,
+    Duration,
+    TimeToHead,
+    RequestSize,
+    ResponseSize,
+}
+
+impl Kind {
+    /// The histogram of this kind, and how many of its units make one of the
+    /// family's.
+    pub(crate) fn histogram<'a>(self, view: &View<'a>) -> Option<(Histogram<'a>, f64)> {
+        match self {
+            Self::Duration => Some((view.duration(), 1e9)),
+            Self::TimeToHead => Some((view.time_to_head()?, 1e9)),
+            Self::RequestSize => Some((view.request_size(), 1.0)),
+            Self::ResponseSize => Some((view.response_size(), 1.0)),
+            Self::InFlight | Self::Requests => None,
+        }
+    }
+}
+
+/// The families that a recorder with these names has, in the order in which
+/// they are written.
+pub(crate) fn families(
+    names: &'static Names,
+    time_to_head: bool,
+) -> impl Iterator<Item = Family> + Clone {
+    let family = |name: &'static str, help, kind| Some(Family { name, help, kind });
+    let optional = |name: &'static Option<String>, help, kind| {
+        name.as_deref().map(|name| Family { name, help, kind })
+    };
+    [
+        family(
+            &names.in_flight,
+            "Requests that have begun and not ended.",
+            Kind::InFlight,
+        ),
+        optional(&names.requests, "Requests that have ended.", Kind::Requests),
+        family(
+            &names.duration,
+            "Time from a request to the end of its response.",
+            Kind::Duration,
+        ),
+        if time_to_head {
+            family(
+                &names.time_to_head,
+                "Time from a request to the head of its response.",
+                Kind::TimeToHead,
+            )
+        } else {
+            None
+        },
+        optional(
+            &names.request_size,
+            "Size of request bodies.",
+            Kind::RequestSize,
+        ),
+        optional(
+            &names.response_size,
+            "Size of response bodies as sent.",
+            Kind::ResponseSize,
+        ),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// The requests.
+pub(crate) struct Requests {
+    inner: &'static Inner,
+    descs: Vec<Desc>,
+}
+
+impl Requests {
+    pub(crate) fn new(inner: &'static Inner) -> prometheus::Result<Self> {
+        let constant: HashMap<_, _> = inner.constant.iter().cloned().collect();
+        let names = inner.names;
+        let variable: Vec<_> = label_names(names, &[]).map(str::to_owned).collect();
+        let descs = families(names, inner.time_to_head)
+            .map(|family| {
+                let labels = match family.kind {
+                    Kind::InFlight => vec![names.method.clone(), names.route.clone()],
+                    _ => variable.clone(),
+                };
+                Desc::new(
+                    family.name.to_owned(),
+                    family.help.to_owned(),
+                    labels,
+                    constant.clone(),
+                )
+            })
+            .collect::<prometheus::Result<_>>()?;
+        Ok(Self { inner, descs })
+    }
+}
+
+impl Collector for Requests {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<proto::MetricFamily> {
+        let inner = self.inner;
+        if LEFT_OUT
+            .get()
+            .is_some_and(|left_out| std::ptr::eq(left_out, &*inner.names.duration))
+        {
+            return Vec::new();
+        }
+        let mut snapshot = Snapshot::default();
+        snapshot.read(&inner.endpoints());
+        families(inner.names, inner.time_to_head)
+            .map(|family| {
+                let metrics = match family.kind {
+                    Kind::InFlight => in_flight(&snapshot),
+                    Kind::Requests => snapshot.series().map(|view| requests(&view)).collect(),
+                    kind => {
+                        let of = |view: View<'_>| {
+                            let (of, unit) = kind.histogram(&view)?;
+                            Some(histogram(&view, &of, unit))
+                        };
+                        snapshot.series().filter_map(of).collect()
+                    }
+                };
+                let kind = match family.kind {
+                    Kind::InFlight => proto::MetricType::GAUGE,
+                    Kind::Requests => proto::MetricType::COUNTER,
+                    _ => proto::MetricType::HISTOGRAM,
+                };
+                self::family(family.name, family.help, kind, metrics)
+            })
+            .collect()
+    }
+}
+
+fn family(
+    name: &str,
+    help: &str,
+    kind: proto::MetricType,
+    metrics: Vec<proto::Metric>,
+) -> proto::MetricFamily {
+    let mut family = proto::MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn pair(name: &str, value: &str) -> proto::LabelPair {
+    let mut pair = proto::LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+fn labels(view: &View<'_>) -> Vec<proto::LabelPair> {
+    let mut labels = Vec::new();
+    let endpoint = view.endpoint;
+    endpoint.for_each_label_of(view.series, |name, value| labels.push(pair(name, value)));
+    labels.sort_by(|a, b| a.name().cmp(b.name()));
+    labels
+}
+
+fn in_flight(snapshot: &Snapshot) -> Vec<proto::Metric> {
+    snapshot
+        .endpoints()
+        .map(|(endpoint, in_flight)| {
+            let mut labels = Vec::new();
+            endpoint.for_each_label(|name, value| labels.push(pair(name, value)));
+            labels.sort_by(|a, b| a.name().cmp(b.name()));
+            let mut gauge = proto::Gauge::default();
+            gauge.set_value(in_flight as f64);
+            let mut metric = proto::Metric::from_label(labels);
+            metric.set_gauge(gauge);
+            metric
+        })
+        .collect()
+}
+
+fn requests(view: &View<'_>) -> proto::Metric {
+    let mut counter = proto::Counter::default();
+    counter.set_value(view.count() as f64);
+    let mut metric = proto::Metric::from_label(labels(view));
+    metric.set_counter(counter);
+    metric
+}
+
+fn histogram(view: &View<'_>, of: &Histogram<'_>, unit: f64) -> proto::Metric {
+    let mut histogram = proto::Histogram::default();
+    histogram.set_sample_count(of.count);
+    histogram.set_sample_sum(of.sum as f64 / unit);
+    let mut cumulative = 0;
+    // Encoders write `+Inf` from the count; `TextEncoder` would write `inf`.
+    let finite = of
+        .le
+        .iter()
+        .zip(of.buckets)
+        .filter(|(le, _)| ***le != *"+Inf");
+    let buckets = finite.map(|(le, in_bucket)| {
+        cumulative += in_bucket;
+        let mut bucket = proto::Bucket::default();
+        bucket.set_cumulative_count(cumulative);
+        bucket.set_upper_bound(le.parse().expect("`le` was written from a number"));
+        bucket
+    });
+    histogram.set_bucket(buckets.collect());
+    let mut metric = proto::Metric::from_label(labels(view));
+    metric.set_histogram(histogram);
+    metric
+}
+
+/// The name of the metric by which the exposition finds out what the registry
+/// adds to names and labels.
+pub(crate) const SERIES: &str = "tower_metrics_series";
+const OVERFLOW: &str = "tower_metrics_overflow_total";
+/// Which recorder it is, by its duration histogram's name.
+pub(crate) const METRIC: &str = "metric";
+
+/// What the recorder says of itself.
+pub(crate) struct OwnMetrics {
+    inner: &'static Inner,
+    descs: [Desc; 2],
+}
+
+const SERIES_HELP: &str = "Series of the request metrics, by the duration's name.";
+const OVERFLOW_HELP: &str = "Requests whose route or label value found no place.";
+
+impl OwnMetrics {
+    pub(crate) fn new(inner: &'static Inner) -> prometheus::Result<Self> {
+        let constant = HashMap::from([(METRIC.to_owned(), inner.names.duration.clone())]);
+        Ok(Self {
+            inner,
+            descs: [
+                Desc::new(
+                    SERIES.into(),
+                    SERIES_HELP.into(),
+                    Vec::new(),
+                    constant.clone(),
+                )?,
+                Desc::new(
+                    OVERFLOW.into(),
+                    OVERFLOW_HELP.into(),
+                    vec!["limit".into()],
+                    constant,
+                )?,
+            ],
+        })
+    }
+}
+
+impl Collector for OwnMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<proto::MetricFamily> {
+        let name = &*self.inner.names.duration;
+        let series: usize = self
+            .inner
+            .endpoints()
+            .iter()
+            .map(|endpoint| endpoint.series_count())
+            .sum();
+        let mut gauge = proto::Gauge::default();
+        gauge.set_value(series as f64);
+        let mut metric = proto::Metric::from_label(vec![pair(METRIC, name)]);
+        metric.set_gauge(gauge);
+        let mut families = vec![family(
+            SERIES,
+            SERIES_HELP,
+            proto::MetricType::GAUGE,
+            vec![metric],
+        )];
+
+        let mut overflows = Vec::new();
+        self.inner.overflows.for_each(|limit, count| {
+            let mut counter = proto::Counter::default();
+            counter.set_value(count.load(Ordering::Relaxed) as f64);
+            let mut metric =
+                proto::Metric::from_label(vec![pair("limit", limit), pair(METRIC, name)]);
+            metric.set_counter(counter);
+            overflows.push(metric);
+        });
+        families.push(family(
+            OVERFLOW,
+            OVERFLOW_HELP,
+            proto::MetricType::COUNTER,
+            overflows,
+        ));
+        families
+    }
+}

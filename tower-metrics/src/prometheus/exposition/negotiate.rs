@@ -1,0 +1,130 @@
+//! Which format and encoding a scraper prefers.
+
+use http::HeaderMap;
+use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
+
+use super::Format;
+
+/// The elements of a list header with their parameters, `q` read out.
+fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = (&str, f32, &str)> {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|element| {
+            let (value, parameters) = element.split_once(';').unwrap_or((element, ""));
+            let q = parameter(parameters, "q").map_or(Some(1.0), |q| q.parse().ok())?;
+            Some((value.trim(), q, parameters))
+        })
+}
+
+fn parameter<'a>(parameters: &'a str, name: &str) -> Option<&'a str> {
+    parameters.split(';').find_map(|parameter| {
+        let (key, value) = parameter.split_once('=')?;
+        key.trim()
+            .eq_ignore_ascii_case(name)
+            .then(|| value.trim().trim_matches('"'))
+    })
+}
+
+/// The format that `Accept` likes best; the text format where it names none,
+/// which is what every scraper can read.
+pub(super) fn format(headers: &HeaderMap) -> Format {
+    let mut text = 0.0f32;
+    let mut open_metrics = 0.0f32;
+    for (range, q, parameters) in elements(headers, ACCEPT) {
+        let version = parameter(parameters, "version");
+        match &*range.to_ascii_lowercase() {
+            "application/openmetrics-text" if matches!(version, None | Some("1.0.0" | "0.0.1")) => {
+                open_metrics = open_metrics.max(q);
+            }
+            "text/plain" if matches!(version, None | Some("0.0.4")) => text = text.max(q),
+            "text/*" | "*/*" => text = text.max(q),
+            _ => {}
+        }
+    }
+    if open_metrics > text {
+        Format::OpenMetrics
+    } else {
+        Format::Text
+    }
+}
+
+/// Whether `Accept-Encoding` names gzip.
+pub(super) fn gzip(headers: &HeaderMap) -> bool {
+    let mut gzip = 0.0f32;
+    let mut identity = 0.0f32;
+    for (coding, q, _) in elements(headers, ACCEPT_ENCODING) {
+        match &*coding.to_ascii_lowercase() {
+            "gzip" | "x-gzip" => gzip = q,
+            "identity" => identity = q,
+            _ => {}
+        }
+    }
+    gzip > 0.0 && gzip >= identity
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accept(value: &str) -> Format {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, value.parse().unwrap());
+        format(&headers)
+    }
+
+    #[test]
+    fn text_is_what_one_gets_without_asking() {
+        assert_eq!(format(&HeaderMap::new()), Format::Text);
+        assert_eq!(accept("*/*"), Format::Text);
+        assert_eq!(
+            accept("text/html,application/xhtml+xml,*/*;q=0.8"),
+            Format::Text
+        );
+        assert_eq!(
+            accept("application/openmetrics-text;version=2.0.0"),
+            Format::Text
+        );
+        assert_eq!(accept("application/openmetrics-text;q=0"), Format::Text);
+        assert_eq!(
+            accept("application/openmetrics-text;q=nonsense"),
+            Format::Text
+        );
+    }
+
+    #[test]
+    fn prometheus_gets_openmetrics() {
+        for value in [
+            "application/openmetrics-text",
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;version=1.0.0;q=0.4,*/*;q=0.2",
+        ] {
+            assert_eq!(accept(value), Format::OpenMetrics, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_greater_quality_wins() {
+        assert_eq!(
+            accept("application/openmetrics-text;q=0.2,text/plain;q=0.3"),
+            Format::Text
+        );
+    }
+
+    #[test]
+    fn gzip_is_used_where_it_is_named() {
+        let with = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT_ENCODING, value.parse().unwrap());
+            gzip(&headers)
+        };
+        assert!(with("gzip"));
+        assert!(with("deflate, gzip;q=0.5, br"));
+        assert!(!with("gzip;q=0"));
+        assert!(!with("identity"));
+        assert!(!with("gzip;q=0.5, identity"));
+        assert!(!gzip(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,175 @@
+//! All figures, read at one time.
+//!
+//! Every number of a family comes from one reading, so a histogram's `_count`
+//! is the sum of the buckets beside it in every scrape.
+
+use super::cells::{DURATION_SUM, Exemplar, Layout, OPEN, REQUEST_SUM, RESPONSE_SUM};
+use super::series::{Endpoint, Series};
+
+/// Keeps its room from one reading to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    endpoints: Vec<(&'static Endpoint, u64)>,
+    rows: Vec<Row>,
+    cells: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    endpoint: &'static Endpoint,
+    series: &'static Series,
+    cells: usize,
+}
+
+impl Snapshot {
+    /// Reads everything anew.
+    pub(crate) fn read(&mut self, endpoints: &[&'static Endpoint]) {
+        self.endpoints.clear();
+        self.rows.clear();
+        self.cells.clear();
+        for endpoint in endpoints {
+            let first = self.rows.len();
+            endpoint.for_each_series(|series| self.read_series(endpoint, series));
+            let ended: u64 = self.rows[first..]
+                .iter()
+                .map(|row| self.view(row).ended())
+                .fold(0, u64::wrapping_add);
+            // Read after what ended: a request that ended had begun.
+            let in_flight = endpoint.begun().wrapping_sub(ended);
+            self.endpoints.push((endpoint, in_flight));
+        }
+    }
+
+    fn read_series(&mut self, endpoint: &'static Endpoint, series: &'static Series) {
+        let layout = endpoint.layout;
+        let at = self.cells.len();
+        self.cells.resize(at + layout.cells, 0);
+        let totals = &mut self.cells[at..];
+        let buckets = layout.duration.at..layout.duration.at + layout.duration.buckets();
+        series.for_each_cells(|cells| {
+            // The buckets first: what they count is in the other cells by then.
+            for index in buckets.clone() {
+                totals[index] = totals[index].wrapping_add(cells.cell(index).get_acquire());
+            }
+            for index in (0..layout.cells).filter(|index| !buckets.contains(index)) {
+                totals[index] = totals[index].wrapping_add(cells.cell(index).get_acquire());
+            }
+        });
+        self.rows.push(Row {
+            endpoint,
+            series,
+            cells: at,
+        });
+    }
+
+    /// The endpoints and their requests in flight.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (&'static Endpoint, u64)> + '_ {
+        // A stream's end is seen before its beginning only in the moment
+        // between two readings; nobody is to see less than none.
+        self.endpoints
+            .iter()
+            .map(|(endpoint, n)| (*endpoint, if *n > u64::MAX / 2 { 0 } else { *n }))
+    }
+
+    pub(crate) fn series(&self) -> impl Iterator<Item = View<'_>> {
+        self.rows.iter().map(|row| self.view(row))
+    }
+
+    fn view(&self, row: &Row) -> View<'_> {
+        let layout = row.endpoint.layout;
+        View {
+            endpoint: row.endpoint,
+            series: row.series,
+            layout,
+            cells: &self.cells[row.cells..row.cells + layout.cells],
+        }
+    }
+}
+
+/// A series and its figures.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) endpoint: &'static Endpoint,
+    pub(crate) series: &'static Series,
+    layout: &'static Layout,
+    cells: &'a [u64],
+}
+
+/// A histogram of a series.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Histogram<'a> {
+    /// The `le` of each bucket.
+    pub(crate) le: &'a [Box<str>],
+    /// How many observations each bucket got itself; empty where there are no
+    /// finite bounds.
+    pub(crate) buckets: &'a [u64],
+    pub(crate) count: u64,
+    /// In nanoseconds or bytes.
+    pub(crate) sum: u64,
+}
+
+impl<'a> View<'a> {
+    /// Requests whose duration is counted.
+    pub(crate) fn count(&self) -> u64 {
+        self.duration().count
+    }
+
+    /// Requests that have ended: the counted ones less the streams still open.
+    fn ended(&self) -> u64 {
+        self.count().wrapping_sub(self.cells[OPEN])
+    }
+
+    pub(crate) fn duration(&self) -> Histogram<'a> {
+        self.histogram(&self.layout.duration, DURATION_SUM)
+    }
+
+    pub(crate) fn time_to_head(&self) -> Option<Histogram<'a>> {
+        let bounds = self.layout.time_to_head.as_ref()?;
+        Some(self.histogram(bounds, self.layout.time_to_head_sum))
+    }
+
+    pub(crate) fn request_size(&self) -> Histogram<'a> {
+        self.size(&self.layout.request_size, REQUEST_SUM)
+    }
+
+    pub(crate) fn response_size(&self) -> Histogram<'a> {
+        self.size(&self.layout.response_size, RESPONSE_SUM)
+    }
+
+    fn size(&self, bounds: &'a super::cells::Bounds, sum: usize) -> Histogram<'a> {
+        if bounds.upper.is_empty() {
+            let count = self.ended();
+            Histogram {
+                le: &bounds.le,
+                buckets: &[],
+                count,
+                sum: self.cells[sum],
+            }
+        } else {
+            self.histogram(bounds, sum)
+        }
+    }
+
+    fn histogram(&self, bounds: &'a super::cells::Bounds, sum: usize) -> Histogram<'a> {
+        let buckets = &self.cells[bounds.at..bounds.at + bounds.buckets()];
+        Histogram {
+            le: &bounds.le,
+            buckets,
+            count: buckets.iter().sum(),
+            sum: self.cells[sum],
+        }
+    }
+
+    /// The newest exemplar of a bucket of the duration.
+    pub(crate) fn exemplar(&self, bucket: usize) -> Option<Exemplar> {
+        let mut newest: Option<Exemplar> = None;
+        self.series.for_each_cells(|cells| {
+            if let Some(exemplar) = cells.exemplar(bucket)
+                && newest.is_none_or(|newest| newest.at <= exemplar.at)
+            {
+                newest = Some(exemplar);
+            }
+        });
+        newest
+    }
+}

@@ -1,0 +1,210 @@
+//! The seam between the middleware and what keeps its figures.
+
+use http::StatusCode;
+
+use crate::outcome::End;
+
+/// Keeps the figures of requests. [`Prometheus`](crate::Prometheus) is one.
+///
+/// The middleware says to a recorder that a request began and that it ended;
+/// it knows nothing of Prometheus. For every `begin` there is exactly one
+/// `end` or `abandon`, whatever becomes of the request. Between them the
+/// request may move to another thread.
+///
+/// Two recorders side by side are a recorder: `(first, second)`.
+///
+/// # Writing one
+///
+/// `series` is asked once for each method and route, and its answer is kept
+/// for the life of the process; put there what is costly to look up. Methods
+/// and routes are bounded by the layer, and so are the labels and error types
+/// in [`End`]: a recorder needs no caps of its own.
+///
+/// ```
+/// use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+/// use tower_metrics::{End, MetricsLayer, Recorder};
+///
+/// /// Counts requests and errors by route.
+/// #[derive(Default)]
+/// struct Counts {
+///     in_flight: AtomicI64,
+/// }
+///
+/// #[derive(Default)]
+/// struct Route {
+///     requests: AtomicU64,
+///     errors: AtomicU64,
+/// }
+///
+/// impl Recorder for Counts {
+///     type Series = &'static Route;
+///     type InFlight = ();
+///
+///     fn series(&self, _method: &'static str, _route: &'static str) -> &'static Route {
+///         Box::leak(Box::default())
+///     }
+///     fn begin(&self, _: &'static Route) {
+///         self.in_flight.fetch_add(1, Relaxed);
+///     }
+///     fn end(&self, route: &'static Route, _: (), end: &End<'_>) {
+///         route.requests.fetch_add(1, Relaxed);
+///         if end.error_type.is_error() {
+///             route.errors.fetch_add(1, Relaxed);
+///         }
+///         self.in_flight.fetch_sub(1, Relaxed);
+///     }
+///     fn abandon(&self, _: &'static Route, _: ()) {
+///         self.in_flight.fetch_sub(1, Relaxed);
+///     }
+/// }
+///
+/// let layer = MetricsLayer::new(Counts::default());
+/// ```
+pub trait Recorder: 'static {
+    /// One method and route.
+    type Series: Copy + 'static;
+
+    /// What a request in flight must give back when it ends.
+    type InFlight;
+
+    /// Makes the series of a method and a route. Asked once for each pair and
+    /// layer; several layers may ask for the same pair.
+    fn series(&self, method: &'static str, route: &'static str) -> Self::Series;
+
+    /// A request began.
+    fn begin(&self, series: Self::Series) -> Self::InFlight;
+
+    /// A request ended.
+    fn end(&self, series: Self::Series, in_flight: Self::InFlight, end: &End<'_>);
+
+    /// A request is not to be counted here after all: it turned out to belong
+    /// to another series, or to be left out. Takes back its `begin`.
+    fn abandon(&self, series: Self::Series, in_flight: Self::InFlight);
+
+    /// The duration of a request ended with its head while its response goes
+    /// on: an event stream, or an upgrade. `head` is what `end` will be told
+    /// later, with the bytes that are known so far.
+    ///
+    /// A recorder that shows such a request at once records its duration here
+    /// and the rest in [`end_stream`](Self::end_stream). By default all of it
+    /// is recorded at the end.
+    fn begin_stream(&self, series: Self::Series, in_flight: &mut Self::InFlight, head: &End<'_>) {
+        let _ = (series, in_flight, head);
+    }
+
+    /// A response that [`begin_stream`](Self::begin_stream) was told of has
+    /// ended. By default the same as `end`.
+    fn end_stream(&self, series: Self::Series, in_flight: Self::InFlight, end: &End<'_>) {
+        self.end(series, in_flight, end);
+    }
+
+    /// The names of a layer's custom labels, told when the layer is built.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a name, where the recorder cannot take it.
+    fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {
+        let _ = names;
+        Ok(())
+    }
+
+    /// Shows a series before its first request, so that the first one is seen
+    /// as an increase.
+    fn initialize(&self, series: Self::Series, status: StatusCode) {
+        let _ = (series, status);
+    }
+
+    /// A route or a label's value found no place and went to `_OTHER`.
+    fn overflowed(&self, limit: Limit) {
+        let _ = limit;
+    }
+
+    /// Whether the time to a response's head is to be measured; asked when the
+    /// layer is built. It costs a reading of the clock.
+    fn wants_time_to_head(&self) -> bool {
+        false
+    }
+}
+
+/// A bound on the number of series that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// The layer's routes.
+    Routes,
+    /// The values of the label with this name.
+    Label(&'static str),
+}
+
+impl Limit {
+    /// `routes`, or the label's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Routes => "routes",
+            Self::Label(name) => name,
+        }
+    }
+}
+
+/// A label name that a recorder cannot take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("label {name:?}: {why}")]
+pub struct LabelError {
+    /// The name.
+    pub name: String,
+    /// What is wrong with it, and what is allowed.
+    pub why: String,
+}
+
+/// Both record every request.
+impl<A: Recorder, B: Recorder> Recorder for (A, B) {
+    type Series = (A::Series, B::Series);
+    type InFlight = (A::InFlight, B::InFlight);
+
+    fn series(&self, method: &'static str, route: &'static str) -> Self::Series {
+        (self.0.series(method, route), self.1.series(method, route))
+    }
+
+    fn begin(&self, series: Self::Series) -> Self::InFlight {
+        (self.0.begin(series.0), self.1.begin(series.1))
+    }
+
+    fn end(&self, series: Self::Series, in_flight: Self::InFlight, end: &End<'_>) {
+        self.0.end(series.0, in_flight.0, end);
+        self.1.end(series.1, in_flight.1, end);
+    }
+
+    fn abandon(&self, series: Self::Series, in_flight: Self::InFlight) {
+        self.0.abandon(series.0, in_flight.0);
+        self.1.abandon(series.1, in_flight.1);
+    }
+
+    fn begin_stream(&self, series: Self::Series, in_flight: &mut Self::InFlight, head: &End<'_>) {
+        self.0.begin_stream(series.0, &mut in_flight.0, head);
+        self.1.begin_stream(series.1, &mut in_flight.1, head);
+    }
+
+    fn end_stream(&self, series: Self::Series, in_flight: Self::InFlight, end: &End<'_>) {
+        self.0.end_stream(series.0, in_flight.0, end);
+        self.1.end_stream(series.1, in_flight.1, end);
+    }
+
+    fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {
+        self.0.declare_labels(names)?;
+        self.1.declare_labels(names)
+    }
+
+    fn initialize(&self, series: Self::Series, status: StatusCode) {
+        self.0.initialize(series.0, status);
+        self.1.initialize(series.1, status);
+    }
+
+    fn overflowed(&self, limit: Limit) {
+        self.0.overflowed(limit);
+        self.1.overflowed(limit);
+    }
+
+    fn wants_time_to_head(&self) -> bool {
+        self.0.wants_time_to_head() || self.1.wants_time_to_head()
+    }
+}

@@ -1,0 +1,97 @@
+//! Trace ids, for exemplars.
+
+use std::fmt;
+use std::num::NonZeroU128;
+
+use http::HeaderMap;
+
+/// A W3C trace id: 16 bytes, not all zero, shown as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TraceId(NonZeroU128);
+
+impl TraceId {
+    /// From the id as a big-endian number; `None` where it is 0, which the
+    /// W3C calls invalid.
+    pub const fn new(id: u128) -> Option<Self> {
+        match NonZeroU128::new(id) {
+            Some(id) => Some(Self(id)),
+            None => None,
+        }
+    }
+
+    /// The trace id of a W3C `traceparent` header; `None` where there is none
+    /// or it is malformed.
+    pub fn from_traceparent(headers: &HeaderMap) -> Option<Self> {
+        let value = headers.get("traceparent")?.as_bytes();
+        // version "-" trace-id "-" parent-id "-" flags; later versions may
+        // append, and version ff is forbidden.
+        let long_enough = value.len() == 55 || (value.len() > 55 && value[55] == b'-');
+        if !long_enough || value[2] != b'-' || value[35] != b'-' || value[52] != b'-' {
+            return None;
+        }
+        if value.starts_with(b"ff") {
+            return None;
+        }
+        let digits = &value[3..35];
+        if !digits
+            .iter()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        {
+            return None;
+        }
+        let text = std::str::from_utf8(digits).ok()?;
+        Self::new(u128::from_str_radix(text, 16).ok()?)
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(value: &str) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert("traceparent", value.parse().unwrap());
+        TraceId::from_traceparent(&headers).map(|id| id.to_string())
+    }
+
+    #[test]
+    fn a_well_formed_traceparent_gives_its_trace_id() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(
+            parse(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(),
+            Some(id)
+        );
+        assert_eq!(
+            parse(&format!("01-{id}-00f067aa0ba902b7-01-more")).as_deref(),
+            Some(id)
+        );
+    }
+
+    #[test]
+    fn a_malformed_traceparent_gives_none() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        for bad in [
+            "",
+            "00",
+            &format!("ff-{id}-00f067aa0ba902b7-01"),
+            &format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
+            &format!("00-{}-00f067aa0ba902b7-01", id.to_uppercase()),
+            &format!("00-{id}-00f067aa0ba902b7-011"),
+            &format!("00-+{}-00f067aa0ba902b7-01", &id[1..]),
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}
