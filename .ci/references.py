@@ -65,8 +65,9 @@ class Overlay:
         yield from (f"no volume {name!r}" for name in mounted - volumes)
         yield from (f"the volume {name!r} is mounted nowhere" for name in volumes - mounted)
         for volume in pod.get("volumes", []):
-            if (source := volume.get("configMap")) and not self.has("ConfigMap", source["name"]):
-                yield f"no ConfigMap {source['name']!r}"
+            for source in [volume, *volume.get("projected", {}).get("sources", [])]:
+                if (config := source.get("configMap")) and not self.has("ConfigMap", config["name"]):
+                    yield f"no ConfigMap {config['name']!r}"
         for container in containers(pod):
             yield from self.check_environment(container)
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
