@@ -11,7 +11,6 @@ mod check;
 mod error;
 mod expr;
 mod grafana;
-mod names;
 mod panel;
 mod promql;
 mod red;
@@ -21,7 +20,6 @@ mod slo;
 pub use self::error::Error;
 pub use self::expr::{Expr, Fold, Matcher, Part, Pattern, Selector};
 pub use self::grafana::Flavour;
-pub use self::names::Names;
 pub use self::panel::{
     Annotation, Column, Dashboard, Drill, Event, Link, Panel, Row, Series, Show, Threshold, Tone,
     Unit, Variable,

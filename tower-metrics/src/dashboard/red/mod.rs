@@ -6,9 +6,9 @@ mod route;
 use std::time::Duration;
 
 use super::expr::{Expr, Selector};
-use super::names::Names;
 use super::panel::Dashboard;
 use super::slo::{Floor, Indicator, Slo};
+use crate::Names;
 
 /// The overview of a service: rate, errors, duration, in-flight and traffic, by route. Add rows of
 /// your own; for titles, labels and objectives of your own, see [`Red`].

@@ -157,33 +157,33 @@ pub(super) fn missing(rules: &Rules) -> Vec<Rule> {
             }),
         },
     ];
-    if let Some(slo) = rules.slos.first() {
-        out.push(not_recorded(rules, slo));
-    }
+    out.extend(rules.slos.iter().map(|slo| not_recorded(rules, slo)));
     out
 }
 
 /// Requests are served, and yet no ratio is recorded: the burn-rate alerts would be silent.
 fn not_recorded(rules: &Rules, slo: &Slo) -> Rule {
     let keep = rules.keep().join(", ");
-    let recorded: Vec<String> = (rules.slos.iter())
-        .map(|slo| rules.recorded(slo, "requests", "rate5m"))
-        .map(|recorded| format!("count by ({keep}) ({recorded})"))
-        .collect();
+    let recorded = rules.recorded(slo, "requests", "rate5m");
     Rule {
         expr: format!(
-            "{} > 0\nunless on ({keep})\n({})",
+            "{} > 0\nunless on ({keep})\n{recorded}",
             rules.query(&slo.total(), "5m"),
-            recorded.join("\nand\n"),
         ),
-        labels: vec![("severity", level(Severity::Ticket).to_owned())],
+        labels: vec![
+            ("severity", level(Severity::Ticket).to_owned()),
+            ("slo", slo.name.clone()),
+        ],
         kind: Kind::Alert(Firing {
-            name: format!("{}ObjectivesAbsent", rules.prefix),
+            name: format!("{}{}Absent", rules.prefix, capital(&slo.name)),
             lasting: Some(Duration::from_secs(900)),
-            summary: format!("The objectives of {} are not being computed.", rules.job),
+            summary: format!(
+                "The {} objective of {} is not being computed.",
+                slo.name, rules.job
+            ),
             description: "{{ $labels.job }} serves {{ $value | humanize }} requests per second, \
-                          but the recording rules of an objective have no result: its alerts are \
-                          silent."
+                          but the recording rules of its {{ $labels.slo }} objective have no \
+                          result: its alerts are silent."
                 .to_owned(),
             runbook: "**What it means.** A recording rule fails, or is not loaded where the \
                       alerts are.\n\n\

@@ -7,9 +7,10 @@ mod sales;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tower_metrics::Names;
 use tower_metrics::dashboard::{
-    Alert, Annotation, Dashboard, Error, Event, Expr, Flavour, Names, Red, Rules, Selector,
-    Severity, Slo, Tone, objectives,
+    Alert, Annotation, Dashboard, Error, Event, Expr, Flavour, Red, Rules, Selector, Severity, Slo,
+    Tone, objectives,
 };
 
 /// The job as which Prometheus scrapes the platform, wherever it runs.
