@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 
 use crate::body::ResponseBody;
@@ -169,11 +169,19 @@ impl<R: Recorder> Flight<R> {
         }
 
         let body = response.body();
-        let exact_size = body.size_hint().exact();
+        // hyper drops a body after as many bytes as the head promises, and a
+        // file server knows the size while its body does not.
+        let exact_size = body
+            .size_hint()
+            .exact()
+            .or_else(|| content_length(head.headers));
+        // A gRPC response has its status in trailers, after the last byte.
+        let has_trailers = self.kind == Kind::Grpc;
         let no_body = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
             || status.is_informational()
             || self.kind == Kind::Head
-            || body.is_end_stream();
+            || body.is_end_stream()
+            || (exact_size == Some(0) && !has_trailers);
         let upgraded = status == StatusCode::SWITCHING_PROTOCOLS
             || (self.kind == Kind::Connect && status.is_success());
         let streams = upgraded || (!no_body && exact_size.is_none() && is_event_stream(&head));
@@ -185,12 +193,7 @@ impl<R: Recorder> Flight<R> {
         };
 
         let mut responding = Responding {
-            // A gRPC response has its status in trailers, after the last byte.
-            left: if self.kind == Kind::Grpc {
-                None
-            } else {
-                exact_size
-            },
+            left: if has_trailers { None } else { exact_size },
             flight: self,
             status,
             error_type,
@@ -278,7 +281,7 @@ impl<R: Recorder> Responding<R> {
     }
 
     /// Trailers were handed on.
-    pub(crate) fn trailers(&mut self, trailers: &http::HeaderMap) {
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
         if self.flight.kind == Kind::Grpc
             && let Some(grpc_status) = GrpcStatus::from_headers(trailers)
         {
@@ -350,13 +353,15 @@ impl<R: Recorder> Responding<R> {
 }
 
 fn request_size<B: Body>(request: &Request<B>) -> u64 {
-    if let Some(size) = request.body().size_hint().exact() {
-        return size;
-    }
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    length
-        .and_then(|value| value.to_str().ok()?.parse().ok())
+    let exact_size = request.body().size_hint().exact();
+    exact_size
+        .or_else(|| content_length(request.headers()))
         .unwrap_or(0)
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(header::CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
 }
 
 fn is_event_stream(head: &ResponseHead<'_>) -> bool {

@@ -145,9 +145,14 @@ impl<S: Copy> Routes<S> {
             other: Entry::new(OTHER, &methods, &settings),
             methods,
             names,
-            table: Table::new(max),
+            table: Table::new(max + settings.skip.len()),
             settings,
         };
+        // Routes that are left out have their place from the start: made from
+        // a path, the first request would be counted before it had one.
+        for route in &routes.settings.skip {
+            let _ = routes.take(route);
+        }
         // A list of routes to leave out is about named routes: the overflow
         // must be counted.
         routes.other.skip = false;

@@ -1,0 +1,233 @@
+//! A real hyper server and clients, and a recorder that says when a request
+//! has ended, so that nobody has to sleep.
+
+#![allow(dead_code, reason = "every test file uses some of it")]
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tower::Service;
+use tower_metrics::{End, Outcome, Prometheus, Recorder};
+
+use crate::figures::Figures;
+
+/// What the middleware said.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Told {
+    Ended(Outcome),
+    Abandoned,
+    StreamBegan,
+    StreamEnded,
+}
+
+/// Sends on what the middleware says. It stands after the recorder in a pair,
+/// so what it tells of is recorded already.
+#[derive(Clone, Debug)]
+pub(crate) struct Teller(mpsc::UnboundedSender<Told>);
+
+impl Teller {
+    fn tell(&self, told: Told) {
+        // A test that has seen enough no longer listens.
+        let _ = self.0.send(told);
+    }
+}
+
+impl Recorder for Teller {
+    type Series = ();
+    type InFlight = ();
+
+    fn series(&self, _: &'static str, _: &'static str) {}
+    fn begin(&self, (): ()) {}
+    fn end(&self, (): (), (): (), end: &End<'_>) {
+        self.tell(Told::Ended(end.outcome));
+    }
+    fn abandon(&self, (): (), (): ()) {
+        self.tell(Told::Abandoned);
+    }
+    fn begin_stream(&self, (): (), (): &mut (), _: &End<'_>) {
+        self.tell(Told::StreamBegan);
+    }
+    fn end_stream(&self, (): (), (): (), _: &End<'_>) {
+        self.tell(Told::StreamEnded);
+    }
+}
+
+/// A recorder whose requests can be waited for.
+pub(crate) struct Watch {
+    pub(crate) prometheus: Prometheus,
+    teller: Teller,
+    told: mpsc::UnboundedReceiver<Told>,
+}
+
+/// Nothing here takes longer than milliseconds: who waits this long waits in vain.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) async fn patient<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("it never happened")
+}
+
+impl Watch {
+    pub(crate) fn new() -> Self {
+        Self::with(Prometheus::new())
+    }
+
+    pub(crate) fn with(prometheus: Prometheus) -> Self {
+        let (sender, told) = mpsc::unbounded_channel();
+        Self {
+            prometheus,
+            teller: Teller(sender),
+            told,
+        }
+    }
+
+    pub(crate) fn recorder(&self) -> (Prometheus, Teller) {
+        (self.prometheus, self.teller.clone())
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        Figures::of(&self.prometheus)
+    }
+
+    pub(crate) async fn told(&mut self) -> Told {
+        patient(self.told.recv()).await.expect("we hold a sender")
+    }
+
+    /// Waits for one request to end, and checks that it is the only one, with
+    /// this status and error type, and that none is in flight.
+    #[track_caller]
+    pub(crate) fn ended(
+        &mut self,
+        status: &str,
+        error_type: &str,
+    ) -> impl Future<Output = Figures> {
+        let caller = std::panic::Location::caller();
+        let (status, error_type) = (status.to_owned(), error_type.to_owned());
+        async move {
+            let told = self.told().await;
+            assert!(matches!(told, Told::Ended(_)), "{told:?} at {caller}");
+            self.counted_once(&status, &error_type, caller)
+        }
+    }
+
+    /// The same of a response that goes on after its duration.
+    #[track_caller]
+    pub(crate) fn streamed(
+        &mut self,
+        status: &str,
+        error_type: &str,
+    ) -> impl Future<Output = Figures> {
+        let caller = std::panic::Location::caller();
+        let (status, error_type) = (status.to_owned(), error_type.to_owned());
+        async move {
+            assert_eq!(self.told().await, Told::StreamBegan, "at {caller}");
+            assert_eq!(self.told().await, Told::StreamEnded, "at {caller}");
+            self.counted_once(&status, &error_type, caller)
+        }
+    }
+
+    fn counted_once(
+        &mut self,
+        status: &str,
+        error_type: &str,
+        caller: &std::panic::Location<'_>,
+    ) -> Figures {
+        let figures = self.figures();
+        let labels = [
+            ("http_response_status_code", status),
+            ("error_type", error_type),
+        ];
+        assert_eq!(figures.requests(&[]), 1.0, "at {caller}\n{figures:#?}");
+        assert_eq!(figures.requests(&labels), 1.0, "at {caller}\n{figures:#?}");
+        assert_eq!(figures.in_flight(), 0.0, "at {caller}\n{figures:#?}");
+        assert_eq!(
+            figures.sum("http_server_response_body_size_bytes_count", &[]),
+            1.0,
+            "at {caller}"
+        );
+        assert!(self.told.try_recv().is_err(), "ended twice, at {caller}");
+        figures
+    }
+}
+
+/// Serves on a port of its own until the test's runtime ends.
+pub(crate) async fn serve<S, B>(service: S) -> SocketAddr
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Future: Send> + Clone + Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    B::Data: Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = TowerToHyperService::new(service.clone());
+            tokio::spawn(async move {
+                // How a connection ends is the client's affair.
+                let _ = auto::Builder::new(TokioExecutor::new())
+                    .serve_connection_with_upgrades(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    address
+}
+
+pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
+    patient(TcpStream::connect(address)).await.unwrap()
+}
+
+pub(crate) async fn http1(address: SocketAddr) -> http1::SendRequest<Empty<Bytes>> {
+    let io = TokioIo::new(connect(address).await);
+    let (sender, connection) = http1::handshake(io).await.unwrap();
+    tokio::spawn(connection.with_upgrades());
+    sender
+}
+
+pub(crate) async fn http2(address: SocketAddr) -> http2::SendRequest<Empty<Bytes>> {
+    let io = TokioIo::new(connect(address).await);
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+pub(crate) fn request(method: &str, target: &str) -> Request<Empty<Bytes>> {
+    Request::builder()
+        .method(method)
+        .uri(target)
+        .header("host", "test")
+        .body(Empty::new())
+        .unwrap()
+}
+
+/// The whole response over a connection of its own, whose `Err` is a
+/// connection that broke.
+pub(crate) async fn fetch(
+    address: SocketAddr,
+    request: Request<Empty<Bytes>>,
+) -> hyper::Result<(StatusCode, Bytes)> {
+    let mut sender = http1(address).await;
+    let response = patient(sender.send_request(request)).await?;
+    let status = response.status();
+    let body = patient(response.into_body().collect()).await?;
+    Ok((status, body.to_bytes()))
+}
+
+pub(crate) async fn get(address: SocketAddr) -> hyper::Result<(StatusCode, Bytes)> {
+    fetch(address, request("GET", "/")).await
+}
