@@ -1,4 +1,63 @@
-//! RED metrics for every tower service: Rate, Errors and Duration per route.
+//! RED metrics for every tower service: Rate, Errors and Duration per route,
+//! in Prometheus, counted right.
+//!
+//! ```
+//! # #[cfg(feature = "axum")] {
+//! use axum::{Router, routing::get};
+//! use tower_metrics::{MetricsLayer, Prometheus};
+//!
+//! let prometheus = Prometheus::new();
+//! let app: Router = Router::new()
+//!     .route("/concerts/{id}", get(|| async { "hello" }))
+//!     .layer(MetricsLayer::new(prometheus))
+//!     .route_service("/metrics", prometheus.exposition());
+//! # }
+//! ```
+//!
+//! # What is counted
+//!
+//! Every request exactly once, whatever becomes of it:
+//!
+//! | what happens | status | error type | an error? |
+//! |---|---|---|---|
+//! | response sent whole | its status | empty; for 5xx the code, or what the response's [`ErrorType`] says | if 5xx |
+//! | dropped before the head: the client hung up | empty | `cancelled` | no |
+//! | the inner service returns `Err` | empty | `service_error`, or what a classifier says | yes |
+//! | the inner service panics | empty | `panic` | yes |
+//! | the body fails in mid-stream | its status | `body_error` | yes |
+//! | the body is dropped before its end | its status | `body_cancelled` | no |
+//! | a gRPC call, where switched on | its status | the code's name for a server's error | if a server's error |
+//!
+//! - A response ends with its head where no body can follow (`HEAD`, 1xx, 204,
+//!   304), else with its last byte or trailers, an error, or its drop.
+//! - The duration runs from `call` to that end. Event streams and upgrades end
+//!   theirs at the head; their bytes and in-flight go on.
+//! - The gauge of requests in flight returns to where it was in every case.
+//! - Series are bounded: the route is the matched template, never the path;
+//!   unknown methods are `_OTHER`; routes and custom labels have caps, and what
+//!   goes beyond is counted as `_OTHER` and in `tower_metrics_overflow_total`.
+//!
+//! Errors of the service are those whose error type is neither empty nor
+//! `cancelled` nor `body_cancelled`.
+//!
+//! # What it costs
+//!
+//! A request takes no lock and allocates nothing once its series exist. Each
+//! thread counts on cells of its own, which a scrape adds up, so that threads
+//! share no cache line that anybody writes.
+//!
+//! # Where to stand in a stack
+//!
+//! Outside everything that answers for the service (timeouts, load shedding,
+//! catch-panic), so that their answers are counted. With axum, `Router::layer`
+//! sees the route's template; around a whole `Router` used as a service there
+//! is none yet.
+//!
+//! # Features
+//!
+//! - `axum` (default): routes from axum's `MatchedPath`.
+//! - `dashboard`: Grafana dashboards and Prometheus rules from the same names.
+//! - `quanta`: reads the clock from the processor's time stamp counter.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
