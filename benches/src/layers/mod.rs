@@ -1,0 +1,9 @@
+//! Layers written by hand, to compare with.
+
+mod floor;
+mod noop;
+mod vectors;
+
+pub use self::floor::{Floor, FloorLayer};
+pub use self::noop::{Noop, NoopBody, NoopBodyLayer, NoopLayer};
+pub use self::vectors::{Vectors, VectorsLayer};
