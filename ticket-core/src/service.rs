@@ -21,7 +21,7 @@ use crate::{
     payment::Gateway,
     policy::{Fail, Faults, Operation},
     retry::Backoff,
-    store::{self, Answer, Failure, Key, Order, Probe, Sqlite, Store, Timeouts},
+    store::{self, Answer, Failure, Key, Order, Postgres, Probe, Sqlite, Store, Timeouts},
 };
 
 /// How [`Tickets`] are opened.
@@ -38,14 +38,14 @@ pub struct Options {
     /// How many purchases may wait to be committed; more are refused as
     /// [`Error::Overloaded`]. Default: 4096.
     pub queue: u32,
-    /// How long a connection is waited for. Default: 5 s.
+    /// How long a connection is waited for. Default: 3 s.
     pub connection_timeout: Duration,
     /// How long a lock in the database is waited for. Default: 5 s.
     pub lock_timeout: Duration,
     /// How long one statement may take. Default: 10 s.
     pub statement_timeout: Duration,
     /// How long what failed in passing (a serialization failure, a deadlock, a lost connection) is
-    /// tried again, where that is safe. Default: 5 s.
+    /// tried again, where that is safe. Default: 3 s.
     pub patience: Duration,
 }
 
@@ -57,10 +57,10 @@ impl Default for Options {
             observer: Arc::new(()),
             connections: 16,
             queue: 4096,
-            connection_timeout: Duration::from_secs(5),
+            connection_timeout: Duration::from_secs(3),
             lock_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
-            patience: Duration::from_secs(5),
+            patience: Duration::from_secs(3),
         }
     }
 }
@@ -121,15 +121,15 @@ impl Tickets {
             lock: options.lock_timeout,
             statement: options.statement_timeout,
         };
-        let probe = |system| Probe {
-            system,
-            faults: options.faults.clone(),
-            observer: options.observer.clone(),
-        };
+        let probe = |system| Probe::new(system, options.faults.clone(), options.observer.clone());
         let store: Arc<dyn Store> = match url.split_once(':') {
             Some(("sqlite", _)) => {
                 let store = Sqlite::open(url, options.connections, timeouts, probe("sqlite"));
                 Arc::new(store.await?)
+            }
+            Some(("postgres" | "postgresql", _)) => {
+                let probe = probe("postgresql");
+                Arc::new(Postgres::open(url, options.connections, timeouts, probe).await?)
             }
             _ => {
                 return Err(Error::Setup {
@@ -207,7 +207,7 @@ impl Tickets {
         let after = after.map(Cursor::id);
         // One more than asked for tells whether there is a next page.
         let mut items = self
-            .again(|| self.0.store.concerts(limit + 1, after))
+            .again(|| self.0.store.reads().concerts(limit + 1, after))
             .await?;
         let more = items.len() > limit as usize;
         items.truncate(limit as usize);
@@ -288,7 +288,12 @@ impl Tickets {
         });
         if let Some(Key { key, digest }) = &key {
             let found = self
-                .again(|| self.0.store.purchase_by_key(concert.id, key.as_str()))
+                .again(|| {
+                    self.0
+                        .store
+                        .reads()
+                        .purchase_by_key(concert.id, key.as_str())
+                })
                 .await?;
             match found {
                 Some((purchase, of)) if of == digest => return Ok(Prepared::Bought(purchase)),
@@ -333,7 +338,7 @@ impl Tickets {
     /// [`Error::NotFound`]; those of the database and of its faults.
     pub async fn read_purchase(&self, id: PurchaseId) -> Result<Purchase, Error> {
         self.inject(Operation::ReadPurchase).await?;
-        self.again(|| self.0.store.purchase(id))
+        self.again(|| self.0.store.reads().purchase(id))
             .await?
             .ok_or_else(|| no_purchase(id))
     }
@@ -391,7 +396,7 @@ impl Tickets {
     /// # Errors
     /// Those of the database.
     pub async fn stock(&self) -> Result<Vec<Stock>, Error> {
-        self.again(|| self.0.store.stock()).await
+        self.again(|| self.0.store.reads().stock()).await
     }
 
     /// The books. Every purchase is read: not for a hot path.
@@ -399,7 +404,7 @@ impl Tickets {
     /// # Errors
     /// Those of the database.
     pub async fn totals(&self) -> Result<Totals, Error> {
-        self.again(|| self.0.store.totals()).await
+        self.again(|| self.0.store.reads().totals()).await
     }
 
     /// Whether the database answers, asked once.
@@ -407,7 +412,12 @@ impl Tickets {
     /// # Errors
     /// Those of the database.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.0.store.ping().await.map_err(Failure::into_error)
+        self.0
+            .store
+            .reads()
+            .ping()
+            .await
+            .map_err(Failure::into_error)
     }
 
     /// The database's connections.
@@ -487,7 +497,7 @@ impl Tickets {
     }
 
     async fn read_concert(&self, id: ConcertId) -> Result<Concert, Error> {
-        self.again(|| self.0.store.concert(id))
+        self.again(|| self.0.store.reads().concert(id))
             .await?
             .ok_or_else(|| no_concert(id))
     }

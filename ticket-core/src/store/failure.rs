@@ -1,4 +1,4 @@
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use crate::{Error, policy::Operation};
 
@@ -123,9 +123,9 @@ fn kind(error: &sqlx::Error) -> Kind {
 
 /// PostgreSQL's codes have five characters; SQLite's are numbers, the low byte being the primary
 /// one.
-fn code_kind(code: &Cow<'_, str>) -> Kind {
+fn code_kind(code: &str) -> Kind {
     if code.len() == 5 {
-        return match &**code {
+        return match code {
             // serialization_failure, deadlock_detected
             "40001" | "40P01" => Kind::Conflict,
             // lock_not_available, query_canceled, too_many_connections, out of resources

@@ -14,6 +14,15 @@ pub(super) fn sqlite() -> Migrator {
     )])
 }
 
+/// The migrations of PostgreSQL, in the binary.
+pub(super) fn postgres() -> Migrator {
+    migrator(&[(
+        1,
+        "concerts and purchases",
+        include_str!("../../migrations/postgres/0001_concerts_and_purchases.sql"),
+    )])
+}
+
 fn migrator(steps: &'static [(i64, &'static str, &'static str)]) -> Migrator {
     let steps = steps.iter().map(|&(version, description, sql)| {
         Migration::new(

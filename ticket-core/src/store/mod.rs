@@ -1,10 +1,13 @@
 //! Where concerts and purchases are kept. What is decided about a purchase is decided here once
 //! ([`order`]), for both databases; they only differ in how they are asked.
 
+mod connections;
 mod failure;
 mod migrate;
 mod order;
+mod postgres;
 mod probe;
+mod reads;
 mod rows;
 mod sqlite;
 
@@ -16,7 +19,9 @@ use serde::Serialize;
 pub(crate) use self::{
     failure::Failure,
     order::{Key, Order, Verdict},
+    postgres::Postgres,
     probe::{Probe, inject},
+    reads::Reads,
     sqlite::Sqlite,
 };
 use crate::{Concert, ConcertId, Money, Purchase, PurchaseId};
@@ -26,25 +31,13 @@ pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> 
 
 /// A database. Writes must run to their end: whoever calls them does so in a task of its own.
 pub(crate) trait Store: Send + Sync + 'static {
+    fn reads(&self) -> &dyn Reads;
+
     /// How many batches it can usefully commit at the same time.
     fn lanes(&self) -> usize;
 
     /// Adds a concert unless its slug is taken; says whether it did. To repeat it is safe.
     fn create_concert<'a>(&'a self, concert: &'a Concert) -> Answer<'a, bool>;
-
-    fn concert(&self, id: ConcertId) -> Answer<'_, Option<Concert>>;
-
-    /// The concerts after `after`, in the order of their ids.
-    fn concerts(&self, limit: u32, after: Option<ConcertId>) -> Answer<'_, Vec<Concert>>;
-
-    fn purchase(&self, id: PurchaseId) -> Answer<'_, Option<Purchase>>;
-
-    /// The purchase that was bought with `key`, and the digest of its request.
-    fn purchase_by_key<'a>(
-        &'a self,
-        concert: ConcertId,
-        key: &'a str,
-    ) -> Answer<'a, Option<(Purchase, Vec<u8>)>>;
 
     /// Sells all of the orders together, on the assumption that nothing stands in their way. Where
     /// that is wrong for any, nothing is changed and the answer is `false`.
@@ -64,12 +57,6 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// Adds tickets, up to the most that a concert can have; none where there is no such concert.
     fn restock(&self, id: ConcertId, tickets: u32) -> Answer<'_, Option<Concert>>;
-
-    fn stock(&self) -> Answer<'_, Vec<Stock>>;
-
-    fn totals(&self) -> Answer<'_, Totals>;
-
-    fn ping(&self) -> Answer<'_, ()>;
 
     fn pools(&self) -> Vec<PoolState>;
 

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Instant};
 
-use super::Failure;
+use super::{Failure, connections::Health};
 use crate::{
     Observer,
     observer::FaultKind,
@@ -10,12 +10,22 @@ use crate::{
 /// What a store shares with whoever watches it and whoever makes it fail.
 #[derive(Clone)]
 pub(crate) struct Probe {
-    pub(crate) system: &'static str,
-    pub(crate) faults: Faults,
+    system: &'static str,
+    faults: Faults,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(super) health: Arc<Health>,
 }
 
 impl Probe {
+    pub(crate) fn new(system: &'static str, faults: Faults, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            system,
+            faults,
+            observer,
+            health: Arc::default(),
+        }
+    }
+
     /// Applies the faults on `database`, the only ones that stand inside transactions.
     pub(crate) async fn fault(&self) -> Result<(), Failure> {
         match inject(&self.faults, &*self.observer, Operation::Database).await {
@@ -32,6 +42,7 @@ impl Probe {
     ) -> Result<T, Failure> {
         let begun = Instant::now();
         let result = work.await;
+        self.health.note(&result);
         self.observer
             .database_operation(self.system, operation, begun.elapsed(), result.is_ok());
         result

@@ -41,6 +41,7 @@ pub(super) trait Cells {
     fn id(&self, column: usize) -> Result<Uuid, sqlx::Error>;
     fn text(&self, column: usize) -> Result<String, sqlx::Error>;
     fn number(&self, column: usize) -> Result<Option<i64>, sqlx::Error>;
+    fn bytes(&self, column: usize) -> Result<Vec<u8>, sqlx::Error>;
 }
 
 impl<R: Row> Cells for R
@@ -49,6 +50,7 @@ where
     Uuid: for<'r> Decode<'r, R::Database> + Type<R::Database>,
     String: for<'r> Decode<'r, R::Database> + Type<R::Database>,
     i64: for<'r> Decode<'r, R::Database> + Type<R::Database>,
+    Vec<u8>: for<'r> Decode<'r, R::Database> + Type<R::Database>,
 {
     fn id(&self, column: usize) -> Result<Uuid, sqlx::Error> {
         self.try_get(column)
@@ -59,6 +61,10 @@ where
     }
 
     fn number(&self, column: usize) -> Result<Option<i64>, sqlx::Error> {
+        self.try_get(column)
+    }
+
+    fn bytes(&self, column: usize) -> Result<Vec<u8>, sqlx::Error> {
         self.try_get(column)
     }
 }
@@ -93,6 +99,16 @@ pub(super) fn purchase(row: &impl Cells) -> Result<Purchase, sqlx::Error> {
         },
         created_at: time(integer(row, 7)?)?,
     })
+}
+
+/// A purchase with its key: the digest of its request follows the purchase's columns.
+pub(super) fn keyed(row: &impl Cells) -> Result<(Purchase, Vec<u8>), sqlx::Error> {
+    Ok((purchase(row)?, row.bytes(8)?))
+}
+
+/// A purchase with the time of its refund after it; says whether that is `at`.
+pub(super) fn refunded(row: &impl Cells, at: Timestamp) -> Result<(Purchase, bool), sqlx::Error> {
+    Ok((purchase(row)?, row.number(8)? == Some(at.as_microsecond())))
 }
 
 pub(super) fn stock(row: &impl Cells) -> Result<Stock, sqlx::Error> {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    path::Path,
     pin::Pin,
     str::FromStr,
     time::Instant,
@@ -11,40 +10,27 @@ use std::{
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{
-    ConnectOptions, Connection, Row, Sqlite as Db, SqliteConnection, SqlitePool,
-    query::Query,
-    sqlite::{
-        SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow,
-        SqliteSynchronous,
-    },
+    ConnectOptions, Connection, Row, Sqlite as Db, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::{
-    Answer, Failure, Order, PoolState, Probe, Stock, Store, Timeouts, Totals, Verdict, migrate,
+    Answer, Failure, Order, PoolState, Probe, Reads, Store, Timeouts, Verdict,
+    connections::Connections,
+    migrate,
     order::{self, Facts},
-    rows::{self, concert_columns, purchase_columns, totals},
+    rows::{self, concert_columns, purchase_columns},
 };
 use crate::{Concert, ConcertId, Error, Purchase, PurchaseId, concert::MAX_CAPACITY};
 
-const SELECT_CONCERT: &str = concat!(
-    "SELECT ",
-    concert_columns!(),
-    " FROM concerts WHERE id = $1"
-);
-const SELECT_PURCHASE: &str = concat!(
-    "SELECT ",
-    purchase_columns!(),
-    " FROM purchases WHERE id = $1"
-);
 const SELECT_REFUNDED: &str = concat!(
     "SELECT ",
     purchase_columns!(),
     ", refunded_at FROM purchases WHERE id = $1"
 );
 
-const READERS: &str = "sqlite_readers";
 const WRITER: &str = "sqlite_writer";
 
 /// A database in a file.
@@ -54,7 +40,7 @@ pub(crate) struct Sqlite {
     /// lets one write at a time anyway: whoever waits, waits here in a fair queue and not in
     /// SQLite's, which polls.
     writer: Mutex<Option<SqliteConnection>>,
-    readers: SqlitePool,
+    readers: Connections<Db>,
     timeouts: Timeouts,
     probe: Probe,
 }
@@ -68,7 +54,7 @@ impl Sqlite {
     ) -> Result<Self, Error> {
         let options = SqliteConnectOptions::from_str(url)
             .map_err(|error| setup(format!("{url:?} is no address of a SQLite file: {error}")))?;
-        if options.get_filename() == Path::new(":memory:") || url.contains("mode=memory") {
+        if url.contains(":memory:") || url.contains("mode=memory") {
             return Err(setup(format!(
                 "{url:?} is kept in memory: a purchase has to be on disk, give the path of a file"
             )));
@@ -82,7 +68,7 @@ impl Sqlite {
             .disable_statement_logging();
         let mut writer = options.connect().await.map_err(cannot_open(url))?;
         Self::prepare(&mut writer).await?;
-        let readers = SqlitePoolOptions::new()
+        let pool = SqlitePoolOptions::new()
             .max_connections(readers)
             .acquire_timeout(timeouts.connection)
             .test_before_acquire(false)
@@ -92,7 +78,11 @@ impl Sqlite {
         Ok(Self {
             options,
             writer: Mutex::new(Some(writer)),
-            readers,
+            readers: Connections {
+                name: "sqlite_readers",
+                pool,
+                probe: probe.clone(),
+            },
             timeouts,
             probe,
         })
@@ -143,33 +133,13 @@ impl Sqlite {
         let locked = tokio::time::timeout(self.timeouts.connection, self.writer.lock()).await;
         self.probe.observer.connection_wait(WRITER, begun.elapsed());
         let mut slot = locked.map_err(|_| sqlx::Error::PoolTimedOut)?;
-        if self.readers.is_closed() {
+        if self.readers.pool.is_closed() {
             return Err(sqlx::Error::PoolClosed.into());
         }
         if slot.is_none() {
             *slot = Some(self.options.connect().await?);
         }
         Ok(Locked(slot))
-    }
-
-    /// The rows of `query`, read by one of the readers.
-    async fn read(
-        &self,
-        operation: &'static str,
-        query: Query<'_, Db, SqliteArguments>,
-    ) -> Result<Vec<SqliteRow>, Failure> {
-        let begun = Instant::now();
-        let reader = self.readers.acquire().await;
-        self.probe
-            .observer
-            .connection_wait(READERS, begun.elapsed());
-        let mut reader = reader?;
-        self.probe
-            .timed(operation, async {
-                self.probe.fault().await?;
-                Ok(query.fetch_all(&mut *reader).await?)
-            })
-            .await
     }
 }
 
@@ -193,6 +163,10 @@ impl Locked<'_> {
 }
 
 impl Store for Sqlite {
+    fn reads(&self) -> &dyn Reads {
+        &self.readers
+    }
+
     fn lanes(&self) -> usize {
         1
     }
@@ -222,57 +196,6 @@ impl Store for Sqlite {
             });
             let created = created.await;
             writer.done(created)
-        })
-    }
-
-    fn concert(&self, id: ConcertId) -> Answer<'_, Option<Concert>> {
-        Box::pin(async move {
-            let query = sqlx::query(SELECT_CONCERT).bind(id.as_uuid());
-            let rows = self.read("read_concert", query).await?;
-            Ok(rows.first().map(rows::concert).transpose()?)
-        })
-    }
-
-    fn concerts(&self, limit: u32, after: Option<ConcertId>) -> Answer<'_, Vec<Concert>> {
-        Box::pin(async move {
-            let query = sqlx::query(concat!(
-                "SELECT ",
-                concert_columns!(),
-                " FROM concerts WHERE id > $1 ORDER BY id LIMIT $2"
-            ))
-            .bind(after.map_or(Uuid::nil(), ConcertId::as_uuid))
-            .bind(i64::from(limit));
-            let rows = self.read("list_concerts", query).await?;
-            Ok(rows.iter().map(rows::concert).collect::<Result<_, _>>()?)
-        })
-    }
-
-    fn purchase(&self, id: PurchaseId) -> Answer<'_, Option<Purchase>> {
-        Box::pin(async move {
-            let query = sqlx::query(SELECT_PURCHASE).bind(id.as_uuid());
-            let rows = self.read("read_purchase", query).await?;
-            Ok(rows.first().map(rows::purchase).transpose()?)
-        })
-    }
-
-    fn purchase_by_key<'a>(
-        &'a self,
-        concert: ConcertId,
-        key: &'a str,
-    ) -> Answer<'a, Option<(Purchase, Vec<u8>)>> {
-        Box::pin(async move {
-            let query = sqlx::query(concat!(
-                "SELECT ",
-                purchase_columns!(),
-                ", request_digest FROM purchases WHERE concert_id = $1 AND idempotency_key = $2"
-            ))
-            .bind(concert.as_uuid())
-            .bind(key);
-            let rows = self.read("find_key", query).await?;
-            let found = rows
-                .first()
-                .map(|row| Ok::<_, sqlx::Error>((rows::purchase(row)?, row.try_get(8)?)));
-            Ok(found.transpose()?)
         })
     }
 
@@ -348,33 +271,8 @@ impl Store for Sqlite {
         })
     }
 
-    fn stock(&self) -> Answer<'_, Vec<Stock>> {
-        Box::pin(async move {
-            let query = sqlx::query("SELECT id, slug, capacity, sold FROM concerts ORDER BY id");
-            let rows = self.read("stock", query).await?;
-            Ok(rows.iter().map(rows::stock).collect::<Result<_, _>>()?)
-        })
-    }
-
-    fn totals(&self) -> Answer<'_, Totals> {
-        Box::pin(async move {
-            let rows = self.read("totals", sqlx::query(totals!())).await?;
-            let concerts = rows.iter().map(rows::line).collect::<Result<_, _>>()?;
-            Ok(Totals { concerts })
-        })
-    }
-
-    fn ping(&self) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let query = sqlx::query("SELECT 1 FROM concerts LIMIT 1");
-            self.read("ping", query).await.map(drop)
-        })
-    }
-
     fn pools(&self) -> Vec<PoolState> {
         let writing = u32::from(self.writer.try_lock().is_err());
-        let (open, idle) = (self.readers.size(), self.readers.num_idle());
-        let idle = u32::try_from(idle).unwrap_or(open).min(open);
         vec![
             PoolState {
                 name: WRITER,
@@ -382,18 +280,13 @@ impl Store for Sqlite {
                 idle: 1 - writing,
                 max: 1,
             },
-            PoolState {
-                name: READERS,
-                used: open - idle,
-                idle,
-                max: self.readers.options().get_max_connections(),
-            },
+            self.readers.state(),
         ]
     }
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
-            self.readers.close().await;
+            self.readers.pool.close().await;
             if let Some(writer) = self.writer.lock().await.take()
                 && let Err(error) = writer.close().await
             {
@@ -472,11 +365,7 @@ async fn refund(
             .bind(id.as_uuid())
             .fetch_optional(&mut *transaction)
             .await?;
-        row.map(|row| {
-            let ours = row.try_get::<Option<i64>, _>(8)? == Some(at.as_microsecond());
-            Ok::<_, sqlx::Error>((rows::purchase(&row)?, ours))
-        })
-        .transpose()?
+        row.map(|row| rows::refunded(&row, at)).transpose()?
     };
     transaction.commit().await.map_err(Failure::committing)?;
     Ok(refunded)
@@ -576,11 +465,9 @@ async fn facts(writer: &mut SqliteConnection, orders: &[Order]) -> Result<Facts,
         .fetch_all(&mut *writer)
         .await?;
         for row in &rows {
-            let purchase = rows::purchase(row)?;
-            facts.by_key.insert(
-                (purchase.concert_id, row.try_get(9)?),
-                (purchase, row.try_get(8)?),
-            );
+            let (purchase, digest) = rows::keyed(row)?;
+            let at = (purchase.concert_id, row.try_get(9)?);
+            facts.by_key.insert(at, (purchase, digest));
         }
     }
     let buyers: Vec<_> = orders

@@ -1,0 +1,231 @@
+use std::collections::HashSet;
+
+use ticket_core::{Concert, Cursor, Error, MAX_CAPACITY, NewConcert, NewPurchase};
+
+use crate::{at, euros, new_concert, platforms};
+
+#[tokio::test]
+async fn a_concert_is_read_back_as_it_was_created() {
+    for platform in platforms().await {
+        let new = new_concert(20_000)
+            .on_sale(
+                Some(at("2026-01-01T08:00:00Z")),
+                Some(at("2099-12-31T23:59:59.123456Z")),
+            )
+            .unwrap()
+            .max_per_buyer(4)
+            .unwrap();
+        let created = platform.tickets.create_concert(new).await.unwrap();
+        assert_eq!(platform.tickets.concert(created.id).await.unwrap(), created);
+        let page = platform.tickets.list_concerts(10, None).await.unwrap();
+        assert_eq!(page.items, [created]);
+        assert_eq!(page.next_cursor, None);
+    }
+}
+
+#[tokio::test]
+async fn slugs_are_unique_also_among_those_created_at_the_same_time() {
+    for platform in platforms().await {
+        let created: Vec<Concert> =
+            futures_util::future::join_all((0..30).map(|_| platform.concert(1))).await;
+        let slugs: HashSet<_> = created.iter().map(|concert| &*concert.slug).collect();
+        assert_eq!(slugs.len(), 30, "{}", platform.name);
+        assert!(slugs.contains("radiohead") && slugs.contains("radiohead-2"));
+    }
+}
+
+#[tokio::test]
+async fn pages_show_every_concert_once_and_those_added_meanwhile() {
+    for platform in platforms().await {
+        let mut expected = Vec::new();
+        for _ in 0..7 {
+            expected.push(platform.concert(1).await.id);
+        }
+        let mut listed = Vec::new();
+        let mut cursor: Option<Cursor> = None;
+        loop {
+            let page = platform.tickets.list_concerts(3, cursor).await.unwrap();
+            listed.extend(page.items.iter().map(|concert| concert.id));
+            if listed.len() == 3 {
+                expected.push(platform.concert(1).await.id);
+            }
+            let Some(next) = page.next_cursor else { break };
+            // A cursor travels as text.
+            cursor = Some(next.to_string().parse().unwrap());
+        }
+        assert_eq!(listed, expected, "{}", platform.name);
+    }
+}
+
+#[tokio::test]
+async fn a_page_has_a_size_within_limits() {
+    let platform = platforms().await.remove(0);
+    for limit in [0, 101] {
+        let error = platform
+            .tickets
+            .list_concerts(limit, None)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("limit: {limit} is not allowed: an integer from 1 to 100 is")
+        );
+    }
+}
+
+#[tokio::test]
+async fn more_tickets_can_be_added_up_to_the_most_there_can_be() {
+    for platform in platforms().await {
+        let concert = platform.concert(1).await;
+        platform.buy(&concert, 1).await.unwrap();
+        let restocked = platform.tickets.restock(concert.id, 5).await.unwrap();
+        assert_eq!((restocked.capacity, restocked.available()), (6, 5));
+        platform.buy(&concert, 5).await.unwrap();
+        let restocked = platform
+            .tickets
+            .restock(concert.id, u32::MAX)
+            .await
+            .unwrap();
+        assert_eq!(restocked.capacity, MAX_CAPACITY);
+        let stock = platform.tickets.stock().await.unwrap();
+        assert_eq!((stock[0].sold, stock[0].available()), (6, MAX_CAPACITY - 6));
+    }
+}
+
+#[test]
+fn an_invalid_concert_cannot_be_built() {
+    let valid = serde_json::json!({
+        "title": "Radiohead", "venue": "Arena", "starts_at": "2030-01-01T20:00:00Z",
+        "capacity": 20000, "price": {"amount": 6500, "currency": "EUR"}, "max_per_buyer": null
+    });
+    NewConcert::from_json(valid.to_string().as_bytes()).unwrap();
+    for (pointer, value, message) in [
+        (
+            "/title",
+            serde_json::json!(" "),
+            "title: 0 characters are not allowed: 1 to 200 are",
+        ),
+        (
+            "/venue",
+            serde_json::json!("a\nb"),
+            "venue: the control character '\\n' is not allowed",
+        ),
+        (
+            "/capacity",
+            0.into(),
+            "capacity: 0 is not allowed: an integer from 1 to 10000000 is",
+        ),
+        (
+            "/capacity",
+            10_000_001.into(),
+            "capacity: 10000001 is not allowed: an integer from 1 to 10000000 is",
+        ),
+        (
+            "/capacity",
+            serde_json::json!("many"),
+            "capacity: invalid type: string \"many\", expected i64",
+        ),
+        (
+            "/price/amount",
+            (-1).into(),
+            "price.amount: -1 is not allowed: 0 to 100000000 is",
+        ),
+        (
+            "/price/amount",
+            serde_json::json!(65.5),
+            "price.amount: invalid type: floating point `65.5`, expected i64",
+        ),
+        (
+            "/price/currency",
+            serde_json::json!("eur"),
+            "price.currency: \"eur\" is not allowed: an ISO 4217 code in capitals is, as in \"EUR\"",
+        ),
+        (
+            "/max_per_buyer",
+            0.into(),
+            "max_per_buyer: 0 is not allowed: an integer from 1 to 10000000 is",
+        ),
+    ] {
+        let mut json = valid.clone();
+        *json.pointer_mut(pointer).unwrap() = value;
+        let error = NewConcert::from_json(json.to_string().as_bytes()).unwrap_err();
+        assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
+        assert_eq!(error.to_string(), message);
+    }
+    for (key, value, message) in [
+        ("sold", serde_json::json!(1), "unknown field `sold`"),
+        (
+            "on_sale_from",
+            serde_json::json!("2030-01-02T00:00:00Z"),
+            "on_sale_from: 2030-01-02T00:00:00Z is not allowed: a time before the end of the sale",
+        ),
+        (
+            "on_sale_until",
+            serde_json::json!("tomorrow"),
+            "on_sale_until: ",
+        ),
+    ] {
+        let mut json = valid.clone();
+        json[key] = value;
+        let error = NewConcert::from_json(json.to_string().as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+#[test]
+fn what_is_no_json_is_malformed_and_what_has_the_wrong_shape_is_invalid() {
+    for text in ["", "{", "{\"buyer\": \"ann\", \"quantity\": 1} x", "\u{0}"] {
+        let error = NewPurchase::from_json(text.as_bytes()).unwrap_err();
+        assert!(
+            matches!(error, Error::Malformed { .. }),
+            "{text}: {error:?}"
+        );
+    }
+    for (text, message) in [
+        ("[]", "body: "),
+        ("{\"buyer\": \"ann\"}", "missing field `quantity`"),
+        (
+            "{\"buyer\": \"ann\", \"quantity\": 11}",
+            "quantity: 11 is not allowed: an integer from 1 to 10 is",
+        ),
+        ("{\"buyer\": \"\", \"quantity\": 1}", "buyer: 0 characters"),
+        (
+            "{\"buyer\": \"ann\", \"quantity\": 1, \"total\": 1}",
+            "unknown field `total`",
+        ),
+    ] {
+        let error = NewPurchase::from_json(text.as_bytes()).unwrap_err();
+        assert!(matches!(error, Error::Invalid { .. }), "{text}: {error:?}");
+        assert!(error.to_string().contains(message), "{text}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn the_json_of_a_concert_is_what_the_contract_says() {
+    let platform = platforms().await.remove(0);
+    let concert = platform.concert(3).await;
+    let mut expected = serde_json::json!({
+        "slug": "radiohead", "title": "Radiohead", "venue": "Arena",
+        "starts_at": "2100-01-01T20:00:00Z", "capacity": 3,
+        "price": euros(65), "max_per_buyer": null, "sold": 0, "available": 3
+    });
+    expected["id"] = serde_json::json!(concert.id);
+    let json = serde_json::to_value(&concert).unwrap();
+    assert_eq!(json, expected);
+    assert_eq!(serde_json::from_value::<Concert>(json).unwrap(), concert);
+
+    let purchase = platform.buy(&concert, 2).await.unwrap().purchase;
+    let json = serde_json::to_value(&purchase).unwrap();
+    assert_eq!(
+        json["total"],
+        serde_json::json!({"amount": 13000, "currency": "EUR"})
+    );
+    assert_eq!(
+        (&json["status"], &json["quantity"]),
+        (&"paid".into(), &2.into())
+    );
+    assert_eq!(
+        serde_json::from_value::<ticket_core::Purchase>(json).unwrap(),
+        purchase
+    );
+}

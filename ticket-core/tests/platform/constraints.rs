@@ -1,0 +1,81 @@
+//! What the databases refuse even if the program were wrong.
+
+use sqlx::{AssertSqlSafe, Executor};
+
+use crate::platforms;
+
+#[tokio::test]
+async fn the_database_refuses_what_must_not_be() {
+    for platform in platforms().await {
+        let concert = platform.concert(3).await;
+        platform
+            .buy_as("ann", &concert, 2, Some("k"))
+            .await
+            .unwrap();
+        let sqlite = platform.url.starts_with("sqlite");
+        let other = if sqlite {
+            "randomblob(16)"
+        } else {
+            "gen_random_uuid()"
+        };
+        let copy = |id: &str, key: &str| {
+            format!(
+                "INSERT INTO purchases SELECT {id}, concert_id, buyer, quantity, total, currency, \
+                 status, created_at, refunded_at, {key}, request_digest FROM purchases"
+            )
+        };
+        for (what, statement, why) in [
+            (
+                "oversold",
+                "UPDATE concerts SET sold = capacity + 1".to_owned(),
+                "check",
+            ),
+            (
+                "sold less than nothing",
+                "UPDATE concerts SET sold = -1".to_owned(),
+                "check",
+            ),
+            (
+                "fewer tickets than sold",
+                "UPDATE concerts SET capacity = 1".to_owned(),
+                "check",
+            ),
+            (
+                "too many of one",
+                "UPDATE purchases SET quantity = 11".to_owned(),
+                "check",
+            ),
+            (
+                "a status of its own",
+                "UPDATE purchases SET status = 'lost'".to_owned(),
+                "check",
+            ),
+            (
+                "refunded at no time",
+                "UPDATE purchases SET status = 'refunded'".to_owned(),
+                "check",
+            ),
+            ("a key twice", copy(other, "idempotency_key"), "unique"),
+            ("a purchase twice", copy("id", "'other'"), "unique"),
+            ("a digest without a key", copy(other, "NULL"), "check"),
+            (
+                "a purchase for no concert",
+                format!("UPDATE purchases SET concert_id = {other}"),
+                "foreign key",
+            ),
+        ] {
+            let error = if sqlite {
+                // Foreign keys are a setting of each connection in SQLite; sqlx switches them on,
+                // as the platform does.
+                let pool = sqlx::SqlitePool::connect(&platform.url).await.unwrap();
+                pool.execute(AssertSqlSafe(statement)).await.unwrap_err()
+            } else {
+                let pool = sqlx::PgPool::connect(&platform.url).await.unwrap();
+                pool.execute(AssertSqlSafe(statement)).await.unwrap_err()
+            };
+            let error = error.to_string().to_lowercase();
+            assert!(error.contains(why), "{}: {what}: {error}", platform.name);
+        }
+        platform.check_books().await;
+    }
+}

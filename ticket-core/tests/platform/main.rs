@@ -1,0 +1,125 @@
+//! The platform by its public face, on both stores and with both ways to commit.
+
+mod cluster;
+mod commits;
+mod concerts;
+mod constraints;
+mod model;
+mod purchases;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+use ticket_core::{
+    Commit, Concert, ConcertId, Currency, Error, IdempotencyKey, Money, NewConcert, NewPurchase,
+    Options, Purchased, Tickets,
+    policy::{Document, Faults},
+};
+
+/// A platform with an empty database of its own.
+struct Platform {
+    /// Which store and which way to commit.
+    name: String,
+    url: String,
+    tickets: Tickets,
+    _folder: Arc<TempDir>,
+}
+
+/// Both stores with both ways to commit.
+async fn platforms() -> Vec<Platform> {
+    platforms_with(Options::default()).await
+}
+
+async fn platforms_with(options: Options) -> Vec<Platform> {
+    let mut platforms = Vec::new();
+    for commit in [Commit::Each, Commit::Group] {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let sqlite = format!("sqlite://{}/tickets.db", folder.path().display());
+        for url in [Some(sqlite), cluster::database().await]
+            .into_iter()
+            .flatten()
+        {
+            let options = Options {
+                commit,
+                faults: Faults::new(Document::clone(&options.faults.document())),
+                ..options.clone()
+            };
+            let store = url.split_once(':').unwrap().0;
+            platforms.push(Platform {
+                name: format!("{store}, commit = {commit}"),
+                tickets: Tickets::open(&url, options).await.unwrap(),
+                _folder: folder.clone(),
+                url,
+            });
+        }
+    }
+    platforms
+}
+
+impl Platform {
+    async fn concert(&self, capacity: u32) -> Concert {
+        self.tickets
+            .create_concert(new_concert(capacity))
+            .await
+            .unwrap()
+    }
+
+    async fn buy(&self, concert: &Concert, quantity: u32) -> Result<Purchased, Error> {
+        self.buy_as("ann", concert, quantity, None).await
+    }
+
+    async fn buy_as(
+        &self,
+        buyer: &str,
+        concert: &Concert,
+        quantity: u32,
+        key: Option<&str>,
+    ) -> Result<Purchased, Error> {
+        buy(&self.tickets, concert.id, buyer, quantity, key).await
+    }
+
+    /// The books, once they have been found to balance with each other and with the payments.
+    async fn check_books(&self) -> ticket_core::Totals {
+        let totals = self.tickets.totals().await.unwrap();
+        assert!(totals.balance(), "{}: {totals:?}", self.name);
+        let payments = self.tickets.payments();
+        let settled = payments.captured + payments.voided;
+        assert_eq!(payments.authorised, settled, "{}: {payments:?}", self.name);
+        let sold: i64 = totals.concerts.iter().map(|line| line.amount.amount).sum();
+        assert_eq!(payments.amount, sold, "{}: {payments:?}", self.name);
+        totals
+    }
+}
+
+async fn buy(
+    tickets: &Tickets,
+    concert: ConcertId,
+    buyer: &str,
+    quantity: u32,
+    key: Option<&str>,
+) -> Result<Purchased, Error> {
+    let key = key.map(|key| key.parse::<IdempotencyKey>().unwrap());
+    tickets
+        .purchase(concert, NewPurchase::new(buyer, quantity).unwrap(), key)
+        .await
+}
+
+fn new_concert(capacity: u32) -> NewConcert {
+    NewConcert::new(
+        "Radiohead",
+        "Arena",
+        at("2100-01-01T20:00:00Z"),
+        capacity,
+        euros(65),
+    )
+    .unwrap()
+}
+
+fn euros(amount: i64) -> Money {
+    Money::new(amount * 100, Currency::EUR)
+}
+
+fn at(time: &str) -> Timestamp {
+    time.parse().unwrap()
+}
