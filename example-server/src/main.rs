@@ -1,2 +1,71 @@
-//! The ticket platform's server.
-fn main() {}
+//! The ticket platform: an API that sells tickets, an ops port that shows how it fares, and the
+//! commands around them.
+
+mod api;
+mod config;
+mod dashboards;
+mod demo;
+mod faults_command;
+mod faults_file;
+mod guard;
+mod load;
+mod logging;
+mod observer;
+mod ops;
+mod serve;
+mod signal;
+mod stock;
+mod traffic;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+use config::{Cli, Command};
+use serve::Server;
+use ticket_core::policy::Document;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse().into_command()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Serve(options) => {
+            logging::start(&options.log)?;
+            Server::start(&options, Document::calm())
+                .await?
+                .run()
+                .await?;
+        }
+        Command::Demo(options) => demo::run(options).await?,
+        Command::Load(options) => load::run(options).await?,
+        Command::Faults(options) => faults_command::run(options).await?,
+        Command::Dashboards(options) => dashboards::write(&options.out)?,
+        Command::Openapi => print!("{}", api::DOCUMENT),
+    }
+    Ok(())
+}
+
+/// An error with all that lies behind it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        // Some errors repeat their source in their own text.
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,21 @@
+//! The API's own description, and its page. Both are in the binary.
+
+use axum::response::{Html, IntoResponse};
+use http::header;
+
+/// The OpenAPI document.
+pub(crate) const DOCUMENT: &str = include_str!("openapi.json");
+
+/// `GET /openapi.json`
+pub(super) async fn document() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT)
+}
+
+/// `GET /docs`: a page that draws itself from the document, with nothing from elsewhere.
+pub(super) async fn page() -> impl IntoResponse {
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'";
+    (
+        [(header::CONTENT_SECURITY_POLICY, policy)],
+        Html(include_str!("docs.html")),
+    )
+}

@@ -1,0 +1,269 @@
+//! What came back: counts by route and status, latencies by route.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::config;
+use crate::traffic::{Action, End};
+
+/// Latencies are counted in microseconds, up to an hour, to three digits.
+const HOUR: u64 = 3_600_000_000;
+const DIGITS: u8 = 3;
+
+type Route = (&'static str, &'static str);
+
+/// The counts of a run while it goes on.
+#[derive(Debug)]
+pub(super) struct Tally {
+    counts: BTreeMap<(Route, String), u64>,
+    all: Histogram<u64>,
+    routes: BTreeMap<Route, Histogram<u64>>,
+    failed: u64,
+}
+
+impl Tally {
+    /// A tally that has the pages of concerts which were read before the run.
+    pub(super) fn new(pages: u64) -> Self {
+        Self {
+            counts: [((Action::List.route(), "200".to_owned()), pages)].into(),
+            all: latencies(),
+            routes: BTreeMap::new(),
+            failed: 0,
+        }
+    }
+
+    pub(super) fn count(&mut self, action: Action, end: End, latency: Duration) {
+        let status = match &end {
+            End::Answered(status) => status.as_str().to_owned(),
+            End::HungUp => "hung up".to_owned(),
+            End::Failed(failure) => failure.name().to_owned(),
+        };
+        if !matches!(&end, End::Answered(status) if !status.is_server_error()) {
+            self.failed += 1;
+        }
+        let route = action.route();
+        *self.counts.entry((route, status)).or_default() += 1;
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.all.saturating_record(micros);
+        self.routes
+            .entry(route)
+            .or_insert_with(latencies)
+            .saturating_record(micros);
+    }
+
+    pub(super) fn ended(&self) -> u64 {
+        self.all.len()
+    }
+
+    /// Answers of 5xx, and no answers.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed
+    }
+
+    pub(super) fn report(
+        &self,
+        options: &config::Load,
+        seed: u64,
+        unsent: u64,
+        took: Duration,
+    ) -> Report {
+        let routes = self
+            .routes
+            .iter()
+            .map(|(&(method, route), histogram)| Latencies {
+                method: Some(method),
+                route: Some(route),
+                quantiles: Quantiles::of(histogram),
+            });
+        Report {
+            url: options.url.to_string(),
+            seed,
+            users: options.users,
+            asked_per_second: options.rate,
+            sent_per_second: self.ended() as f64 / took.as_secs_f64(),
+            seconds: took.as_secs_f64(),
+            requests: self.counts.values().sum(),
+            failed: self.failed,
+            unsent,
+            counts: self
+                .counts
+                .iter()
+                .map(|(&((method, route), ref status), &count)| Count {
+                    method,
+                    route,
+                    status: status.clone(),
+                    count,
+                })
+                .collect(),
+            latencies: [Latencies {
+                method: None,
+                route: None,
+                quantiles: Quantiles::of(&self.all),
+            }]
+            .into_iter()
+            .chain(routes)
+            .collect(),
+        }
+    }
+}
+
+fn latencies() -> Histogram<u64> {
+    Histogram::new_with_max(HOUR, DIGITS).expect("an hour to three digits is allowed")
+}
+
+/// A finished run.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    url: String,
+    seed: u64,
+    users: u32,
+    asked_per_second: f64,
+    sent_per_second: f64,
+    seconds: f64,
+    /// With the pages of concerts that were read before the run.
+    requests: u64,
+    failed: u64,
+    /// Requests that were due and never found a free user.
+    unsent: u64,
+    counts: Vec<Count>,
+    latencies: Vec<Latencies>,
+}
+
+#[derive(Debug, Serialize)]
+struct Count {
+    method: &'static str,
+    /// Empty for a path that no route matches, as in the server's metrics.
+    route: &'static str,
+    /// The status code, or why there was none.
+    status: String,
+    count: u64,
+}
+
+/// Of one route, or of all where the route is `None`.
+#[derive(Debug, Serialize)]
+struct Latencies {
+    method: Option<&'static str>,
+    route: Option<&'static str>,
+    #[serde(flatten)]
+    quantiles: Quantiles,
+}
+
+/// In milliseconds, from when the request was due to the end of its answer.
+#[derive(Debug, Serialize)]
+struct Quantiles {
+    p50_ms: f64,
+    p90_ms: f64,
+    p99_ms: f64,
+    p99_9_ms: f64,
+    max_ms: f64,
+}
+
+impl Quantiles {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        Self {
+            p50_ms: at(0.5),
+            p90_ms: at(0.9),
+            p99_ms: at(0.99),
+            p99_9_ms: at(0.999),
+            max_ms: histogram.max() as f64 / 1e3,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\n{}: {} requests in {:.1} s, {:.1}/s of {}/s asked for, {} failed, {} users, seed {}",
+            self.url,
+            self.requests,
+            self.seconds,
+            self.sent_per_second,
+            self.asked_per_second,
+            self.failed,
+            self.users,
+            self.seed,
+        )?;
+        if self.unsent > 0 {
+            writeln!(
+                f,
+                "{} requests found no free user in time: the server is slower than this, or more --users are needed",
+                self.unsent
+            )?;
+        }
+        writeln!(f, "\n{:<48} {:>16} {:>10}", "route", "status", "count")?;
+        for count in &self.counts {
+            let name = name(Some(count.method), Some(count.route));
+            writeln!(f, "{name:<48} {:>16} {:>10}", count.status, count.count)?;
+        }
+        writeln!(
+            f,
+            "\n{:<48} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "latency from when it was due, ms", "p50", "p90", "p99", "p99.9", "max"
+        )?;
+        for latencies in &self.latencies {
+            let name = name(latencies.method, latencies.route);
+            let q = &latencies.quantiles;
+            writeln!(
+                f,
+                "{name:<48} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2}",
+                q.p50_ms, q.p90_ms, q.p99_ms, q.p99_9_ms, q.max_ms
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn name(method: Option<&str>, route: Option<&str>) -> String {
+    match (method, route) {
+        (Some(method), Some("")) => format!("{method} (no such route)"),
+        (Some(method), Some(route)) => format!("{method} {route}"),
+        _ => "all".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn the_report_counts_every_request_once() {
+        let mut tally = Tally::new(2);
+        for status in [
+            StatusCode::OK,
+            StatusCode::OK,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ] {
+            tally.count(
+                Action::Read,
+                End::Answered(status),
+                Duration::from_millis(4),
+            );
+        }
+        tally.count(Action::Stray, End::HungUp, Duration::from_millis(8));
+        let options = config::Load {
+            url: "http://127.0.0.1:1".parse().unwrap(),
+            rate: 4.0,
+            duration: Duration::from_secs(1),
+            users: 1,
+            seed: None,
+            json: false,
+        };
+        let report = tally.report(&options, 7, 0, Duration::from_secs(1));
+        assert_eq!(report.requests, 6);
+        assert_eq!(
+            report.counts.iter().map(|count| count.count).sum::<u64>(),
+            6
+        );
+        assert_eq!(report.failed, 2);
+        assert_eq!(report.latencies[0].quantiles.max_ms.round(), 8.0);
+        assert!(report.to_string().contains("GET (no such route)"));
+    }
+}

@@ -1,0 +1,92 @@
+//! `/faults`: the faults document, read and swapped while running.
+
+use std::sync::Arc;
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::response::{AppendHeaders, IntoResponse};
+use http::{HeaderName, header};
+use serde::Serialize;
+use serde::de::IgnoredAny;
+use ticket_core::policy::{Changes, Document, Faults};
+
+use super::Ops;
+use crate::api::body::Json;
+use crate::api::problem::Problem;
+use crate::guard::Authorized;
+use crate::observer::Metrics;
+
+#[derive(Serialize)]
+pub(super) struct Preset {
+    name: &'static str,
+    help: &'static str,
+}
+
+/// `GET /faults`: the document in force. Headers say its preset's name, where it came from, and
+/// when it expires.
+pub(super) async fn read(State(ops): State<Ops>) -> impl IntoResponse {
+    in_force(ops.tickets.faults())
+}
+
+/// `PUT /faults`: overrides what is in force until it expires.
+pub(super) async fn swap(
+    State(ops): State<Ops>,
+    _: Authorized,
+    Json(body): Json,
+) -> Result<impl IntoResponse, Problem> {
+    let text = str::from_utf8(&body).map_err(|_| Problem::malformed("the body is not UTF-8"))?;
+    if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
+        return Err(Problem::malformed(format!("the body is not JSON: {error}")));
+    }
+    let document = Document::from_json(text).map_err(|invalid| {
+        let path = if invalid.path.is_empty() {
+            "body"
+        } else {
+            &invalid.path
+        };
+        Problem::invalid(path, invalid.problem)
+    })?;
+    let faults = ops.tickets.faults();
+    faults.replace(document);
+    Ok(in_force(faults))
+}
+
+/// `GET /faults/presets`
+pub(super) async fn presets() -> Answer<Vec<Preset>> {
+    let presets = Document::PRESETS.iter();
+    Answer(presets.map(|&(name, help)| Preset { name, help }).collect())
+}
+
+fn in_force(faults: &Faults) -> impl IntoResponse + use<> {
+    let change = faults.current();
+    let name = change.document.name().unwrap_or("custom");
+    let expires = change.expires_at.map(|at| (EXPIRES_AT, at.to_string()));
+    (
+        [
+            (header::CONTENT_TYPE, "application/json"),
+            (NAME, name),
+            (SOURCE, change.source.as_str()),
+        ],
+        AppendHeaders(expires),
+        change.document.to_json(),
+    )
+}
+
+const NAME: HeaderName = HeaderName::from_static("faults-name");
+const SOURCE: HeaderName = HeaderName::from_static("faults-source");
+const EXPIRES_AT: HeaderName = HeaderName::from_static("faults-expires-at");
+
+/// Logs and counts every change, an expiry too, and makes it happen on time.
+pub(crate) async fn watch(mut changes: Changes, metrics: Arc<Metrics>) {
+    loop {
+        let change = changes.next().await;
+        metrics.faults_changed(&change);
+        tracing::info!(
+            faults = change.document.name().unwrap_or("custom"),
+            count = change.document.faults().len(),
+            source = change.source.as_str(),
+            expires_at = change.expires_at.map(|at| at.to_string()),
+            "the faults changed"
+        );
+    }
+}

@@ -1,0 +1,232 @@
+//! Metrics of the program itself: its process, its runtime, its build, its database pools.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{IntGaugeVec, Opts, Registry};
+use ticket_core::Tickets;
+use tokio::runtime::Handle;
+
+/// Registers them all.
+///
+/// # Errors
+/// When the registry has a metric of the same name.
+pub(crate) fn register(
+    registry: &Registry,
+    tickets: Tickets,
+    runtime: Handle,
+) -> Result<(), prometheus::Error> {
+    registry.register(Box::new(Read::new(&POOLS, move || pools(&tickets))?))?;
+    registry.register(Box::new(Read::new(&RUNTIME, move || measure(&runtime))?))?;
+    registry.register(Box::new(build()?))?;
+    #[cfg(target_os = "linux")]
+    registry.register(Box::new(
+        prometheus::process_collector::ProcessCollector::for_self(),
+    ))?;
+    Ok(())
+}
+
+fn build() -> Result<IntGaugeVec, prometheus::Error> {
+    let build = IntGaugeVec::new(
+        Opts::new("example_server_build_info", "1, with what was built."),
+        &["version", "revision", "profile"],
+    )?;
+    let profile = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    build
+        .with_label_values(&[
+            env!("CARGO_PKG_VERSION"),
+            option_env!("REVISION").unwrap_or("unknown"),
+            profile,
+        ])
+        .set(1);
+    Ok(build)
+}
+
+/// A metric that is kept elsewhere and only read at a scrape.
+#[derive(Debug)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+    labels: &'static [&'static str],
+}
+
+/// The values of one family: the labels' values, and the figure.
+type Samples = Vec<(Vec<String>, f64)>;
+
+const POOLS: [Family; 2] = [
+    Family {
+        name: "db_client_connection_count",
+        help: "Connections of a pool, by whether they are in use.",
+        kind: MetricType::GAUGE,
+        labels: &[
+            "db_client_connection_pool_name",
+            "db_client_connection_state",
+        ],
+    },
+    Family {
+        name: "db_client_connection_max",
+        help: "How many connections a pool may have.",
+        kind: MetricType::GAUGE,
+        labels: &["db_client_connection_pool_name"],
+    },
+];
+
+fn pools(tickets: &Tickets) -> [Samples; 2] {
+    let (mut count, mut max) = (Vec::new(), Vec::new());
+    for pool in tickets.pool() {
+        for (state, connections) in [("used", pool.used), ("idle", pool.idle)] {
+            let labels = vec![pool.name.to_owned(), state.to_owned()];
+            count.push((labels, f64::from(connections)));
+        }
+        max.push((vec![pool.name.to_owned()], f64::from(pool.max)));
+    }
+    [count, max]
+}
+
+/// What of Tokio's runtime metrics is stable.
+const RUNTIME: [Family; 5] = [
+    Family {
+        name: "tokio_workers",
+        help: "Worker threads of the API's runtime.",
+        kind: MetricType::GAUGE,
+        labels: &[],
+    },
+    Family {
+        name: "tokio_alive_tasks",
+        help: "Tasks of the API's runtime that are alive.",
+        kind: MetricType::GAUGE,
+        labels: &[],
+    },
+    Family {
+        name: "tokio_global_queue_depth",
+        help: "Tasks that wait in the global queue of the API's runtime.",
+        kind: MetricType::GAUGE,
+        labels: &[],
+    },
+    Family {
+        name: "tokio_worker_busy_seconds_total",
+        help: "Time that a worker thread was busy.",
+        kind: MetricType::COUNTER,
+        labels: &["worker"],
+    },
+    Family {
+        name: "tokio_worker_parks_total",
+        help: "How often a worker thread ran out of work.",
+        kind: MetricType::COUNTER,
+        labels: &["worker"],
+    },
+];
+
+fn measure(runtime: &Handle) -> [Samples; 5] {
+    let metrics = runtime.metrics();
+    let one = |value: usize| vec![(Vec::new(), value as f64)];
+    let workers = 0..metrics.num_workers();
+    let each = |value: &dyn Fn(usize) -> f64| {
+        let samples = workers
+            .clone()
+            .map(|worker| (vec![worker.to_string()], value(worker)));
+        samples.collect()
+    };
+    [
+        one(metrics.num_workers()),
+        one(metrics.num_alive_tasks()),
+        one(metrics.global_queue_depth()),
+        each(&|worker| metrics.worker_total_busy_duration(worker).as_secs_f64()),
+        each(&|worker| metrics.worker_park_count(worker) as f64),
+    ]
+}
+
+/// A collector of families that a function reads.
+struct Read<const N: usize, F> {
+    families: &'static [Family; N],
+    descriptions: Vec<Desc>,
+    read: F,
+}
+
+impl<const N: usize, F: Fn() -> [Samples; N]> Read<N, F> {
+    fn new(families: &'static [Family; N], read: F) -> Result<Self, prometheus::Error> {
+        let describe = |family: &Family| {
+            let labels = family
+                .labels
+                .iter()
+                .map(|&label| label.to_owned())
+                .collect();
+            Desc::new(
+                family.name.into(),
+                family.help.into(),
+                labels,
+                HashMap::new(),
+            )
+        };
+        Ok(Self {
+            families,
+            descriptions: families.iter().map(describe).collect::<Result<_, _>>()?,
+            read,
+        })
+    }
+}
+
+impl<const N: usize, F> fmt::Debug for Read<N, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Read")
+            .field("families", &self.families)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<const N: usize, F: Fn() -> [Samples; N] + Send + Sync> Collector for Read<N, F> {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let samples = (self.read)();
+        let families = self.families.iter().zip(samples);
+        families
+            .map(|(family, samples)| family.with(samples))
+            .collect()
+    }
+}
+
+impl Family {
+    fn with(&self, samples: Samples) -> MetricFamily {
+        let mut family = MetricFamily::default();
+        family.set_name(self.name.to_owned());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(self.kind);
+        family.set_metric(
+            samples
+                .into_iter()
+                .map(|(labels, value)| self.metric(labels, value))
+                .collect(),
+        );
+        family
+    }
+
+    fn metric(&self, labels: Vec<String>, value: f64) -> Metric {
+        let pairs = self.labels.iter().zip(labels).map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value(value);
+            pair
+        });
+        let mut metric = Metric::from_label(pairs.collect());
+        if self.kind == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        metric
+    }
+}

@@ -1,0 +1,90 @@
+//! The ops port: metrics, probes, faults and the live page, on a thread of their own, so that
+//! they answer when the API is busy.
+
+mod commit;
+pub(crate) mod faults;
+pub(crate) mod metrics;
+mod probes;
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::routing::get;
+use ticket_core::Tickets;
+use tokio_util::sync::CancellationToken;
+use tower_metrics::Prometheus;
+
+use crate::api::problem;
+use crate::guard::Guard;
+use crate::observer::Metrics;
+pub(crate) use probes::Readiness;
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub(crate) struct Ops {
+    pub(crate) tickets: Tickets,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) guard: Guard,
+    pub(crate) readiness: Readiness,
+}
+
+impl FromRef<Ops> for Guard {
+    fn from_ref(ops: &Ops) -> Self {
+        ops.guard.clone()
+    }
+}
+
+impl FromRef<Ops> for Readiness {
+    fn from_ref(ops: &Ops) -> Self {
+        ops.readiness.clone()
+    }
+}
+
+/// The ops routes.
+pub(crate) fn router(ops: Ops, prometheus: Prometheus) -> Router {
+    Router::new()
+        .route_service("/metrics", prometheus.exposition())
+        .route("/livez", get(probes::livez))
+        .route("/readyz", get(probes::readyz))
+        .route("/faults", get(faults::read).put(faults::swap))
+        .route("/faults/presets", get(faults::presets))
+        .route("/commit", get(commit::read).put(commit::switch))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .with_state(ops)
+}
+
+/// Serves `router` until `stop`, on a thread and a runtime of its own.
+///
+/// # Errors
+/// When the runtime or the thread cannot be started.
+pub(crate) fn serve(
+    listener: TcpListener,
+    router: Router,
+    background: impl Future<Output = ()> + Send + 'static,
+    stop: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let listener = {
+        let _context = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
+    thread::Builder::new().name("ops".into()).spawn(move || {
+        runtime.block_on(async move {
+            tokio::spawn(background);
+            // Until `stop` and no longer: what is under way here need not be finished.
+            tokio::select! {
+                Err(error) = axum::serve(listener, router).into_future() => {
+                    tracing::error!(%error, "the ops port stopped");
+                }
+                () = stop.cancelled() => {}
+            }
+        });
+    })
+}

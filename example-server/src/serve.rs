@@ -1,0 +1,227 @@
+//! The server: what it is built from, and its life from the first socket to the last answer.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use prometheus::Registry;
+use ticket_core::policy::{Document, Faults};
+use ticket_core::{Options, Tickets};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tower_metrics::Prometheus;
+
+use crate::api::{self, Api, Limits};
+use crate::guard::Guard;
+use crate::observer::Metrics;
+use crate::ops::{self, Ops, Readiness};
+use crate::{config, dashboards, faults_file, signal, stock};
+
+/// What requests that are under way at shutdown get beyond their own time limit.
+const MARGIN: Duration = Duration::from_secs(2);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("cannot listen on {address}")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Faults(#[from] faults_file::Error),
+    #[error("cannot open the database")]
+    Database(#[from] ticket_core::Error),
+    #[error("cannot register the metrics")]
+    Metrics(#[from] prometheus::Error),
+    #[error("cannot build the metrics layer")]
+    Layer(#[from] tower_metrics::BuildError),
+    #[error("cannot start the ops port")]
+    Ops(#[source] io::Error),
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
+    #[error("the API stopped")]
+    Api(#[source] io::Error),
+}
+
+/// A server that is ready to run: its sockets are bound, its database is open, its ops port serves.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) tickets: Tickets,
+    pub(crate) registry: Registry,
+    pub(crate) api: SocketAddr,
+    pub(crate) ops: SocketAddr,
+    /// Cancelled by the first signal: readiness is false from then on.
+    pub(crate) stopping: CancellationToken,
+    listener: TcpListener,
+    router: axum::Router,
+    limits: Limits,
+    drain: Duration,
+    ops_thread: JoinHandle<()>,
+    /// Cancelled when nothing needs the ops port any more.
+    done: CancellationToken,
+}
+
+impl Server {
+    /// Builds the server. `ground` are the faults where no file says others.
+    ///
+    /// # Errors
+    /// When a socket, the faults file, the database or the metrics are not to be had.
+    pub(crate) async fn start(options: &config::Serve, ground: Document) -> Result<Self, Error> {
+        let (listener, api_address) = bind(options.listen)?;
+        let (ops_listener, ops_address) = bind(options.ops_listen)?;
+        let file = options
+            .faults
+            .as_deref()
+            .map(faults_file::File::open)
+            .transpose()?;
+        let faults = Faults::new(file.as_ref().map_or(ground, faults_file::File::document));
+
+        let prometheus = Prometheus::builder()
+            .objective(dashboards::THRESHOLD)
+            .build()?;
+        let registry = prometheus.registry().clone();
+        let metrics = Arc::new(Metrics::register(&registry)?);
+        metrics.faults_in_force(&faults.document());
+        metrics.commit_in_force(options.commit);
+        let tickets = Tickets::open(
+            &options.database_url,
+            Options {
+                commit: options.commit,
+                faults: faults.clone(),
+                observer: metrics.clone(),
+                ..Options::default()
+            },
+        )
+        .await?;
+        ops::metrics::register(&registry, tickets.clone(), Handle::current())?;
+
+        let guard = Guard::new(options.admin_token.as_deref(), ops_address);
+        let limits = Limits {
+            concurrency: options.max_concurrency as usize,
+            timeout: options.request_timeout,
+        };
+        let router = api::router(
+            Api {
+                tickets: tickets.clone(),
+                guard: guard.clone(),
+            },
+            api::metrics(prometheus)?,
+            limits,
+        );
+        let (stopping, done) = (CancellationToken::new(), CancellationToken::new());
+        tokio::spawn(stock::refresh(tickets.clone(), metrics.clone()));
+        let background = {
+            let watch = ops::faults::watch(faults.subscribe(), metrics.clone());
+            async move {
+                match file {
+                    Some(file) => _ = tokio::join!(watch, file.follow(faults)),
+                    None => watch.await,
+                }
+            }
+        };
+        let ops = Ops {
+            tickets: tickets.clone(),
+            metrics,
+            guard,
+            readiness: Readiness {
+                tickets: tickets.clone(),
+                runtime: Handle::current(),
+                stopping: stopping.clone(),
+            },
+        };
+        let ops_router = ops::router(ops, prometheus);
+        let ops_thread =
+            ops::serve(ops_listener, ops_router, background, done.clone()).map_err(Error::Ops)?;
+        Ok(Self {
+            tickets,
+            registry,
+            api: api_address,
+            ops: ops_address,
+            stopping,
+            listener,
+            router,
+            limits,
+            drain: options.drain,
+            ops_thread,
+            done,
+        })
+    }
+
+    /// Serves until a signal, lets what is under way end, and closes the database.
+    ///
+    /// # Errors
+    /// When the socket fails or signals cannot be waited for.
+    pub(crate) async fn run(self) -> Result<(), Error> {
+        let signal = signal::Signals::listen().map_err(Error::Signals)?;
+        let closing = CancellationToken::new();
+        tokio::spawn(shut_down(
+            signal,
+            self.stopping.clone(),
+            closing.clone(),
+            self.drain,
+        ));
+
+        tracing::info!(
+            api = %format_args!("http://{}", self.api),
+            ops = %format_args!("http://{}", self.ops),
+            commit = %self.tickets.commit(),
+            "serving"
+        );
+        let listener = tokio::net::TcpListener::from_std(self.listener).map_err(Error::Api)?;
+        let listener = listener.tap_io(|connection| {
+            if let Err(error) = connection.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY is not to be had");
+            }
+        });
+        let serving = axum::serve(listener, self.router)
+            .with_graceful_shutdown(closing.clone().cancelled_owned());
+        let too_late = async {
+            closing.cancelled().await;
+            tokio::time::sleep(self.limits.timeout + MARGIN).await;
+        };
+        tokio::select! {
+            served = serving.into_future() => served.map_err(Error::Api)?,
+            () = too_late => tracing::warn!("connections are still open after their time: they are cut"),
+        }
+        self.tickets.close().await;
+        self.done.cancel();
+        if self.ops_thread.join().is_err() {
+            tracing::error!("the ops thread panicked");
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// After a signal: not ready, then, once load balancers had time to see it, no new connections.
+async fn shut_down(
+    mut signals: signal::Signals,
+    stopping: CancellationToken,
+    closing: CancellationToken,
+    drain: Duration,
+) {
+    let signal = signals.next().await;
+    tracing::info!(signal, ?drain, "shutting down");
+    stopping.cancel();
+    tokio::select! {
+        () = tokio::time::sleep(drain) => {}
+        signal = signals.next() => tracing::info!(signal, "not waiting any longer"),
+    }
+    closing.cancel();
+    let signal = signals.next().await;
+    tracing::warn!(signal, "stopped at once");
+    std::process::exit(1);
+}
+
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let listen = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    listen().map_err(|source| Error::Listen { address, source })
+}
