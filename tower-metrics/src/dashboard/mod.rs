@@ -11,6 +11,8 @@ mod check;
 mod error;
 mod expr;
 mod grafana;
+#[cfg(feature = "live")]
+pub mod live;
 mod panel;
 mod promql;
 mod red;

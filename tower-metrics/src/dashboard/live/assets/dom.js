@@ -1,0 +1,79 @@
+// Elements, short. Text only ever enters as text, never as markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** `el("p.muted", { id: "x", onclick }, "text", child)` */
+export function el(selector, ...rest) {
+  const [tag, ...classes] = selector.split(".");
+  const svg = tag === "svg" || tag === "path";
+  const node = svg ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  if (classes.length) node.setAttribute("class", classes.join(" "));
+  if (rest[0] && rest[0].constructor === Object) {
+    for (const [name, value] of Object.entries(rest.shift())) {
+      if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+      else if (value === true) node.setAttribute(name, "");
+      else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
+    }
+  }
+  node.append(...rest.flat().filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+/** Sets text only where it changes: a screen reader is not told the same thing twice. */
+export function put(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+const probe = el("span", { hidden: true });
+let resolved = new Map();
+
+/** A colour of the style sheet, resolved for the theme in force: a canvas knows no variables. */
+export function colour(name) {
+  if (!resolved.has(name)) {
+    if (!probe.isConnected) document.body.append(probe);
+    probe.style.color = `var(--${name})`;
+    resolved.set(name, getComputedStyle(probe).color);
+  }
+  return resolved.get(name);
+}
+
+export function forgetColours() {
+  resolved = new Map();
+}
+
+/** The same colour, thinner. */
+export function faded(name, alpha) {
+  const channels = colour(name).match(/[\d.]+/g).slice(0, 3);
+  return `rgba(${channels.join(",")},${alpha})`;
+}
+
+/** The path of a small line through `values`, 100 wide and `height` high. */
+export function sparkline(values, height) {
+  const known = values.filter((value) => value !== null);
+  if (known.length < 2) return ["", ""];
+  const top = Math.max(...known, 1e-12);
+  const step = 100 / (values.length - 1);
+  let line = "";
+  let pen = "M";
+  values.forEach((value, index) => {
+    if (value === null) { pen = "M"; return; }
+    line += `${pen}${(index * step).toFixed(1)} ${(height - 1 - (value / top) * (height - 2)).toFixed(1)}`;
+    pen = "L";
+  });
+  return [line, `${line}L100 ${height}L0 ${height}Z`];
+}
+
+/** At most `count` points of the tail that lies after `since`, each the mean of its share. */
+export function tail(times, values, since, count) {
+  let from = times.length;
+  while (from > 0 && times[from - 1] >= since) from -= 1;
+  const share = Math.max(1, Math.ceil((times.length - from) / count));
+  const points = [];
+  for (let at = times.length; at > from; at -= share) {
+    const some = values.slice(Math.max(from, at - share), at).filter((value) => value !== null);
+    points.unshift(some.length ? some.reduce((a, b) => a + b, 0) / some.length : null);
+  }
+  return points;
+}

@@ -1,0 +1,128 @@
+// What is true right now: objectives and their alerts, checks, and the controls.
+
+import { el, put } from "./dom.js";
+import { clock, span, text } from "./format.js";
+
+/** All nines that were promised, and no more digits. */
+const percent = (share) => `${Number((share * 100).toPrecision(8))}%`;
+
+export class Objectives {
+  constructor(definitions, badges, say) {
+    this.say = say;
+    this.cards = new Map();
+    this.section = el("div.objectives");
+    for (const objective of definitions) {
+      const lamp = el("span.pill", { "data-tone": "good" }, "ok");
+      const budget = el("b");
+      const alerts = objective.alerts.map((alert) => {
+        const long = el("td.num");
+        const short = el("td.num");
+        const state = el("td.state");
+        const row = el("tr", el("th", { scope: "row" }, alert.severity), el("td.num", text(alert.rate, "times")),
+          long, short, state);
+        return { row, long, short, state, alert };
+      });
+      const card = el("figure.panel.objective",
+        el("figcaption", el("h3", objective.title), el("span.grow"), lamp),
+        el("p.budget", `${percent(objective.objective)} of requests ${objective.promise}. Now broken by `, budget, "."),
+        el("table", el("thead", el("tr",
+          el("th", { scope: "col" }, "alert"), el("th.num", { scope: "col" }, "from"),
+          el("th.num", { scope: "col" }, "long"), el("th.num", { scope: "col" }, "short"), el("th.num", { scope: "col" }, "lit since"))),
+        el("tbody", alerts.map(({ row }) => row))));
+      const badge = el("a.badge", { href: `#${objective.id}` });
+      card.id = objective.id;
+      badges.append(badge);
+      this.section.append(card);
+      this.cards.set(objective.id, { objective, card, lamp, budget, alerts, badge, lit: false });
+    }
+  }
+
+  render(states) {
+    for (const state of states) {
+      const entry = this.cards.get(state.id);
+      if (!entry) continue;
+      const { objective, card, lamp, budget, alerts, badge } = entry;
+      let lit = null;
+      alerts.forEach((line, index) => {
+        const now = state.alerts[index];
+        put(line.long, `${text(now.long, "times")} in ${span(line.alert.long_s)}`);
+        put(line.short, `${text(now.short, "times")} in ${span(line.alert.short_s)}`);
+        put(line.state, now.since ? clock(now.since) : "");
+        line.row.dataset.tone = now.since ? "bad" : "";
+        if (now.since && !lit) lit = line.alert;
+      });
+      put(budget, text(state.errors, "ratio"));
+      const tone = lit ? (lit.severity === "page" ? "bad" : "warn") : "good";
+      put(lamp, lit ? `${lit.severity}: burning` : "ok");
+      lamp.dataset.tone = card.dataset.tone = badge.dataset.tone = tone;
+      put(badge, lit ? `${objective.title}: ${lit.severity}` : objective.title);
+      if (Boolean(lit) !== entry.lit) {
+        this.say(lit ? `Alert: ${objective.title} burns its error budget` : `${objective.title}: alert over`);
+        entry.lit = Boolean(lit);
+      }
+    }
+  }
+}
+
+export class Checks {
+  constructor(definitions, badges) {
+    this.items = new Map();
+    for (const check of definitions) {
+      const sides = el("dl.sides");
+      const label = el("span");
+      const details = el("details.badge", el("summary", { title: check.help }, label),
+        el("div.pop", el("p", check.help), sides));
+      badges.append(details);
+      this.items.set(check.id, { check, details, label, sides });
+    }
+  }
+
+  render(states) {
+    for (const state of states) {
+      const item = this.items.get(state.id);
+      if (!item) continue;
+      item.details.dataset.tone = state.error ? "warn" : state.holds ? "good" : "bad";
+      put(item.label, state.error ? `${item.check.title}: unknown` : state.holds ? item.check.title : `${item.check.title}: off by ${text(state.difference, "exact")}`);
+      const lines = state.error ? [el("dt", state.error), el("dd")] : state.equations.flatMap(({ title, sides }) => [
+        el("dt.title", title), el("dd"),
+        ...sides.flatMap(({ label, low, high }) => [el("dt", label),
+          el("dd.num", low === high ? text(low, "exact") : `${text(low, "exact")} – ${text(high, "exact")}`)]),
+      ]);
+      item.sides.replaceChildren(...lines);
+    }
+  }
+}
+
+export class Controls {
+  /** `change(id, value)` is asked to make a change; `beside(id)` gives the figure of a panel. */
+  constructor(definitions, host, change, beside) {
+    this.beside = beside;
+    this.items = new Map();
+    host.hidden = definitions.length === 0;
+    for (const control of definitions) {
+      const buttons = new Map(control.choices.map((choice) => [choice.value, el("button", {
+        type: "button", role: "switch", "aria-checked": "false", title: choice.help,
+        onclick: (event) => {
+          const on = event.currentTarget.getAttribute("aria-checked") === "true";
+          // Pressing what is on returns to rest.
+          change(control.id, on && control.rest ? control.rest : choice.value);
+        },
+      }, choice.title)]));
+      const figure = el("b.figure");
+      const other = el("span.other");
+      host.append(el("div.control", el("span.name", { id: `control-${control.id}`, title: control.help }, control.title),
+        el("div.segments", { role: "group", "aria-labelledby": `control-${control.id}` }, ...buttons.values()), other,
+        control.beside ? figure : null));
+      this.items.set(control.id, { control, buttons, figure, other });
+    }
+  }
+
+  render(states) {
+    for (const [id, { control, buttons, figure, other }] of this.items) {
+      const current = states[id] ?? null;
+      for (const [value, button] of buttons) button.setAttribute("aria-checked", String(value === current));
+      put(other, current !== null && !buttons.has(current) ? current : "");
+      if (control.beside) put(figure, this.beside(control.beside));
+    }
+  }
+}
