@@ -27,6 +27,7 @@ pub struct ResponseBody<B, R: Recorder> {
 }
 
 impl<B, R: Recorder> ResponseBody<B, R> {
+    #[inline]
     pub(crate) fn watched(inner: B, responding: Responding<R>) -> Self {
         Self {
             inner,
@@ -44,9 +45,11 @@ impl<B, R: Recorder> ResponseBody<B, R> {
     }
 }
 
+#[inline]
 fn end<R: Recorder>(responding: &mut Option<Responding<R>>, outcome: Outcome) {
-    if let Some(responding) = responding.take() {
-        responding.end(outcome);
+    if let Some(ended) = responding {
+        ended.end(outcome);
+        *responding = None;
     }
 }
 

@@ -33,7 +33,8 @@ pub(crate) struct Flight<R: Recorder> {
     shared: &'static Shared<R>,
     entry: &'static Entry<R::Series>,
     series: R::Series,
-    in_flight: R::InFlight,
+    /// `None` once the request has ended, or gone on to its response.
+    in_flight: Option<R::InFlight>,
     start: Instant,
     request_size: u64,
     labels: LabelNumbers,
@@ -54,6 +55,7 @@ enum Kind {
 
 impl<R: Recorder> Flight<R> {
     /// Begins a request; `None` where its route is left out.
+    #[inline]
     pub(crate) fn begin<B: Body>(shared: &'static Shared<R>, request: &Request<B>) -> Option<Self> {
         let head = RequestHead::from(request);
         let routes = &shared.routes;
@@ -108,13 +110,13 @@ impl<R: Recorder> Flight<R> {
                 _ if is_grpc => Kind::Grpc,
                 _ => Kind::Plain,
             },
-            in_flight: shared.recorder.begin(series),
+            in_flight: Some(shared.recorder.begin(series)),
             start: Instant::now(),
         })
     }
 
     /// Ends a request that had no response.
-    pub(crate) fn end_without_response(self, outcome: Outcome, error_type: ErrorType) {
+    pub(crate) fn end_without_response(&mut self, outcome: Outcome, error_type: ErrorType) {
         let end = End {
             outcome,
             status: None,
@@ -127,20 +129,35 @@ impl<R: Recorder> Flight<R> {
             labels: self.label_values(),
             trace_id: self.trace_id,
         };
-        self.shared.recorder.end(self.series, self.in_flight, &end);
+        if let Some(in_flight) = self.in_flight.take() {
+            self.shared.recorder.end(self.series, in_flight, &end);
+        }
+    }
+
+    /// Goes on with the response: field by field to where it stays, because
+    /// moving the whole from hand to hand is most of what a request costs.
+    #[inline]
+    fn go_on(&mut self) -> Self {
+        Self {
+            in_flight: self.in_flight.take(),
+            candidate: None,
+            ..*self
+        }
     }
 
     /// Takes the response, and follows its body where one can come.
     #[inline]
     pub(crate) fn respond<B: Body>(
-        mut self,
+        &mut self,
         response: Response<B>,
     ) -> Response<ResponseBody<B, R>> {
         let head = ResponseHead::from(&response);
         let status = head.status;
         let has_extensions = !head.extensions.is_empty();
         if has_extensions && head.extensions.get::<Skip>().is_some() {
-            self.shared.recorder.abandon(self.series, self.in_flight);
+            if let Some(in_flight) = self.in_flight.take() {
+                self.shared.recorder.abandon(self.series, in_flight);
+            }
             return response.map(ResponseBody::unwatched);
         }
         let grpc_status = if self.kind == Kind::Grpc {
@@ -194,7 +211,7 @@ impl<R: Recorder> Flight<R> {
 
         let mut responding = Responding {
             left: if has_trailers { None } else { exact_size },
-            flight: self,
+            flight: self.go_on(),
             status,
             error_type,
             grpc_status,
@@ -238,8 +255,10 @@ impl<R: Recorder> Flight<R> {
             .series(usize::from(self.method), entry, |m, r| {
                 shared.recorder.series(m, r)
             });
-        let begun = std::mem::replace(&mut self.in_flight, shared.recorder.begin(series));
-        shared.recorder.abandon(self.series, begun);
+        let begun = self.in_flight.replace(shared.recorder.begin(series));
+        if let Some(begun) = begun {
+            shared.recorder.abandon(self.series, begun);
+        }
         self.series = series;
         self.entry = entry;
     }
@@ -296,22 +315,26 @@ impl<R: Recorder> Responding<R> {
     fn begin_stream(&mut self) {
         let end = self.describe(Outcome::Complete);
         let flight = &mut self.flight;
-        flight
-            .shared
-            .recorder
-            .begin_stream(flight.series, &mut flight.in_flight, &end);
+        if let Some(in_flight) = &mut flight.in_flight {
+            let recorder = &flight.shared.recorder;
+            recorder.begin_stream(flight.series, in_flight, &end);
+        }
     }
 
-    /// Ends the request.
-    pub(crate) fn end(mut self, outcome: Outcome) {
+    /// Ends the request; what comes after that is not heard.
+    #[inline]
+    pub(crate) fn end(&mut self, outcome: Outcome) {
+        let Some(in_flight) = self.flight.in_flight.take() else {
+            return;
+        };
         if self.streams {
             // It was counted at its head. Leaving an open stream is how it ends.
             let end = self.describe(Outcome::Complete);
-            let flight = self.flight;
+            let flight = &self.flight;
             return flight
                 .shared
                 .recorder
-                .end_stream(flight.series, flight.in_flight, &end);
+                .end_stream(flight.series, in_flight, &end);
         }
         match outcome {
             Outcome::Panic => self.error_type = ErrorType::PANIC,
@@ -320,13 +343,11 @@ impl<R: Recorder> Responding<R> {
             _ => {}
         }
         let end = self.describe(outcome);
-        let flight = self.flight;
-        flight
-            .shared
-            .recorder
-            .end(flight.series, flight.in_flight, &end);
+        let flight = &self.flight;
+        flight.shared.recorder.end(flight.series, in_flight, &end);
     }
 
+    #[inline]
     fn describe(&self, outcome: Outcome) -> End<'static> {
         let flight = &self.flight;
         let duration = match self.head_at {

@@ -54,17 +54,19 @@ where
         *this.polling = false;
 
         let result = ready!(polled);
-        Poll::Ready(match (result, this.flight.take()) {
-            (Ok(response), Some(flight)) => Ok(flight.respond(response)),
-            (Ok(response), None) => Ok(response.map(ResponseBody::unwatched)),
-            (Err(error), flight) => {
-                if let Some(flight) = flight {
-                    let error_type = this.classify.classify(&error);
-                    flight.end_without_response(Outcome::ServiceError, error_type);
-                }
+        let Some(flight) = this.flight else {
+            return Poll::Ready(result.map(|response| response.map(ResponseBody::unwatched)));
+        };
+        let result = match result {
+            Ok(response) => Ok(flight.respond(response)),
+            Err(error) => {
+                let error_type = this.classify.classify(&error);
+                flight.end_without_response(Outcome::ServiceError, error_type);
                 Err(error)
             }
-        })
+        };
+        *this.flight = None;
+        Poll::Ready(result)
     }
 }
 
@@ -72,7 +74,7 @@ where
 impl<F, R: Recorder, C> PinnedDrop for ResponseFuture<F, R, C> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
-        if let Some(flight) = this.flight.take() {
+        if let Some(flight) = this.flight {
             if *this.polling {
                 flight.end_without_response(Outcome::Panic, ErrorType::PANIC);
             } else {

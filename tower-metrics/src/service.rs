@@ -78,7 +78,7 @@ struct CallGuard<R: Recorder>(Option<Flight<R>>);
 
 impl<R: Recorder> Drop for CallGuard<R> {
     fn drop(&mut self) {
-        if let Some(flight) = self.0.take() {
+        if let Some(flight) = &mut self.0 {
             flight.end_without_response(Outcome::Panic, ErrorType::PANIC);
         }
     }
