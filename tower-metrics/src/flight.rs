@@ -238,17 +238,18 @@ impl<R: Recorder> Flight<R> {
         let unknown =
             status == StatusCode::NOT_FOUND || grpc_status == Some(GrpcStatus::UNIMPLEMENTED);
         let shared = self.shared;
-        let entry = if unknown {
+        let entry = match shared.routes.known(&route) {
+            // Another request has shown meanwhile that it exists.
+            Some(entry) => entry,
             // No place, and no overflow either: there is no such route.
-            shared.routes.none()
-        } else {
-            match shared.routes.take(&route) {
+            None if unknown => shared.routes.none(),
+            None => match shared.routes.take(&route) {
                 Ok(entry) => entry,
                 Err(_) => {
                     shared.recorder.overflowed(Limit::Routes);
                     return;
                 }
-            }
+            },
         };
         let series = shared
             .routes

@@ -21,8 +21,8 @@ pub struct ResponseFuture<F, R: Recorder, C: 'static> {
     inner: F,
     /// `None` once the response has come, and for a route that is left out.
     flight: Option<Flight<R>>,
-    /// Set while we are inside the inner future: still set when we are
-    /// dropped, it panicked.
+    /// Set while we are inside the inner future, or inside what the user has
+    /// us ask about its answer: still set when we are dropped, it panicked.
     polling: bool,
     classify: &'static C,
 }
@@ -51,7 +51,9 @@ where
         let this = self.project();
         *this.polling = true;
         let polled = this.inner.poll(cx);
-        *this.polling = false;
+        if polled.is_pending() {
+            *this.polling = false;
+        }
 
         let result = ready!(polled);
         let Some(flight) = this.flight else {
@@ -66,6 +68,7 @@ where
             }
         };
         *this.flight = None;
+        *this.polling = false;
         Poll::Ready(result)
     }
 }

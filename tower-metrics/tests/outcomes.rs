@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_metrics::{DurationTo, ErrorType, MetricsLayer, Prometheus, Route, Skip};
+use tower_metrics::{DurationTo, ErrorType, Label, MetricsLayer, Prometheus, Route, Skip};
 
 use self::script::{Script, Step, data, failure, trailers};
 use self::server::{Told, Watch, connect, fetch, get, http1, http2, patient, request, serve};
@@ -574,6 +574,34 @@ mod a_panic {
         assert!(get(address).await.is_err());
         let figures = watch.ended("200", "panic").await;
         assert_eq!(figures.response_bytes(), 4.0);
+    }
+
+    #[tokio::test]
+    async fn in_a_classifier_is_counted() {
+        let mut watch = Watch::new();
+        let service =
+            service_fn(|_: Request<Incoming>| async { Err::<Response<Script>, _>(failure()) });
+        let layer = MetricsLayer::builder(watch.recorder())
+            .classify_error(|_: &io::Error| panic!("a classifier panics on purpose"))
+            .build()
+            .unwrap();
+        assert!(get(serve(layer.layer(service)).await).await.is_err());
+        watch.ended("", "panic").await;
+    }
+
+    #[tokio::test]
+    async fn in_a_label_of_the_response_is_counted() {
+        let mut watch = Watch::new();
+        let service =
+            service_fn(|_: Request<Incoming>| async { Ok::<_, io::Error>(ok(Script::default())) });
+        let label = Label::from_response("plan", 1, |_| panic!("a label panics on purpose"));
+        let layer = MetricsLayer::builder(watch.recorder()).label(label).build();
+        assert!(
+            get(serve(layer.unwrap().layer(service)).await)
+                .await
+                .is_err()
+        );
+        watch.ended("", "panic").await;
     }
 
     #[tokio::test]

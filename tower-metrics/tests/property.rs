@@ -1,0 +1,611 @@
+//! Random requests meet random fates, beside a plain model of what should be
+//! counted: requests, bytes and requests in flight agree exactly, at each step.
+
+mod figures;
+mod script;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Once;
+use std::task::{Context, Poll, Waker};
+
+use http::{Request, Response};
+use http_body::Body as _;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use tower::{Layer, Service};
+use tower_metrics::prometheus::Format;
+use tower_metrics::{
+    ErrorType, MetricsLayer, MetricsService, Outcome, Prometheus, ResponseBody, Route, Skip,
+};
+
+use self::figures::Figures;
+use self::script::{Script, Step, failure, trailers};
+
+/// What becomes of a request.
+#[derive(Clone, Debug)]
+struct Fate {
+    method: &'static str,
+    route: &'static str,
+    request_bytes: u64,
+    skipped: bool,
+    panics_in_call: bool,
+    /// How often the future is pending before it is ready.
+    pending: usize,
+    end: FutureEnd,
+    /// Dropped before this many polls, of the future and of the body taken
+    /// together.
+    dropped_after: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum FutureEnd {
+    Panic,
+    Error,
+    Response(Answer),
+}
+
+#[derive(Clone, Debug)]
+struct Answer {
+    status: u16,
+    error_type: Option<ErrorType>,
+    skipped: bool,
+    event_stream: bool,
+    length_in_header: bool,
+    body: Script,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0usize..2000).prop_map(|bytes| Step::Data(vec![b'x'; bytes])),
+        2 => Just(Step::Pending),
+        1 => Just(trailers("x-checksum", "1")),
+        1 => Just(Step::Error),
+        1 => Just(Step::Panic),
+    ]
+}
+
+fn script() -> impl Strategy<Value = Script> {
+    (vec(step(), 0..5), any::<bool>(), any::<bool>()).prop_map(|(steps, sized, tells_end)| {
+        let mut script = Script::new(steps);
+        if sized {
+            script = script.sized();
+        }
+        script.tells_end = tells_end;
+        script
+    })
+}
+
+fn answer() -> impl Strategy<Value = FutureEnd> {
+    let status = prop_oneof![
+        4 => Just(200),
+        1 => prop::sample::select(vec![101u16, 204, 304, 404, 429, 500, 503, 599]),
+    ];
+    let error_type = prop::sample::select(vec![ErrorType::SHED, ErrorType::TIMEOUT]);
+    let rarely = || prop::bool::weighted(0.15);
+    (
+        status,
+        option::of(error_type),
+        rarely(),
+        rarely(),
+        rarely(),
+        script(),
+    )
+        .prop_map(
+            |(status, error_type, skipped, event_stream, length_in_header, body)| {
+                FutureEnd::Response(Answer {
+                    status,
+                    error_type,
+                    skipped,
+                    event_stream,
+                    length_in_header,
+                    body,
+                })
+            },
+        )
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    let method = vec!["GET", "GET", "GET", "POST", "HEAD", "CONNECT", "BREW"];
+    let route = vec!["", "/a", "/b", "/c/{id}", "/d", "/skipped"];
+    (
+        prop::sample::select(method),
+        prop::sample::select(route),
+        0u64..1000,
+        prop::bool::weighted(0.05),
+        prop::bool::weighted(0.05),
+        0usize..3,
+        prop_oneof![8 => answer(), 1 => Just(FutureEnd::Error), 1 => Just(FutureEnd::Panic)],
+        option::weighted(0.3, 0usize..8),
+    )
+        .prop_map(
+            |(
+                method,
+                route,
+                request_bytes,
+                skipped,
+                panics_in_call,
+                pending,
+                end,
+                dropped_after,
+            )| {
+                Fate {
+                    method,
+                    route,
+                    request_bytes,
+                    skipped,
+                    panics_in_call,
+                    pending,
+                    end,
+                    dropped_after,
+                }
+            },
+        )
+}
+
+/// A service that does what the request says.
+#[derive(Clone)]
+struct Inner;
+
+impl Service<Request<Script>> for Inner {
+    type Response = Response<Script>;
+    type Error = io::Error;
+    type Future = InnerFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Script>) -> InnerFuture {
+        let fate = request.extensions().get::<Fate>().unwrap().clone();
+        assert!(!fate.panics_in_call, "a service panics on purpose");
+        InnerFuture(fate)
+    }
+}
+
+struct InnerFuture(Fate);
+
+impl Future for InnerFuture {
+    type Output = io::Result<Response<Script>>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.0.pending > 0 {
+            self.0.pending -= 1;
+            return Poll::Pending;
+        }
+        Poll::Ready(match &self.0.end {
+            FutureEnd::Panic => panic!("a future panics on purpose"),
+            FutureEnd::Error => Err(failure()),
+            FutureEnd::Response(answer) => Ok(answer.response()),
+        })
+    }
+}
+
+impl Answer {
+    fn response(&self) -> Response<Script> {
+        let mut response = Response::builder().status(self.status);
+        if self.event_stream {
+            response = response.header("content-type", "text/event-stream");
+        }
+        if self.length_in_header {
+            let length = self.body.clone().sized().exact.unwrap();
+            response = response.header("content-length", length);
+        }
+        let mut response = response.body(self.body.clone()).unwrap();
+        if let Some(error_type) = self.error_type {
+            response.extensions_mut().insert(error_type);
+        }
+        if self.skipped {
+            response.extensions_mut().insert(Skip);
+        }
+        response
+    }
+}
+
+impl Fate {
+    fn request(&self) -> Request<Script> {
+        let body = Script {
+            exact: Some(self.request_bytes),
+            ..Script::default()
+        };
+        let mut request = Request::builder()
+            .method(self.method)
+            .uri(if self.route.is_empty() { "/" } else { "/x" })
+            .body(body)
+            .unwrap();
+        if self.skipped {
+            request.extensions_mut().insert(Skip);
+        }
+        request.extensions_mut().insert(self.clone());
+        request
+    }
+}
+
+/// Method and route.
+type Endpoint = (String, String);
+
+/// What should be counted: written as the rules are, with no care for speed.
+#[derive(Debug, Default)]
+struct Model {
+    routes: BTreeSet<&'static str>,
+    overflows: u64,
+    /// By endpoint, status and error type: requests, bytes in, bytes out.
+    ended: BTreeMap<(Endpoint, String, String), (u64, u64, u64)>,
+    in_flight: BTreeMap<Endpoint, u64>,
+}
+
+const MAX_ROUTES: usize = 3;
+
+/// A request in the model.
+#[derive(Clone, Debug)]
+struct Counted {
+    method: &'static str,
+    route: &'static str,
+    /// A route that has no place yet.
+    candidate: Option<&'static str>,
+    request_bytes: u64,
+    status: String,
+    error_type: String,
+    streams: bool,
+    sent: u64,
+}
+
+impl Counted {
+    fn endpoint(&self) -> Endpoint {
+        (self.method.into(), self.route.into())
+    }
+}
+
+impl Model {
+    fn begin(&mut self, fate: &Fate) -> Option<Counted> {
+        if fate.skipped || fate.route == "/skipped" {
+            return None;
+        }
+        let known = fate.route.is_empty() || self.routes.contains(fate.route);
+        let counted = Counted {
+            method: match fate.method {
+                "BREW" => "_OTHER",
+                method => method,
+            },
+            route: if known { fate.route } else { "_OTHER" },
+            candidate: (!known).then_some(fate.route),
+            request_bytes: fate.request_bytes,
+            status: String::new(),
+            error_type: String::new(),
+            streams: false,
+            sent: 0,
+        };
+        *self.in_flight.entry(counted.endpoint()).or_default() += 1;
+        Some(counted)
+    }
+
+    fn leave(&mut self, counted: &Counted) {
+        *self.in_flight.get_mut(&counted.endpoint()).unwrap() -= 1;
+    }
+
+    /// The request's place among the series that end like it.
+    fn figures(&mut self, counted: &Counted) -> &mut (u64, u64, u64) {
+        let key = (
+            counted.endpoint(),
+            counted.status.clone(),
+            counted.error_type.clone(),
+        );
+        self.ended.entry(key).or_default()
+    }
+
+    fn end(&mut self, mut counted: Counted, outcome: Outcome) {
+        self.leave(&counted);
+        if !counted.streams {
+            counted.error_type = match outcome {
+                Outcome::Complete => counted.error_type,
+                Outcome::Cancelled => "cancelled".into(),
+                Outcome::ServiceError => "service_error".into(),
+                Outcome::Panic => "panic".into(),
+                Outcome::BodyError => "body_error".into(),
+                Outcome::BodyCancelled => "body_cancelled".into(),
+                _ => unreachable!(),
+            };
+            self.figures(&counted).0 += 1;
+        }
+        let figures = self.figures(&counted);
+        figures.1 += counted.request_bytes;
+        figures.2 += counted.sent;
+    }
+
+    /// The head came; `None` where nothing more is counted.
+    fn head(&mut self, mut counted: Counted, fate: &Fate, answer: &Answer) -> Option<Counted> {
+        self.leave(&counted);
+        if answer.skipped {
+            return None;
+        }
+        if let Some(route) = counted.candidate.take() {
+            counted.route = if self.routes.contains(route) {
+                route
+            } else if answer.status == 404 {
+                ""
+            } else if self.routes.len() < MAX_ROUTES {
+                self.routes.insert(route);
+                route
+            } else {
+                self.overflows += 1;
+                "_OTHER"
+            };
+        }
+        *self.in_flight.entry(counted.endpoint()).or_default() += 1;
+
+        counted.status = answer.status.to_string();
+        if answer.status >= 500 {
+            counted.error_type = match answer.error_type {
+                Some(told) => told.as_str().into(),
+                None => counted.status.clone(),
+            };
+        }
+        let size = answer.size();
+        let no_body = fate.method == "HEAD"
+            || matches!(answer.status, 101 | 204 | 304)
+            || answer.body.is_end_stream()
+            || size == Some(0);
+        let upgrade = answer.status == 101
+            || (fate.method == "CONNECT" && (200..300).contains(&answer.status));
+        counted.streams = upgrade || (!no_body && answer.event_stream && size.is_none());
+        if counted.streams {
+            self.figures(&counted).0 += 1;
+        } else if no_body {
+            self.end(counted, Outcome::Complete);
+            return None;
+        }
+        Some(counted)
+    }
+
+    fn compare(&self, figures: &Figures) -> Result<(), TestCaseError> {
+        let mut in_flight = self.in_flight.clone();
+        let mut requests = BTreeMap::new();
+        for ((name, labels), value) in &figures.0 {
+            let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+            let endpoint = (label("http_request_method"), label("http_route"));
+            let key = (
+                endpoint.clone(),
+                label("http_response_status_code"),
+                label("error_type"),
+            );
+            let value = *value as u64;
+            let entry = requests.entry(key);
+            match &**name {
+                "http_server_request_duration_seconds_count" => {
+                    entry.or_insert((0, 0, 0)).0 = value
+                }
+                "http_server_request_body_size_bytes_sum" => entry.or_insert((0, 0, 0)).1 = value,
+                "http_server_response_body_size_bytes_sum" => entry.or_insert((0, 0, 0)).2 = value,
+                "http_server_active_requests" => {
+                    prop_assert_eq!(
+                        in_flight.remove(&endpoint).unwrap_or(0),
+                        value,
+                        "{:?}",
+                        endpoint
+                    );
+                }
+                "tower_metrics_overflow_total" => prop_assert_eq!(self.overflows, value),
+                _ => {}
+            }
+        }
+        prop_assert!(
+            in_flight.values().all(|n| *n == 0),
+            "missing: {in_flight:?}"
+        );
+        prop_assert_eq!(&self.ended, &requests);
+        Ok(())
+    }
+}
+
+impl Answer {
+    fn size(&self) -> Option<u64> {
+        let size = self.body.clone().sized().exact;
+        if self.body.exact.is_some() || self.length_in_header {
+            size
+        } else {
+            None
+        }
+    }
+}
+
+/// A request under way, in the middleware and in the model.
+struct Running {
+    fate: Fate,
+    counted: Option<Counted>,
+    at: At,
+    polls: usize,
+}
+
+enum At {
+    Future(Pin<Box<<MetricsService<Inner, Prometheus> as Service<Request<Script>>>::Future>>),
+    Body {
+        body: Pin<Box<ResponseBody<Script, Prometheus>>>,
+        /// What is still to come, as the model sees it.
+        left: Option<u64>,
+        steps: Script,
+    },
+    Done,
+}
+
+impl Running {
+    fn begin(
+        service: &mut MetricsService<Inner, Prometheus>,
+        fate: &Fate,
+        model: &mut Model,
+    ) -> Self {
+        let counted = model.begin(fate);
+        let called = catch_unwind(AssertUnwindSafe(|| service.call(fate.request())));
+        let mut running = Self {
+            fate: fate.clone(),
+            counted,
+            at: At::Done,
+            polls: 0,
+        };
+        match called {
+            Ok(future) => running.at = At::Future(Box::pin(future)),
+            Err(_) => running.ended(model, Outcome::Panic),
+        }
+        running
+    }
+
+    fn ended(&mut self, model: &mut Model, outcome: Outcome) {
+        if let Some(counted) = self.counted.take() {
+            model.end(counted, outcome);
+        }
+    }
+
+    /// Polls once, or drops; whether there is more to do.
+    fn step(&mut self, model: &mut Model) -> bool {
+        let dropped = self.fate.dropped_after == Some(self.polls);
+        self.polls += 1;
+        let cx = &mut Context::from_waker(Waker::noop());
+        match &mut self.at {
+            At::Done => return false,
+            At::Future(_) if dropped => {
+                self.at = At::Done;
+                self.ended(model, Outcome::Cancelled);
+            }
+            At::Body { .. } if dropped => {
+                self.at = At::Done;
+                self.ended(model, Outcome::BodyCancelled);
+            }
+            At::Future(future) => {
+                match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+                    Err(_) => {
+                        self.at = At::Done;
+                        self.ended(model, Outcome::Panic);
+                    }
+                    Ok(Poll::Pending) => {}
+                    Ok(Poll::Ready(Err(_))) => {
+                        self.at = At::Done;
+                        self.ended(model, Outcome::ServiceError);
+                    }
+                    Ok(Poll::Ready(Ok(response))) => {
+                        let FutureEnd::Response(answer) = self.fate.end.clone() else {
+                            panic!("an answer that nobody gave");
+                        };
+                        self.counted = self
+                            .counted
+                            .take()
+                            .and_then(|counted| model.head(counted, &self.fate, &answer));
+                        self.at = At::Body {
+                            body: Box::pin(response.into_body()),
+                            left: answer.size(),
+                            steps: answer.body,
+                        };
+                    }
+                }
+            }
+            At::Body { body, left, steps } => {
+                let polled = catch_unwind(AssertUnwindSafe(|| body.as_mut().poll_frame(cx)));
+                let step = steps.steps.pop_front();
+                let told = steps.is_end_stream();
+                let end = match (polled, step) {
+                    (Err(_), Some(Step::Panic)) => {
+                        self.at = At::Done;
+                        Some(Outcome::Panic)
+                    }
+                    (Ok(Poll::Pending), Some(Step::Pending)) => None,
+                    (Ok(Poll::Ready(Some(Err(_)))), Some(Step::Error)) => Some(Outcome::BodyError),
+                    (Ok(Poll::Ready(Some(Ok(frame)))), Some(Step::Data(data))) => {
+                        let bytes = frame.into_data().unwrap();
+                        assert_eq!(*bytes, *data);
+                        if let Some(counted) = &mut self.counted {
+                            counted.sent += data.len() as u64;
+                        }
+                        if let Some(left) = left {
+                            *left -= data.len() as u64;
+                        }
+                        (told || *left == Some(0)).then_some(Outcome::Complete)
+                    }
+                    (Ok(Poll::Ready(Some(Ok(frame)))), Some(Step::Trailers(trailers))) => {
+                        assert_eq!(frame.into_trailers().unwrap(), trailers);
+                        Some(Outcome::Complete)
+                    }
+                    (Ok(Poll::Ready(None)), None) => {
+                        self.at = At::Done;
+                        Some(Outcome::Complete)
+                    }
+                    (polled, step) => panic!("{polled:?} from {step:?}"),
+                };
+                if let Some(outcome) = end {
+                    self.ended(model, outcome);
+                }
+            }
+        }
+        true
+    }
+}
+
+/// Panics that happen on purpose say nothing.
+fn quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let text = info.payload_as_str().unwrap_or_default();
+            if !text.contains("on purpose") {
+                usual(info);
+            }
+        }));
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_request_is_counted_as_the_model_says(
+        fates in vec(fate(), 1..12),
+        order in vec(any::<prop::sample::Index>(), 0..60),
+        size_bounds in any::<bool>(),
+    ) {
+        quiet();
+        let mut builder = Prometheus::builder();
+        if size_bounds {
+            builder = builder.request_size_bounds([0, 100]).response_size_bounds([0, 1000]);
+        }
+        let prometheus = builder.build().unwrap();
+        let layer = MetricsLayer::builder(prometheus)
+            .route(Route::from_fn(|head| {
+                Some(head.extensions.get::<Fate>().unwrap().route.into())
+            }))
+            .max_routes(MAX_ROUTES)
+            .skip(["/skipped"])
+            .build()
+            .unwrap();
+        let mut service = layer.layer(Inner);
+        let mut model = Model::default();
+
+        // All at once, each in its own time.
+        let mut running: Vec<_> = fates
+            .iter()
+            .map(|fate| Running::begin(&mut service, fate, &mut model))
+            .collect();
+        model.compare(&Figures::of(&prometheus))?;
+        for index in &order {
+            let i = index.index(running.len());
+            if running[i].step(&mut model) {
+                model.compare(&Figures::of(&prometheus))?;
+            }
+        }
+        for running in &mut running {
+            while running.step(&mut model) {}
+        }
+        let figures = Figures::of(&prometheus);
+        model.compare(&figures)?;
+
+        prop_assert_eq!(figures.in_flight(), 0.0);
+        let sizes = figures.sum("http_server_response_body_size_bytes_count", &[]);
+        prop_assert_eq!(sizes, figures.requests(&[]));
+
+        // The registry shows the same.
+        let encoder = prometheus::TextEncoder::new();
+        let gathered = encoder.encode_to_string(&prometheus.registry().gather()).unwrap();
+        let rendered = prometheus.exposition().render(Format::Text);
+        prop_assert_eq!(Figures::parse(&gathered), Figures::parse(&rendered));
+    }
+}
