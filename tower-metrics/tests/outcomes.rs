@@ -382,6 +382,9 @@ mod a_response_that_goes_on {
         let open = watch.figures();
         assert_eq!(open.requests(&[("error_type", "")]), 1.0);
         assert_eq!(open.in_flight(), 1.0);
+        // Every request has a size, of which more may come.
+        let sizes = "http_server_response_body_size_bytes_count";
+        assert_eq!(open.sum(sizes, &[]), 1.0);
 
         // Leaving it is no error.
         drop(body);
