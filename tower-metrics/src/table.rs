@@ -37,7 +37,9 @@ impl<V> Table<V> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
+        // Pairs with the store in `get_or_add`: who sees that the table is
+        // full also sees what is in it.
+        self.len.load(Ordering::Acquire)
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&V> {
@@ -51,9 +53,10 @@ impl<V> Table<V> {
             return Some(value);
         }
         // Full tables are asked for unknown keys again and again (that is what
-        // a cap is for): answer without the lock.
+        // a cap is for): answer without the lock. The key may have taken the
+        // last place since we looked.
         if self.len() >= self.max {
-            return None;
+            return self.get(key);
         }
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
         let empty = match self.probe(key) {
@@ -65,7 +68,7 @@ impl<V> Table<V> {
             return None;
         }
         let (_, value) = empty.get_or_init(|| (key.into(), make()));
-        self.len.store(len + 1, Ordering::Relaxed);
+        self.len.store(len + 1, Ordering::Release);
         Some(value)
     }
 
@@ -110,6 +113,22 @@ mod tests {
         let table = Table::new(0);
         assert_eq!(table.get_or_add("a", || 1), None);
         assert_eq!(table.get("a"), None);
+    }
+
+    #[test]
+    fn the_last_place_is_there_for_all_who_ask_for_it_at_once() {
+        let tables: Vec<_> = (0..50_000).map(|_| Table::new(1)).collect();
+        let barrier = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    for table in &tables {
+                        assert_eq!(table.get_or_add("a", || 1), Some(&1));
+                    }
+                });
+            }
+        });
     }
 
     #[test]
