@@ -19,7 +19,8 @@ use proptest::prelude::*;
 use tower::{Layer, Service};
 use tower_metrics::prometheus::Format;
 use tower_metrics::{
-    ErrorType, MetricsLayer, MetricsService, Outcome, Prometheus, ResponseBody, Route, Skip,
+    ErrorType, MetricsLayer, MetricsService, Outcome, Prometheus, ResponseBody, ResponseFuture,
+    Route, ServiceError, Skip,
 };
 
 use self::figures::Figures;
@@ -420,7 +421,7 @@ struct Running {
 }
 
 enum At {
-    Future(Pin<Box<<MetricsService<Inner, Prometheus> as Service<Request<Script>>>::Future>>),
+    Future(Pin<Box<ResponseFuture<InnerFuture, Prometheus, ServiceError>>>),
     Body {
         body: Pin<Box<ResponseBody<Script, Prometheus>>>,
         /// What is still to come, as the model sees it.
@@ -546,8 +547,8 @@ fn quiet() {
     ONCE.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let text = info.payload_as_str().unwrap_or_default();
-            if !text.contains("on purpose") {
+            let text = info.payload().downcast_ref::<&str>();
+            if !text.is_some_and(|text| text.contains("on purpose")) {
                 usual(info);
             }
         }));
