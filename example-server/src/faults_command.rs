@@ -67,6 +67,12 @@ async fn ask(options: &config::Faults, document: Option<String>) -> Result<Strin
     if !answer.status.is_success() {
         return Err(refusal(&answer));
     }
+    let about = ["faults-name", "faults-source", "faults-expires-at"]
+        .into_iter()
+        .filter_map(|name| Some((name, answer.headers.get(name)?.to_str().ok()?)));
+    for (name, value) in about {
+        eprintln!("{name}: {value}");
+    }
     Ok(String::from_utf8_lossy(&answer.body).into_owned())
 }
 

@@ -91,3 +91,39 @@ fn log<B>(response: &Response<B>, took: Duration, _: &Span) {
         None => tracing::info!(status, ms, error, "failed"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use http::StatusCode;
+    use tower::Service;
+
+    use super::*;
+
+    async fn boom() {
+        panic!("boom");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_counted_and_frees_its_place() {
+        let prometheus = Prometheus::builder().build().unwrap();
+        let limits = Limits {
+            concurrency: 1,
+            timeout: Duration::from_secs(1),
+        };
+        let routes = Router::new().route("/boom", get(boom));
+        let mut router = wrap(routes, MetricsLayer::new(prometheus), limits);
+        for _ in 0..3 {
+            let request = Request::get("/boom").body(Body::empty()).unwrap();
+            let response = router.call(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            let error = response.extensions().get::<ErrorType>().copied();
+            assert_eq!(error, Some(ErrorType::PANIC));
+            let body = axum::body::to_bytes(response.into_body(), 10_000)
+                .await
+                .unwrap();
+            assert!(!String::from_utf8_lossy(&body).contains("boom"));
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -24,6 +24,7 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -108,11 +109,12 @@ impl Client {
                     Failure::Broken(error)
                 }
             })?;
-            let status = response.status();
-            let body = response.into_body().collect().await;
+            let (head, body) = response.into_parts();
+            let body = body.collect().await;
             let body = body.map_err(|error| Failure::CutShort(error.into()))?;
             Ok(Answer {
-                status,
+                status: head.status,
+                headers: head.headers,
                 body: body.to_bytes(),
             })
         })

@@ -1,0 +1,17 @@
+//! The real program, by its public face: its sockets, its signals, its command line.
+
+mod api;
+#[path = "../../src/traffic/client.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod client;
+#[path = "../../../ticket-core/tests/platform/cluster.rs"]
+#[allow(dead_code)]
+mod cluster;
+mod commands;
+mod failures;
+mod kill;
+mod openapi;
+mod ops;
+mod postgres;
+mod process;
+mod shutdown;

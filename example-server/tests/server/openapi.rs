@@ -1,0 +1,95 @@
+use std::collections::HashSet;
+
+use http::Method;
+use serde_json::Value;
+
+use crate::process::{Server, program, send, value};
+
+const METHODS: [Method; 5] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+];
+
+#[tokio::test]
+async fn the_document_has_just_the_routes_that_are_served() {
+    let server = Server::start(&[]);
+    let document = value(&server.api.get("/openapi.json").await.unwrap());
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let url = path
+            .replace("{concert_id}", "0192a7c4-5d1e-7b36-9a55-0c1f3a7be901")
+            .replace("{purchase_id}", "0192a7c4-5d1e-7b36-9a55-0c1f3a7be901");
+        for method in METHODS {
+            let answer = send(&server.api, method.clone(), &url, &[], None).await;
+            let described = item.get(method.as_str().to_lowercase());
+            assert_eq!(answer.status != 405, described.is_some(), "{method} {path}");
+            if let Some(operation) = described {
+                let responses = operation["responses"].as_object().unwrap();
+                let status = answer.status.as_str();
+                assert!(
+                    responses.contains_key(status),
+                    "{method} {path} answers {status}"
+                );
+            }
+        }
+    }
+    // What the metrics saw are the routes that there are.
+    let seen: HashSet<_> = server
+        .metrics()
+        .await
+        .iter()
+        .filter_map(|(series, _)| {
+            Some(
+                series
+                    .split_once("http_route=\"")?
+                    .1
+                    .split_once('"')?
+                    .0
+                    .to_owned(),
+            )
+        })
+        .filter(|route| !route.is_empty())
+        .collect();
+    let described: HashSet<_> = document["paths"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    assert_eq!(seen, described);
+}
+
+#[tokio::test]
+async fn every_reference_in_the_document_leads_somewhere() {
+    let output = program().arg("openapi").output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut open = vec![&document];
+    while let Some(value) = open.pop() {
+        if let Some(reference) = value["$ref"].as_str() {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+        match value {
+            Value::Object(fields) => open.extend(fields.values()),
+            Value::Array(items) => open.extend(items),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_page_is_whole_and_asks_nobody_else() {
+    let server = Server::start(&[]);
+    let page = server.api.get("/docs").await.unwrap();
+    assert_eq!(page.status, 200);
+    assert!(
+        page.headers["content-security-policy"]
+            .to_str()
+            .unwrap()
+            .contains("default-src 'none'")
+    );
+    let text = String::from_utf8(page.body.to_vec()).unwrap();
+    assert!(!text.contains("http://") && !text.contains("https://"));
+}

@@ -1,0 +1,232 @@
+use std::fs;
+
+use http::Method;
+use serde_json::json;
+
+use crate::process::{Server, new_concert, order, send, text, until, value};
+
+#[tokio::test]
+async fn the_metrics_agree_with_what_was_sent() {
+    let server = Server::start(&[]);
+    let concert = server.concert(5).await;
+    let path = format!("/concerts/{concert}/purchases");
+    for _ in 0..3 {
+        server.api.get("/concerts").await.unwrap();
+        server.api.get("/nothing").await.unwrap();
+    }
+    let bought = value(&server.post(&path, &order("Ada", 2)).await);
+    server
+        .post_with(&path, &[("idempotency-key", "k")], &order("Bo", 2))
+        .await;
+    server
+        .post_with(&path, &[("idempotency-key", "k")], &order("Bo", 2))
+        .await;
+    server.post(&path, &order("Cy", 2)).await;
+    server.post(&path, &order("Cy", 0)).await;
+    let purchase = format!("/purchases/{}", text(&bought["id"]));
+    send(&server.api, Method::DELETE, &purchase, &[], None).await;
+
+    until("nothing is in flight", async || {
+        server.in_flight().await == 0.0
+    })
+    .await;
+    for (route, status, count) in [
+        ("/concerts", 201, 1.0),
+        ("/concerts", 200, 3.0),
+        ("", 404, 3.0),
+        ("/concerts/{concert_id}/purchases", 201, 3.0),
+        ("/concerts/{concert_id}/purchases", 409, 1.0),
+        ("/concerts/{concert_id}/purchases", 422, 1.0),
+        ("/purchases/{purchase_id}", 200, 1.0),
+    ] {
+        let pairs = [
+            format!("http_route=\"{route}\""),
+            format!("code=\"{status}\""),
+        ];
+        assert_eq!(
+            server.requests(&[&pairs[0], &pairs[1]]).await,
+            count,
+            "{route} {status}"
+        );
+    }
+    assert_eq!(server.requests(&[]).await, 13.0);
+    for (outcome, count) in [
+        ("sold", 2.0),
+        ("replayed", 1.0),
+        ("sold_out", 1.0),
+        ("refunded", 1.0),
+        ("declined", 0.0),
+    ] {
+        let pair = format!("outcome=\"{outcome}\"");
+        assert_eq!(
+            server.metric("ticket_purchases_total", &[&pair]).await,
+            count,
+            "{outcome}"
+        );
+    }
+    let slug = "concert=\"nina-simone\"";
+    assert_eq!(server.metric("tickets_sold_total", &[slug]).await, 4.0);
+    assert_eq!(server.metric("tickets_refunded_total", &[slug]).await, 2.0);
+    assert_eq!(
+        server
+            .metric("ticket_sales_amount_total", &[slug, "\"EUR\""])
+            .await,
+        260.0
+    );
+    until("the stock is read again", async || {
+        server.metric("tickets_available", &[slug]).await == 3.0
+    })
+    .await;
+    assert_eq!(
+        server.metric("example_server_build_info", &["0.1.0"]).await,
+        1.0
+    );
+    assert!(server.metric("tokio_workers", &[]).await >= 1.0);
+    assert!(server.metric("db_client_connection_max", &[]).await >= 1.0);
+    assert!(
+        server
+            .metric("db_client_operation_duration_seconds_count", &["sqlite"])
+            .await
+            > 0.0
+    );
+    #[cfg(target_os = "linux")]
+    assert!(server.metric("process_resident_memory_bytes", &[]).await > 0.0);
+}
+
+#[tokio::test]
+async fn faults_are_swapped_over_http_and_expire() {
+    let server = Server::start(&[]);
+    let calm = server.ops.get("/faults").await.unwrap();
+    assert_eq!(calm.headers["faults-name"], "calm");
+    server
+        .put_faults(&json!({ "preset": "payment-outage", "expires_after_s": 1 }))
+        .await;
+    assert_eq!(
+        server.logs("the faults changed")["fields"]["faults"],
+        "payment-outage"
+    );
+    let gone = server.logs("the faults changed");
+    assert_eq!(
+        (&gone["fields"]["faults"], &gone["fields"]["source"]),
+        (&json!("calm"), &json!("expiry"))
+    );
+    until("the swaps are counted", async || {
+        server.metric("ticket_faults_changes_total", &[]).await == 2.0
+    })
+    .await;
+    assert_eq!(
+        server.metric("ticket_faults_preset", &["\"calm\""]).await,
+        1.0
+    );
+
+    let refused = send(&server.ops, Method::PUT, "/faults", &[], Some(&json!({
+        "faults": [{ "operation": "payment", "delay": { "fixed": { "ms": 1 } }, "when": { "probability": 1.5 } }]
+    })))
+    .await;
+    assert_eq!(refused.status, 422);
+    assert_eq!(
+        value(&refused)["errors"][0]["field"],
+        "faults[0].when.probability"
+    );
+    assert_eq!(
+        server.ops.get("/faults").await.unwrap().headers["faults-name"],
+        "calm"
+    );
+}
+
+#[tokio::test]
+async fn the_faults_file_is_read_again_when_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("faults.toml");
+    fs::write(&file, "preset = \"everyday\"\n").unwrap();
+    let server = Server::start(&["--faults", file.to_str().unwrap()]);
+    let in_force = async || {
+        let answer = server.ops.get("/faults").await.unwrap();
+        answer.headers["faults-name"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(in_force().await, "everyday");
+    fs::write(&file, "preset = \"everyday\"\nfaults = 7\n").unwrap();
+    server.logs("what was in force stays");
+    assert_eq!(in_force().await, "everyday");
+    fs::write(&file, "preset = \"slow-database\"\n").unwrap();
+    server.logs("the faults changed");
+    assert_eq!(in_force().await, "slow-database");
+    server
+        .put_faults(&json!({ "preset": "brown-out", "expires_after_s": 3_600 }))
+        .await;
+    fs::write(&file, "preset = \"calm\"\n").unwrap();
+    server.logs("the faults file changed; it comes in force when what was set over HTTP expires");
+    assert_eq!(in_force().await, "brown-out");
+}
+
+#[tokio::test]
+async fn the_way_of_committing_is_switched_while_running() {
+    let server = Server::start(&[]);
+    let concert = server.concert(10).await;
+    for (commit, status) in [("each", 200), ("group", 200), ("some", 422)] {
+        let body = json!({ "commit": commit });
+        let answer = send(&server.ops, Method::PUT, "/commit", &[], Some(&body)).await;
+        assert_eq!(answer.status, status, "{commit}");
+        if status == 200 {
+            assert_eq!(value(&server.ops.get("/commit").await.unwrap()), body);
+            let mode = format!("mode=\"{commit}\"");
+            assert_eq!(server.metric("ticket_commit_mode", &[&mode]).await, 1.0);
+            let path = format!("/concerts/{concert}/purchases");
+            assert_eq!(server.post(&path, &order("Ada", 1)).await.status, 201);
+        }
+    }
+    assert_eq!(server.metric("ticket_commit_mode", &[]).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_token_guards_what_changes_things_and_nothing_else() {
+    let server = Server::start(&["--admin-token", "s3cret"]);
+    let calm = json!({ "preset": "calm" });
+    let each = json!({ "commit": "each" });
+    for (sent, status) in [
+        (None, 401),
+        (Some("Bearer wrong"), 401),
+        (Some("Bearer s3cret"), 200),
+    ] {
+        let headers: Vec<_> = sent
+            .map(|value| ("authorization", value))
+            .into_iter()
+            .collect();
+        let faults = send(&server.ops, Method::PUT, "/faults", &headers, Some(&calm)).await;
+        let commit = send(&server.ops, Method::PUT, "/commit", &headers, Some(&each)).await;
+        let concert = server
+            .post_with("/concerts", &headers, &new_concert(1))
+            .await;
+        assert_eq!(
+            (faults.status.as_u16(), commit.status.as_u16()),
+            (status, status)
+        );
+        assert_eq!(concert.status, if status == 200 { 201 } else { 401 });
+        if status == 401 {
+            assert_eq!(faults.headers["www-authenticate"], "Bearer");
+        }
+    }
+    for path in [
+        "/metrics",
+        "/livez",
+        "/readyz",
+        "/faults",
+        "/commit",
+        "/faults/presets",
+    ] {
+        assert_eq!(server.ops.get(path).await.unwrap().status, 200, "{path}");
+    }
+    assert_eq!(server.api.get("/concerts").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn an_ops_port_beyond_loopback_without_a_token_changes_nothing() {
+    let server = Server::start(&["--ops-listen", "0.0.0.0:0"]);
+    let calm = json!({ "preset": "calm" });
+    let refused = send(&server.ops, Method::PUT, "/faults", &[], Some(&calm)).await;
+    assert_eq!(refused.status, 403);
+    assert_eq!(server.post("/concerts", &new_concert(1)).await.status, 403);
+    for path in ["/metrics", "/livez", "/readyz", "/faults"] {
+        assert_eq!(server.ops.get(path).await.unwrap().status, 200, "{path}");
+    }
+}

@@ -1,0 +1,237 @@
+//! A server process of our own, on ports and a database of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderName, HeaderValue, Method};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::client::{self, Answer, Client};
+
+/// Long enough for a busy machine, short enough to notice that nothing comes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) api: Client,
+    pub(crate) ops: Client,
+    pub(crate) api_url: String,
+    pub(crate) ops_url: String,
+    lines: mpsc::Receiver<Value>,
+    _folder: Option<TempDir>,
+}
+
+/// The program, without the settings of whoever runs the tests.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_example-server"));
+    command.env_clear();
+    command
+}
+
+pub(crate) fn sqlite(folder: &Path) -> String {
+    format!("sqlite://{}", folder.join("tickets.db").display())
+}
+
+impl Server {
+    /// `serve` with these arguments, on a SQLite database that ends with it.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Self::on(&sqlite(folder.path()), arguments);
+        server._folder = Some(folder);
+        server
+    }
+
+    /// `serve` on this database.
+    pub(crate) fn on(database: &str, arguments: &[&str]) -> Self {
+        Self::run("serve", database, arguments)
+    }
+
+    pub(crate) fn run(command: &str, database: &str, arguments: &[&str]) -> Self {
+        let mut child = program()
+            .args([command, "--database-url", database, "--log-format", "json"])
+            .envs([("LISTEN", "127.0.0.1:0"), ("OPS_LISTEN", "127.0.0.1:0")])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = sender.send(serde_json::from_str(&line).unwrap_or(json!({ "text": line })));
+            }
+        });
+        let ready = line(&lines, "serving");
+        let url = |name: &str| ready["fields"][name].as_str().unwrap().to_owned();
+        let (api_url, ops_url) = (url("api"), url("ops"));
+        Self {
+            child,
+            api: Client::new(api_url.parse().unwrap()),
+            ops: Client::new(ops_url.parse().unwrap()),
+            api_url,
+            ops_url,
+            lines,
+            _folder: None,
+        }
+    }
+
+    /// Waits for the log line with this message.
+    pub(crate) fn logs(&self, message: &str) -> Value {
+        line(&self.lines, message)
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), pid])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits until the process has ended.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("the process has ended", async || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap()
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_with(path, &[], body).await
+    }
+
+    pub(crate) async fn post_with(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: &Value,
+    ) -> Answer {
+        send(&self.api, Method::POST, path, headers, Some(body)).await
+    }
+
+    /// A concert with so many tickets; its id.
+    pub(crate) async fn concert(&self, capacity: u32) -> String {
+        let answer = self.post("/concerts", &new_concert(capacity)).await;
+        assert_eq!(answer.status, 201, "{:?}", answer.body);
+        text(&value(&answer)["id"])
+    }
+
+    pub(crate) async fn put_faults(&self, document: &Value) {
+        let answer = send(&self.ops, Method::PUT, "/faults", &[], Some(document)).await;
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+    }
+
+    /// The samples of `/metrics`, each line's text before the value with its value.
+    pub(crate) async fn metrics(&self) -> Vec<(String, f64)> {
+        let answer = self.ops.get("/metrics").await.unwrap();
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        samples
+            .map(|line| {
+                let (series, value) = line.rsplit_once(' ').unwrap();
+                (series.to_owned(), value.parse().unwrap())
+            })
+            .collect()
+    }
+
+    /// The sum of the series of this metric that have all of these `label="value"` pairs.
+    pub(crate) async fn metric(&self, name: &str, pairs: &[&str]) -> f64 {
+        let metrics = self.metrics().await;
+        let wanted = metrics.iter().filter(|(series, _)| {
+            let (metric, labels) = series.split_once('{').unwrap_or((series, ""));
+            metric == name && pairs.iter().all(|pair| labels.contains(pair))
+        });
+        wanted.map(|(_, value)| value).sum()
+    }
+
+    pub(crate) async fn requests(&self, pairs: &[&str]) -> f64 {
+        self.metric("http_server_request_duration_seconds_count", pairs)
+            .await
+    }
+
+    pub(crate) async fn in_flight(&self) -> f64 {
+        self.metric("http_server_active_requests", &[]).await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn line(lines: &mpsc::Receiver<Value>, message: &str) -> Value {
+    let begun = Instant::now();
+    loop {
+        let left = PATIENCE.saturating_sub(begun.elapsed());
+        let line = lines.recv_timeout(left);
+        let line = line.unwrap_or_else(|error| panic!("no log line {message:?}: {error}"));
+        if line["fields"]["message"] == message {
+            return line;
+        }
+    }
+}
+
+pub(crate) async fn send(
+    client: &Client,
+    method: Method,
+    path: &str,
+    headers: &[(&'static str, &str)],
+    body: Option<&Value>,
+) -> Answer {
+    let headers: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_str(value).unwrap(),
+            )
+        })
+        .collect();
+    client
+        .send(method, path, &headers, body.map(client::json))
+        .await
+        .unwrap()
+}
+
+/// Waits until the condition holds.
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition().await {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub(crate) fn value(answer: &Answer) -> Value {
+    answer.json().unwrap()
+}
+
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+pub(crate) fn new_concert(capacity: u32) -> Value {
+    json!({
+        "title": "Nina Simone", "venue": "Tempodrom", "starts_at": "2199-01-01T20:00:00Z",
+        "capacity": capacity, "price": { "amount": 6_500, "currency": "EUR" },
+    })
+}
+
+pub(crate) fn order(buyer: &str, quantity: u32) -> Value {
+    json!({ "buyer": buyer, "quantity": quantity })
+}

@@ -1,0 +1,67 @@
+use std::collections::HashSet;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use ticket_core::{Options, Tickets};
+
+use crate::process::{Server, order, sqlite, text, until, value};
+
+#[tokio::test]
+async fn whoever_is_being_served_at_sigterm_gets_an_answer_that_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = sqlite(folder.path());
+    let mut server = Server::on(&url, &[]);
+    let concert = server.concert(1_000).await;
+    server
+        .put_faults(
+            &json!({ "faults": [{ "operation": "payment", "delay": { "fixed": { "ms": 300 } } }] }),
+        )
+        .await;
+    let path = format!("/concerts/{concert}/purchases");
+    let buying = async {
+        let body = order("Ada", 2);
+        join_all((0..20).map(|_| server.post(&path, &body))).await
+    };
+    let stopping = async {
+        until("all are in flight", async || {
+            server.in_flight().await == 20.0
+        })
+        .await;
+        server.signal("TERM");
+    };
+    let (answers, ()) = tokio::join!(buying, stopping);
+    let bought: HashSet<_> = answers
+        .iter()
+        .map(|answer| {
+            assert_eq!(answer.status, 201);
+            text(&value(answer)["id"])
+        })
+        .collect();
+    assert_eq!(bought.len(), 20);
+    assert!(server.ended().await.success());
+
+    let tickets = Tickets::open(&url, Options::default()).await.unwrap();
+    let totals = tickets.totals().await.unwrap();
+    assert!(totals.balance());
+    assert_eq!(
+        (totals.concerts[0].purchases, totals.concerts[0].stock.sold),
+        (20, 40)
+    );
+    tickets.close().await;
+}
+
+#[tokio::test]
+async fn readiness_is_false_while_the_server_drains_and_still_serves() {
+    let mut server = Server::start(&["--drain", "60s"]);
+    assert_eq!(server.ops.get("/readyz").await.unwrap().status, 200);
+    server.signal("TERM");
+    until("it is not ready", async || {
+        server.ops.get("/readyz").await.unwrap().status == 503
+    })
+    .await;
+    assert_eq!(server.ops.get("/livez").await.unwrap().status, 200);
+    assert_eq!(server.api.get("/concerts").await.unwrap().status, 200);
+    // Whoever is in a hurry says so once more.
+    server.signal("INT");
+    assert!(server.ended().await.success());
+}
