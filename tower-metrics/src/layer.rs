@@ -301,10 +301,7 @@ impl<R: Recorder, C> Builder<R, C> {
                 count: self.methods.len(),
             });
         }
-        let mut names: Vec<_> = self.labels.iter().map(Label::name).collect();
-        if self.grpc {
-            names.push(GRPC_LABEL);
-        }
+        let names: Vec<_> = self.labels.iter().map(Label::name).collect();
         self.recorder.declare_labels(&names)?;
         Ok(self.finish())
     }

@@ -181,18 +181,21 @@ impl Builder {
             name: names.duration.clone(),
             why: error.to_string(),
         };
-        inner
-            .registry
-            .register(Box::new(Requests::new(inner).map_err(failed)?))
-            .map_err(failed)?;
         // Shown from the start, so that the first overflow is seen as an increase.
         inner
             .overflows
             .get_or_add(Limit::Routes.as_str(), AtomicU64::default);
-        inner
-            .registry
-            .register(Box::new(OwnMetrics::new(inner).map_err(failed)?))
-            .map_err(failed)?;
+        let own_metrics = || OwnMetrics::new(inner).map(Box::new).map_err(failed);
+        let requests = Box::new(Requests::new(inner).map_err(failed)?);
+        // First those that are known by the duration's name alone: recorders
+        // that differ in their constant labels would share families, which
+        // only one of them can write.
+        inner.registry.register(own_metrics()?).map_err(failed)?;
+        if let Err(error) = inner.registry.register(requests) {
+            // A recorder that does not come to be leaves nothing behind.
+            let _ = inner.registry.unregister(own_metrics()?);
+            return Err(failed(error));
+        }
         Ok(Prometheus(inner))
     }
 }

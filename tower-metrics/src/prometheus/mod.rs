@@ -179,9 +179,8 @@ impl Recorder for Prometheus {
         let inner = self.0;
         for (i, name) in names.iter().enumerate() {
             builder::check_label_name(name)?;
-            let taken = builder::label_names(inner.names, inner.constant).any(|own| own == *name)
-                && *name != inner.names.grpc_status;
-            if taken || names[..i].contains(name) {
+            let mut own = builder::label_names(inner.names, inner.constant);
+            if own.any(|own| own == *name) || names[..i].contains(name) {
                 return Err(LabelError {
                     name: (*name).to_owned(),
                     why: "the metrics have a label of this name already".to_owned(),
