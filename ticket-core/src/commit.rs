@@ -113,7 +113,7 @@ impl Committer {
             .into_iter()
             .map(|waiting| (waiting.order, waiting.buyer))
             .unzip();
-        match self.decide(&orders).await {
+        match self.decide(&orders, false).await {
             Ok(verdicts) => {
                 for ((order, buyer), verdict) in orders.into_iter().zip(buyers).zip(verdicts) {
                     self.answer(order, buyer, Ok(verdict));
@@ -122,7 +122,9 @@ impl Committer {
             Err(trouble) if orders.len() > 1 && trouble.failure.may_be_of_one() => {
                 // One of them may have spoilt it for all.
                 for (order, buyer) in orders.into_iter().zip(buyers) {
-                    let verdicts = self.decide(std::slice::from_ref(&order)).await;
+                    let verdicts = self
+                        .decide(std::slice::from_ref(&order), trouble.may_stand)
+                        .await;
                     let verdict = verdicts.map(|mut verdicts| verdicts.remove(0));
                     self.answer(order, buyer, verdict);
                 }
@@ -135,11 +137,12 @@ impl Committer {
         }
     }
 
-    /// A verdict for each order, of a transaction that was committed.
-    async fn decide(&self, orders: &[Order]) -> Result<Vec<Verdict>, Trouble> {
-        // A limit for each buyer has to be looked up under the lock.
-        let mut locked = orders.iter().any(|order| order.max_per_buyer.is_some());
-        let mut may_stand = false;
+    /// A verdict for each order, of a transaction that was committed. An earlier one with them in
+    /// it `may_stand`.
+    async fn decide(&self, orders: &[Order], mut may_stand: bool) -> Result<Vec<Verdict>, Trouble> {
+        // A limit for each buyer has to be looked up under the lock. So do orders that may stand:
+        // there they are found and not sold twice.
+        let mut locked = may_stand || orders.iter().any(|order| order.max_per_buyer.is_some());
         let mut backoff = Backoff::new(self.patience);
         loop {
             let result = if locked {
@@ -159,7 +162,6 @@ impl Committer {
                 Err(failure) => failure,
             };
             may_stand |= failure.may_have_committed();
-            // Tried again under the lock, orders that stand already are found and not sold twice.
             locked |= may_stand;
             if !failure.is_passing() || !backoff.pause().await {
                 return Err(Trouble { failure, may_stand });
@@ -238,7 +240,8 @@ impl Committer {
                 }
                 Ok(_) => return self.observe(Outcome::Failed, &order, concert),
                 Err(failure) => {
-                    if !failure.is_passing() || !backoff.pause().await {
+                    // Whatever is in the way, a lock say, may be gone in time.
+                    if failure.is_closed() || !backoff.pause().await {
                         let purchase = order.purchase.id;
                         tracing::error!(%purchase, "its outcome could not be found out");
                         return;

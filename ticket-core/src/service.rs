@@ -137,12 +137,16 @@ impl Tickets {
                 });
             }
         };
+        Ok(Self::on(store, options))
+    }
+
+    pub(crate) fn on(store: Arc<dyn Store>, options: Options) -> Self {
         let committer = Committer {
             store: store.clone(),
             observer: options.observer.clone(),
             patience: options.patience,
         };
-        Ok(Self(Arc::new(Inner {
+        Self(Arc::new(Inner {
             lanes: (0..store.lanes()).map(|_| committer.lane()).collect(),
             store,
             faults: options.faults,
@@ -154,7 +158,7 @@ impl Tickets {
             queue: options.queue,
             patience: options.patience,
             terms: RwLock::default(),
-        })))
+        }))
     }
 
     /// Puts a concert on sale. Its slug is made from the title; where that is taken, a number
@@ -174,6 +178,11 @@ impl Tickets {
                     .await?;
                 if created {
                     break;
+                }
+                // An earlier try may have been committed whose answer was lost.
+                let stands = platform.0.store.reads();
+                if let Some(concert) = platform.again(|| stands.concert(concert.id)).await? {
+                    return Ok(concert);
                 }
                 // After some tries in order, leap: a popular title is not counted up.
                 let suffix = match number {
@@ -355,7 +364,10 @@ impl Tickets {
         alone(async move {
             let _place = place;
             let at = micros(Timestamp::now());
-            let refunded = platform.again(|| platform.0.store.refund(id, at)).await?;
+            let tried = AtomicBool::new(false);
+            let refunded = platform
+                .again(|| platform.0.store.refund(id, at, tried.swap(true, Relaxed)))
+                .await?;
             let (purchase, ours) = refunded.ok_or_else(|| no_purchase(id))?;
             if ours {
                 platform.0.gateway.pay_back(purchase.total);

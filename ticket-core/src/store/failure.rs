@@ -70,6 +70,11 @@ impl Failure {
         self.kind() == Some(Kind::Lost)
     }
 
+    /// Whether the platform has closed its database.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.kind() == Some(Kind::Closed)
+    }
+
     /// Whether one order may be at fault for all that were tried with it.
     pub(crate) fn may_be_of_one(&self) -> bool {
         matches!(self.kind(), None | Some(Kind::Refused))

@@ -3,6 +3,8 @@
 
 mod connections;
 mod failure;
+#[cfg(test)]
+mod lossy;
 mod migrate;
 mod order;
 mod postgres;
@@ -51,9 +53,14 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Which of the orders stand, once every transaction that could still change that has ended.
     fn standing<'a>(&'a self, orders: &'a [Order]) -> Answer<'a, Vec<bool>>;
 
-    /// Gives the tickets of a purchase back; says whether this call, known by `at`, was the one
-    /// that did. To repeat it with the same `at` is safe.
-    fn refund(&self, id: PurchaseId, at: Timestamp) -> Answer<'_, Option<(Purchase, bool)>>;
+    /// Gives the tickets of a purchase back; says whether this call was the one that did. To
+    /// repeat it is safe: a call that is `again` knows by `at` whether an earlier try of it did.
+    fn refund(
+        &self,
+        id: PurchaseId,
+        at: Timestamp,
+        again: bool,
+    ) -> Answer<'_, Option<(Purchase, bool)>>;
 
     /// Adds tickets, up to the most that a concert can have; none where there is no such concert.
     fn restock(&self, id: ConcertId, tickets: u32) -> Answer<'_, Option<Concert>>;

@@ -180,11 +180,19 @@ impl Store for Postgres {
         })
     }
 
-    fn refund(&self, id: PurchaseId, at: Timestamp) -> Answer<'_, Option<(Purchase, bool)>> {
+    fn refund(
+        &self,
+        id: PurchaseId,
+        at: Timestamp,
+        again: bool,
+    ) -> Answer<'_, Option<(Purchase, bool)>> {
         Box::pin(async move {
             let mut connection = self.connections.acquire().await?;
             self.probe
-                .timed("refund", refund(&mut connection, id, at, &self.probe))
+                .timed(
+                    "refund",
+                    refund(&mut connection, id, at, again, &self.probe),
+                )
                 .await
         })
     }
@@ -265,6 +273,7 @@ async fn refund(
     connection: &mut PgConnection,
     id: PurchaseId,
     at: Timestamp,
+    again: bool,
     probe: &Probe,
 ) -> Result<Option<(Purchase, bool)>, Failure> {
     let mut transaction = connection.begin().await?;
@@ -295,7 +304,9 @@ async fn refund(
         .bind(id.as_uuid())
         .fetch_optional(&mut *transaction)
         .await?;
-        row.map(|row| rows::refunded(&row, at)).transpose()?
+        // Another's refund may be of the same microsecond: a first try is never it.
+        row.map(|row| rows::refunded(&row, again.then_some(at)))
+            .transpose()?
     };
     transaction.commit().await.map_err(Failure::committing)?;
     Ok(refunded)

@@ -107,8 +107,13 @@ pub(super) fn keyed(row: &impl Cells) -> Result<(Purchase, Vec<u8>), sqlx::Error
 }
 
 /// A purchase with the time of its refund after it; says whether that is `at`.
-pub(super) fn refunded(row: &impl Cells, at: Timestamp) -> Result<(Purchase, bool), sqlx::Error> {
-    Ok((purchase(row)?, row.number(8)? == Some(at.as_microsecond())))
+pub(super) fn refunded(
+    row: &impl Cells,
+    at: Option<Timestamp>,
+) -> Result<(Purchase, bool), sqlx::Error> {
+    let then = row.number(8)?;
+    let ours = at.is_some_and(|at| then == Some(at.as_microsecond()));
+    Ok((purchase(row)?, ours))
 }
 
 pub(super) fn stock(row: &impl Cells) -> Result<Stock, sqlx::Error> {

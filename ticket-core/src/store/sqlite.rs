@@ -238,12 +238,20 @@ impl Store for Sqlite {
         })
     }
 
-    fn refund(&self, id: PurchaseId, at: Timestamp) -> Answer<'_, Option<(Purchase, bool)>> {
+    fn refund(
+        &self,
+        id: PurchaseId,
+        at: Timestamp,
+        again: bool,
+    ) -> Answer<'_, Option<(Purchase, bool)>> {
         Box::pin(async move {
             let mut writer = self.writer().await?;
             let refunded = self
                 .probe
-                .timed("refund", refund(writer.connection(), id, at, &self.probe))
+                .timed(
+                    "refund",
+                    refund(writer.connection(), id, at, again, &self.probe),
+                )
                 .await;
             writer.done(refunded)
         })
@@ -339,6 +347,7 @@ async fn refund(
     writer: &mut SqliteConnection,
     id: PurchaseId,
     at: Timestamp,
+    again: bool,
     probe: &Probe,
 ) -> Result<Option<(Purchase, bool)>, Failure> {
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
@@ -365,7 +374,9 @@ async fn refund(
             .bind(id.as_uuid())
             .fetch_optional(&mut *transaction)
             .await?;
-        row.map(|row| rows::refunded(&row, at)).transpose()?
+        // Another's refund may be of the same microsecond: a first try is never it.
+        row.map(|row| rows::refunded(&row, again.then_some(at)))
+            .transpose()?
     };
     transaction.commit().await.map_err(Failure::committing)?;
     Ok(refunded)

@@ -1,0 +1,222 @@
+//! A database whose answers get lost on their way, and what the platform makes of it.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{Answer, Failure, Order, PoolState, Probe, Reads, Sqlite, Store, Verdict};
+use crate::{
+    Concert, ConcertId, Currency, Error, Money, NewConcert, NewPurchase, Options, Purchase,
+    PurchaseId, Status, Tickets,
+    commit::{Buyer, Committer, Waiting},
+    payment::Gateway,
+    policy::Faults,
+};
+
+/// What happens to a call.
+enum Fate {
+    /// It is done, and nobody hears of it.
+    Lost,
+    /// It is not done.
+    Failed(Failure),
+}
+
+struct Lossy {
+    within: Sqlite,
+    /// The fates of the next writes, in their order; after them all goes well.
+    writes: Mutex<VecDeque<Fate>>,
+    /// Those of the next questions for what stands.
+    standing: Mutex<VecDeque<Fate>>,
+    _folder: TempDir,
+}
+
+impl Lossy {
+    async fn open(writes: impl IntoIterator<Item = Fate>) -> Arc<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/tickets.db", folder.path().display());
+        let options = Options::default();
+        let timeouts = super::Timeouts {
+            connection: options.connection_timeout,
+            lock: options.lock_timeout,
+            statement: options.statement_timeout,
+        };
+        let probe = Probe::new("sqlite", Faults::calm(), Arc::new(()));
+        Arc::new(Self {
+            within: Sqlite::open(&url, 2, timeouts, probe).await.unwrap(),
+            writes: Mutex::new(writes.into_iter().collect()),
+            standing: Mutex::default(),
+            _folder: folder,
+        })
+    }
+
+    fn meet<'a, T: 'a>(fates: &Mutex<VecDeque<Fate>>, call: Answer<'a, T>) -> Answer<'a, T> {
+        match fates.lock().unwrap().pop_front() {
+            None => call,
+            Some(Fate::Failed(failure)) => Box::pin(async { Err(failure) }),
+            Some(Fate::Lost) => Box::pin(async {
+                call.await?;
+                Err(Failure::committing(sqlx::Error::WorkerCrashed))
+            }),
+        }
+    }
+}
+
+impl Store for Lossy {
+    fn reads(&self) -> &dyn Reads {
+        self.within.reads()
+    }
+
+    fn lanes(&self) -> usize {
+        self.within.lanes()
+    }
+
+    fn create_concert<'a>(&'a self, concert: &'a Concert) -> Answer<'a, bool> {
+        Self::meet(&self.writes, self.within.create_concert(concert))
+    }
+
+    fn sell<'a>(&'a self, orders: &'a [Order]) -> Answer<'a, bool> {
+        Self::meet(&self.writes, self.within.sell(orders))
+    }
+
+    fn decide<'a>(&'a self, orders: &'a [Order]) -> Answer<'a, Vec<Verdict>> {
+        Self::meet(&self.writes, self.within.decide(orders))
+    }
+
+    fn standing<'a>(&'a self, orders: &'a [Order]) -> Answer<'a, Vec<bool>> {
+        Self::meet(&self.standing, self.within.standing(orders))
+    }
+
+    fn refund(
+        &self,
+        id: PurchaseId,
+        at: Timestamp,
+        again: bool,
+    ) -> Answer<'_, Option<(Purchase, bool)>> {
+        Self::meet(&self.writes, self.within.refund(id, at, again))
+    }
+
+    fn restock(&self, id: ConcertId, tickets: u32) -> Answer<'_, Option<Concert>> {
+        Self::meet(&self.writes, self.within.restock(id, tickets))
+    }
+
+    fn pools(&self) -> Vec<PoolState> {
+        self.within.pools()
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.within.close()
+    }
+}
+
+fn new_concert() -> NewConcert {
+    let begins = "2100-01-01T20:00:00Z".parse().unwrap();
+    let price = Money::new(6500, Currency::EUR);
+    NewConcert::new("Radiohead", "Berlin", begins, 100, price).unwrap()
+}
+
+#[tokio::test]
+async fn a_concert_whose_first_answer_is_lost_is_created_once() {
+    let tickets = Tickets::on(Lossy::open([Fate::Lost]).await, Options::default());
+    let concert = tickets.create_concert(new_concert()).await.unwrap();
+    let all = tickets.list_concerts(10, None).await.unwrap().items;
+    assert_eq!(all, [concert]);
+}
+
+#[tokio::test]
+async fn a_purchase_whose_answer_is_lost_is_found_and_paid_once() {
+    let store = Lossy::open([]).await;
+    let tickets = Tickets::on(store.clone(), Options::default());
+    let concert = tickets.create_concert(new_concert()).await.unwrap();
+    store.writes.lock().unwrap().push_back(Fate::Lost);
+    let new = NewPurchase::new("ann", 2).unwrap();
+    let bought = tickets.purchase(concert.id, new, None).await.unwrap();
+    assert!(!bought.replayed);
+    assert_eq!(tickets.stock().await.unwrap()[0].sold, 2);
+    let payments = tickets.payments();
+    assert_eq!((payments.captured, payments.amount), (1, 13_000));
+}
+
+#[tokio::test]
+async fn orders_that_may_stand_are_not_reported_as_failed_when_they_are_tried_one_by_one() {
+    let store = Lossy::open([]).await;
+    let tickets = Tickets::on(store.clone(), Options::default());
+    let concert = Arc::new(tickets.create_concert(new_concert()).await.unwrap());
+    let gateway = Gateway::default();
+    let places = Arc::new(Semaphore::new(2));
+    let mut answers = Vec::new();
+    let mut batch = Vec::new();
+    for buyer in ["ann", "bob"] {
+        let purchase = Purchase::create(&concert, &NewPurchase::new(buyer, 1).unwrap());
+        let (answer, answered) = oneshot::channel();
+        answers.push(answered);
+        batch.push(Waiting {
+            buyer: Buyer {
+                concert: concert.clone(),
+                payment: gateway.authorise(purchase.total),
+                answer,
+                place: places.clone().try_acquire_owned().unwrap(),
+            },
+            order: Order {
+                purchase,
+                max_per_buyer: None,
+                key: None,
+            },
+        });
+    }
+    // The batch stands and its answer is lost; a second try is made to fail, and so is the first
+    // of the two by itself. A lock is in the way when it is asked what stands.
+    store.writes.lock().unwrap().extend([
+        Fate::Lost,
+        Fate::Failed(Failure::Injected),
+        Fate::Failed(Failure::Injected),
+    ]);
+    let busy = Failure::from(sqlx::Error::PoolTimedOut);
+    store.standing.lock().unwrap().push_back(Fate::Failed(busy));
+    let committer = Committer {
+        store: store.clone(),
+        observer: Arc::new(()),
+        patience: Options::default().patience,
+    };
+    committer.commit(batch).await;
+
+    let (ann, bob) = (
+        answers.remove(0).await.unwrap(),
+        answers.remove(0).await.unwrap(),
+    );
+    assert!(matches!(ann, Err(Error::OutcomeUnknown { .. })), "{ann:?}");
+    assert!(bob.is_ok(), "{bob:?}");
+    let _all_answered_for = places.acquire_many(2).await.unwrap();
+    let books = gateway.books();
+    assert_eq!((books.captured, books.voided), (2, 0));
+}
+
+#[tokio::test]
+async fn a_refund_is_of_the_call_that_made_it_even_when_another_is_of_the_same_microsecond() {
+    let store = Lossy::open([]).await;
+    let tickets = Tickets::on(store.clone(), Options::default());
+    let concert = tickets.create_concert(new_concert()).await.unwrap();
+    let new = || NewPurchase::new("ann", 2).unwrap();
+    let bought = tickets.purchase(concert.id, new(), None).await.unwrap();
+
+    let at = bought.purchase.created_at;
+    let ours = async |again| {
+        let refunded = store.refund(bought.purchase.id, at, again).await;
+        refunded.unwrap().unwrap().1
+    };
+    assert!(ours(false).await);
+    assert!(!ours(false).await, "another call");
+    assert!(ours(true).await, "the same call, whose answer was lost");
+
+    let bought = tickets.purchase(concert.id, new(), None).await.unwrap();
+    let before = tickets.payments().amount;
+    store.writes.lock().unwrap().push_back(Fate::Lost);
+    let refunded = tickets.refund(bought.purchase.id).await.unwrap();
+    assert_eq!(refunded.status, Status::Refunded);
+    assert_eq!(before - tickets.payments().amount, 13_000);
+}
