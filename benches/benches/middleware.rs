@@ -71,7 +71,7 @@ fn show(title: &str, measured: &[Measured]) {
         .iter()
         .map(|one| {
             let added = one.added_to(base);
-            [
+            vec![
                 one.name.to_owned(),
                 format!("{:.0}", one.median()),
                 format!("{added:.0}"),
@@ -83,5 +83,5 @@ fn show(title: &str, measured: &[Measured]) {
         })
         .collect();
     let header = ["", "ns", "added", "/floor", "/ours", "allocs", "bytes"];
-    table::print(title, header, &rows);
+    table::print(title, &header, &rows);
 }

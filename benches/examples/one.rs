@@ -46,7 +46,7 @@ fn instructions() -> Result<(), Box<dyn Error>> {
         .iter()
         .map(|(name, count)| {
             let ours = count - base;
-            [
+            vec![
                 (*name).to_owned(),
                 format!("{count:.0}"),
                 format!("{ours:.0}"),
@@ -58,7 +58,7 @@ fn instructions() -> Result<(), Box<dyn Error>> {
     let header = ["", "instructions", "added", "/floor", "/ours"];
     table::print(
         "Instructions a request, a bare tower service",
-        header,
+        &header,
         &rows,
     );
     Ok(())

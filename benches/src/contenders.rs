@@ -76,8 +76,10 @@ impl Contenders {
 
         self.add("vectors by hand", || VectorsLayer::new(&Registry::new()));
         self.add("axum-prometheus 0.10", peers::axum_prometheus);
-        self.add("axum-otel-metrics 0.14", peers::axum_otel);
-        self.add("otel-instrumentation-tower 0.19", peers::otel_tower);
+        self.add("axum-otel-metrics 0.14", || peers::axum_otel().layer);
+        self.add("otel-instrumentation-tower 0.19", || {
+            peers::otel_tower().layer
+        });
         // It answers with axum's body only.
         let name = "prometheus-axum-middleware 0.4";
         if self.wants(name) {

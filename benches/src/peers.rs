@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 use axum_otel_metrics::{HttpMetricsLayer, HttpMetricsLayerBuilder};
 use axum_prometheus::PrometheusMetricLayer;
 use axum_prometheus::metrics_exporter_prometheus::PrometheusHandle;
-use opentelemetry_instrumentation_tower::http::server::Layer as OtelLayer;
 use tokio::runtime::{Builder, Runtime};
 
 /// What peers do beside requests runs here: axum-prometheus drains its
@@ -34,30 +33,60 @@ pub fn axum_prometheus_handle() -> &'static PrometheusHandle {
     &AXUM_PROMETHEUS.1
 }
 
-static OTEL: LazyLock<opentelemetry_sdk::metrics::InMemoryMetricExporter> = LazyLock::new(|| {
+/// An OpenTelemetry layer with the SDK behind it.
+#[derive(Clone, Debug)]
+pub struct Otel<L, P, E> {
+    /// What it is put around services with.
+    pub layer: L,
+    /// Flush it before the exporter is read.
+    pub provider: P,
+    /// What a collector would be sent.
+    pub exporter: E,
+}
+
+/// opentelemetry-instrumentation-tower with its SDK.
+pub type OtelTower = Otel<
+    opentelemetry_instrumentation_tower::http::server::Layer,
+    opentelemetry_sdk::metrics::SdkMeterProvider,
+    opentelemetry_sdk::metrics::InMemoryMetricExporter,
+>;
+
+/// axum-otel-metrics with its SDK.
+pub type AxumOtel = Otel<
+    HttpMetricsLayer,
+    opentelemetry_sdk_0_32::metrics::SdkMeterProvider,
+    opentelemetry_sdk_0_32::metrics::InMemoryMetricExporter,
+>;
+
+/// opentelemetry-instrumentation-tower 0.19 over the SDK's meter with a
+/// periodic reader; no tracer, so its spans are the no-op ones.
+///
+/// The meter is the process's, for that is where `Layer::new` looks.
+pub fn otel_tower() -> OtelTower {
     use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
     let exporter = InMemoryMetricExporter::default();
     let reader = PeriodicReader::builder(exporter.clone()).build();
     let provider = SdkMeterProvider::builder().with_reader(reader).build();
-    opentelemetry::global::set_meter_provider(provider);
-    exporter
-});
-
-/// opentelemetry-instrumentation-tower 0.19 over the SDK's meter with a
-/// periodic reader; no tracer, so its spans are the no-op ones.
-pub fn otel_tower() -> OtelLayer {
-    LazyLock::force(&OTEL);
-    OtelLayer::new()
+    opentelemetry::global::set_meter_provider(provider.clone());
+    Otel {
+        layer: opentelemetry_instrumentation_tower::http::server::Layer::new(),
+        provider,
+        exporter,
+    }
 }
 
 /// axum-otel-metrics 0.14 over the SDK's meter with a periodic reader.
-pub fn axum_otel() -> HttpMetricsLayer {
+pub fn axum_otel() -> AxumOtel {
     use opentelemetry_sdk_0_32::metrics::{
         InMemoryMetricExporter, PeriodicReader, SdkMeterProvider,
     };
-    let reader = PeriodicReader::builder(InMemoryMetricExporter::default()).build();
+    let exporter = InMemoryMetricExporter::default();
+    let reader = PeriodicReader::builder(exporter.clone()).build();
     let provider = SdkMeterProvider::builder().with_reader(reader).build();
-    HttpMetricsLayerBuilder::new()
-        .with_provider(provider)
-        .build()
+    let layer = HttpMetricsLayerBuilder::new().with_provider(provider.clone());
+    Otel {
+        layer: layer.build(),
+        provider,
+        exporter,
+    }
 }

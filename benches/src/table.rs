@@ -1,30 +1,43 @@
 //! Tables on the screen.
 
-/// Prints rows under a header: the first column to the left, the others to the
-/// right.
-pub fn print<const N: usize>(title: &str, header: [&str; N], rows: &[[String; N]]) {
-    let mut widths = header.map(|cell| cell.chars().count());
+/// Prints rows under a header: the first column to the left; the others to the
+/// right where they are numbers.
+pub fn print(title: &str, header: &[&str], rows: &[Vec<String>]) {
+    let mut widths: Vec<_> = header.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
         }
     }
-    let line = |cells: [&str; N]| {
-        let mut line = format!("{:<1$}", cells[0], widths[0]);
-        for (cell, width) in cells.iter().zip(widths).skip(1) {
-            line += &format!("  {cell:>width$}");
+    let numeric: Vec<_> = (0..header.len())
+        .map(|column| rows.iter().all(|row| row[column].parse::<f64>().is_ok()))
+        .collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut line = String::new();
+        for (column, cell) in cells.enumerate() {
+            let width = widths[column];
+            if numeric[column] {
+                line += &format!("{cell:>width$}  ");
+            } else {
+                line += &format!("{cell:<width$}  ");
+            }
         }
         println!("{}", line.trim_end());
     };
     println!("\n{title}\n");
-    line(header);
-    line(
-        widths
-            .map(|width| "-".repeat(width))
-            .each_ref()
-            .map(|s| &**s),
-    );
+    line(&mut header.iter().copied());
+    let rules: Vec<_> = widths.iter().map(|width| "-".repeat(*width)).collect();
+    line(&mut rules.iter().map(String::as_str));
     for row in rows {
-        line(row.each_ref().map(|s| &**s));
+        line(&mut row.iter().map(String::as_str));
+    }
+}
+
+/// Prints the same as a Markdown table.
+pub fn print_markdown(header: &[&str], rows: &[Vec<String>]) {
+    println!("| {} |", header.join(" | "));
+    println!("|{}", "---|".repeat(header.len()));
+    for row in rows {
+        println!("| {} |", row.join(" | "));
     }
 }
