@@ -5,11 +5,8 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    sync::LazyLock,
     time::{Duration, Instant},
 };
-
-use sqlx::{Connection, Executor, PgConnection};
 
 /// A cluster that listens on a socket in its own folder, and on no port.
 pub(crate) struct Cluster {
@@ -17,24 +14,6 @@ pub(crate) struct Cluster {
     bin: PathBuf,
     settings: &'static str,
     running: Option<(Child, ChildStdin)>,
-}
-
-/// The cluster that most tests share. It does not sync: it need not outlive anything.
-static SHARED: LazyLock<Option<Cluster>> =
-    LazyLock::new(|| Cluster::start("-c fsync=off -c synchronous_commit=on"));
-
-/// The address of a new, empty database in the shared cluster.
-pub(crate) async fn database() -> Option<String> {
-    let cluster = SHARED.as_ref()?;
-    let name = format!("t{}", uuid::Uuid::now_v7().simple());
-    let mut postgres = PgConnection::connect(&cluster.url("postgres"))
-        .await
-        .unwrap();
-    postgres
-        .execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
-        .await
-        .unwrap();
-    Some(cluster.url(&name))
 }
 
 impl Cluster {
@@ -74,9 +53,18 @@ impl Cluster {
         Some(cluster)
     }
 
-    pub(crate) fn url(&self, database: &str) -> String {
+    /// Makes an empty database and says its address.
+    pub(crate) fn create_database(&self, name: &str) -> String {
+        let made = self
+            .as_postgres(&format!(
+                "'{}/createdb' -h '{}' -U postgres {name}",
+                self.bin.display(),
+                self.folder.display()
+            ))
+            .status();
+        assert!(made.unwrap().success(), "createdb failed");
         let folder = self.folder.display();
-        format!("postgres://postgres@localhost/{database}?host={folder}")
+        format!("postgres://postgres@localhost/{name}?host={folder}")
     }
 
     /// Starts the server and waits until it takes connections.
@@ -121,7 +109,6 @@ impl Cluster {
     }
 
     /// Stops the server with a signal: `INT` ends its sessions, `QUIT` is as good as a crash.
-    #[expect(dead_code)]
     pub(crate) fn down(&mut self, signal: &str) {
         if let Some((mut server, mut pipe)) = self.running.take() {
             writeln!(pipe, "{signal}").unwrap();
@@ -181,7 +168,7 @@ fn binaries() -> Option<PathBuf> {
 }
 
 fn is_complete(folder: &Path) -> bool {
-    ["initdb", "postgres", "pg_isready"]
+    ["initdb", "postgres", "pg_isready", "createdb"]
         .iter()
         .all(|program| folder.join(program).is_file())
 }

@@ -14,7 +14,7 @@ use ticket_core::{
     policy::{Document, Faults, Operation},
 };
 
-use crate::{Platform, buy, cluster, new_concert, platforms, platforms_with};
+use crate::{Platform, buy, database, new_concert, platforms, platforms_with};
 
 /// Keeps the sizes of the batches.
 #[derive(Default)]
@@ -304,10 +304,7 @@ async fn every_operation_has_its_own_faults() {
 async fn many_start_at_once_on_one_new_database() {
     let folder = tempfile::tempdir().unwrap();
     let sqlite = format!("sqlite://{}/tickets.db", folder.path().display());
-    for url in [Some(sqlite), cluster::database().await]
-        .into_iter()
-        .flatten()
-    {
+    for url in [Some(sqlite), database()].into_iter().flatten() {
         let opened = join_all((0..8).map(|_| Tickets::open(&url, Options::default()))).await;
         let opened: Vec<_> = opened.into_iter().map(Result::unwrap).collect();
         let concert = opened[0].create_concert(new_concert(50)).await.unwrap();
@@ -329,7 +326,7 @@ async fn a_database_that_would_not_keep_its_word_is_refused() {
         let error = Tickets::open(url, Options::default()).await.unwrap_err();
         assert!(matches!(error, Error::Setup { .. }), "{error:?}");
     }
-    if let Some(url) = cluster::database().await {
+    if let Some(url) = database() {
         let pool = sqlx::PgPool::connect(&url).await.unwrap();
         let name: String = sqlx::query_scalar("SELECT current_database()")
             .fetch_one(&pool)

@@ -4,11 +4,18 @@ mod cluster;
 mod commits;
 mod concerts;
 mod constraints;
+mod kill;
 mod model;
+mod outages;
+mod proxy;
 mod purchases;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
 
+use cluster::Cluster;
 use jiff::Timestamp;
 use tempfile::TempDir;
 use ticket_core::{
@@ -16,6 +23,16 @@ use ticket_core::{
     Options, Purchased, Tickets,
     policy::{Document, Faults},
 };
+
+/// The cluster that most tests share. It does not sync: it need not outlive anything.
+static SHARED: LazyLock<Option<Cluster>> = LazyLock::new(|| Cluster::start("-c fsync=off"));
+
+/// The address of a new, empty database in the shared cluster.
+fn database() -> Option<String> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let cluster = SHARED.as_ref()?;
+    Some(cluster.create_database(&format!("t{}", NEXT.fetch_add(1, Relaxed))))
+}
 
 /// A platform with an empty database of its own.
 struct Platform {
@@ -36,10 +53,7 @@ async fn platforms_with(options: Options) -> Vec<Platform> {
     for commit in [Commit::Each, Commit::Group] {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let sqlite = format!("sqlite://{}/tickets.db", folder.path().display());
-        for url in [Some(sqlite), cluster::database().await]
-            .into_iter()
-            .flatten()
-        {
+        for url in [Some(sqlite), database()].into_iter().flatten() {
             let options = Options {
                 commit,
                 faults: Faults::new(Document::clone(&options.faults.document())),

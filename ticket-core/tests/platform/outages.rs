@@ -1,0 +1,197 @@
+//! What holds when the database goes away.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use ticket_core::{Commit, Error, Options, PurchaseId, Tickets};
+
+use crate::{
+    Platform, buy,
+    cluster::Cluster,
+    database, new_concert,
+    proxy::{Cut, Proxy},
+};
+
+/// Waits for a condition, and gives up when it can no longer be hoped for.
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "in vain: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A platform behind a proxy; none where there is no PostgreSQL.
+async fn behind_proxy(commit: Commit, patience: Duration) -> Option<(Proxy, Platform)> {
+    let (proxy, url) = Proxy::start(&database()?);
+    let options = Options {
+        commit,
+        patience,
+        ..Options::default()
+    };
+    let platform = Platform {
+        name: format!("{commit}"),
+        tickets: Tickets::open(&url, options).await.unwrap(),
+        url,
+        _folder: Arc::new(tempfile::tempdir().unwrap()),
+    };
+    Some((proxy, platform))
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_looked_up_and_not_made_twice() {
+    for commit in [Commit::Each, Commit::Group] {
+        let patience = Duration::from_secs(10);
+        let Some((proxy, platform)) = behind_proxy(commit, patience).await else {
+            return;
+        };
+        let concert = platform.concert(3).await;
+        for (bought, cut) in [(1, Cut::AfterCommit), (2, Cut::BeforeCommit)] {
+            proxy.cut(cut, false);
+            let purchase = platform.buy(&concert, 1).await.unwrap().purchase;
+            let read = platform.tickets.read_purchase(purchase.id).await.unwrap();
+            assert_eq!(read, purchase);
+            let line = &platform.check_books().await.concerts[0];
+            assert_eq!(line.purchases, bought, "{commit}, {cut:?}");
+        }
+        // A refund finds its own.
+        let purchase = platform.buy(&concert, 1).await.unwrap().purchase;
+        proxy.cut(Cut::AfterCommit, false);
+        platform.tickets.refund(purchase.id).await.unwrap();
+        platform.check_books().await;
+    }
+}
+
+#[tokio::test]
+async fn an_outcome_that_cannot_be_looked_up_in_time_is_unknown_and_settled_later() {
+    for commit in [Commit::Each, Commit::Group] {
+        for cut in [Cut::AfterCommit, Cut::BeforeCommit] {
+            let patience = Duration::from_millis(50);
+            let Some((proxy, platform)) = behind_proxy(commit, patience).await else {
+                return;
+            };
+            let concert = platform.concert(3).await;
+            proxy.cut(cut, true);
+            let error = platform
+                .buy_as("ann", &concert, 1, Some("k"))
+                .await
+                .unwrap_err();
+            let Error::OutcomeUnknown { purchase } = error else {
+                panic!("{commit}, {cut:?}: {error:?}");
+            };
+            let payments = platform.tickets.payments();
+            assert_eq!(
+                (payments.captured, payments.voided),
+                (0, 0),
+                "not settled yet"
+            );
+            proxy.open();
+            let settled = || {
+                let payments = platform.tickets.payments();
+                payments.captured + payments.voided == 1
+            };
+            until("the payment is settled", settled).await;
+            let read = platform.tickets.read_purchase(purchase).await;
+            assert_eq!(read.is_ok(), cut == Cut::AfterCommit, "{read:?}");
+            let again = platform
+                .buy_as("ann", &concert, 1, Some("k"))
+                .await
+                .unwrap();
+            assert_eq!(again.replayed, cut == Cut::AfterCommit);
+            let line = &platform.check_books().await.concerts[0];
+            assert_eq!(line.purchases, 1, "{commit}, {cut:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_and_starts_in_mid_load_loses_nothing_acknowledged() {
+    let Some(mut cluster) = Cluster::start("") else {
+        return;
+    };
+    for commit in [Commit::Each, Commit::Group] {
+        let url = cluster.create_database(&format!("outage_{commit}"));
+        let options = Options {
+            commit,
+            patience: Duration::from_millis(300),
+            connection_timeout: Duration::from_millis(300),
+            ..Options::default()
+        };
+        let tickets = Tickets::open(&url, options).await.unwrap();
+        let concert = tickets
+            .create_concert(new_concert(1_000_000))
+            .await
+            .unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let failed = Arc::new(AtomicUsize::new(0));
+        let acknowledged = Arc::new(Mutex::new(Vec::<PurchaseId>::new()));
+        let buyers: Vec<_> = (0..12)
+            .map(|buyer| {
+                let tickets = tickets.clone();
+                let (stop, failed) = (stop.clone(), failed.clone());
+                let acknowledged = acknowledged.clone();
+                tokio::spawn(async move {
+                    for number in 0.. {
+                        let key = format!("{buyer}-{number}");
+                        // Tries again until it knows, as a client with a key should.
+                        let bought = loop {
+                            match buy(&tickets, concert.id, "ann", 1, Some(&key)).await {
+                                Ok(bought) => break bought,
+                                Err(
+                                    Error::Unavailable { .. }
+                                    | Error::OutcomeUnknown { .. }
+                                    | Error::Overloaded { .. },
+                                ) => failed.fetch_add(1, SeqCst),
+                                Err(error) => panic!("{error:?}"),
+                            };
+                        };
+                        acknowledged.lock().unwrap().push(bought.purchase.id);
+                        if stop.load(SeqCst) {
+                            return;
+                        }
+                    }
+                })
+            })
+            .collect();
+        let count = || acknowledged.lock().unwrap().len();
+        // Ended politely, and as by a crash.
+        for signal in ["INT", "QUIT", "QUIT"] {
+            let before = count();
+            until("purchases are made", || count() >= before + 30).await;
+            let failures = failed.load(SeqCst);
+            cluster.down(signal);
+            until("failures are told", || failed.load(SeqCst) > failures).await;
+            cluster.up();
+        }
+        let before = count();
+        until("it recovers by itself", || count() >= before + 30).await;
+        stop.store(true, SeqCst);
+        for buyer in buyers {
+            buyer.await.unwrap();
+        }
+        let settled = || {
+            let payments = tickets.payments();
+            payments.authorised == payments.captured + payments.voided
+        };
+        until("every payment is settled", settled).await;
+
+        let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
+        for id in &acknowledged {
+            tickets.read_purchase(*id).await.unwrap();
+        }
+        let totals = tickets.totals().await.unwrap();
+        assert!(totals.balance(), "{totals:?}");
+        assert_eq!(totals.concerts[0].purchases as usize, acknowledged.len());
+        assert_eq!(tickets.payments().amount, totals.concerts[0].amount.amount);
+        eprintln!(
+            "commit = {commit}: 3 outages, {} purchases acknowledged and found, {} tries failed",
+            acknowledged.len(),
+            failed.load(SeqCst)
+        );
+    }
+}
