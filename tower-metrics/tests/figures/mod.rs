@@ -46,6 +46,12 @@ impl Figures {
             .sum()
     }
 
+    /// Comparable, which `NaN` is not.
+    pub(crate) fn texts(&self) -> BTreeMap<Key, String> {
+        let text = |(key, value): (&Key, &f64)| (key.clone(), value.to_string());
+        self.0.iter().map(text).collect()
+    }
+
     /// How many samples have this name.
     pub(crate) fn series(&self, name: &str) -> usize {
         self.0.keys().filter(|(found, _)| found == name).count()

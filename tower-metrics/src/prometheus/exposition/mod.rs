@@ -201,9 +201,11 @@ impl Shared {
         if state.number > begun_before {
             return Arc::clone(&state.last);
         }
-        state.number = renderer.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let number = renderer.begun.fetch_add(1, Ordering::AcqRel) + 1;
 
         let state = &mut *state;
+        // Should somebody's collector panic, there is nothing to share.
+        state.number = 0;
         // The last rendering's memory is used again once its readers are done:
         // fresh memory costs more than what is written into it.
         let spare = Arc::try_unwrap(std::mem::take(&mut state.last)).unwrap_or_default();
@@ -216,6 +218,7 @@ impl Shared {
             plain,
             gzip: OnceLock::new(),
         });
+        state.number = number;
         Arc::clone(&state.last)
     }
 }
