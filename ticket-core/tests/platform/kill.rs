@@ -6,6 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use futures_util::future::join_all;
 use ticket_core::{Commit, ConcertId, Options, PurchaseId, Tickets};
 
 use crate::{buy, database, new_concert};
@@ -29,21 +30,17 @@ async fn buys_until_killed() {
     };
     let tickets = Tickets::open(url, options).await.unwrap();
     let concert: ConcertId = concert.parse().unwrap();
-    let buyers: Vec<_> = (0..16)
-        .map(|_| {
-            let tickets = tickets.clone();
-            tokio::spawn(async move {
-                loop {
-                    let bought = buy(&tickets, concert, "ann", 1, None).await.unwrap();
-                    let line = format!("\nbought {}.\n", bought.purchase.id);
-                    std::io::stdout().write_all(line.as_bytes()).unwrap();
-                }
-            })
+    let buyers = (0..16).map(|_| {
+        let tickets = tickets.clone();
+        tokio::spawn(async move {
+            loop {
+                let bought = buy(&tickets, concert, "ann", 1, None).await.unwrap();
+                let line = format!("\nbought {}.\n", bought.purchase.id);
+                std::io::stdout().write_all(line.as_bytes()).unwrap();
+            }
         })
-        .collect();
-    for buyer in buyers {
-        buyer.await.unwrap();
-    }
+    });
+    join_all(buyers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,7 +98,7 @@ async fn pass(client: UnixStream, server: UnixStream, state: Arc<State>) {
                         state.closed.send_replace(cut >= 10);
                         if cut % 10 == Cut::AfterCommit as u8 {
                             to_server.write_all(message).await.unwrap();
-                            from_server.read(&mut answered).await.unwrap();
+                            assert_ne!(from_server.read(&mut answered).await.unwrap(), 0);
                         }
                         return;
                     }
