@@ -12,7 +12,7 @@ async fn two_servers_on_one_postgresql_sell_each_ticket_once() {
     let Some(cluster) = Cluster::start("-c fsync=off") else {
         return;
     };
-    let url = cluster.url("postgres");
+    let url = cluster.create_database("tickets");
     // Both migrate, one may have to wait for the other.
     let starting = ["group", "each"].map(|commit| {
         let url = url.clone();
