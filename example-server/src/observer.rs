@@ -9,7 +9,7 @@ use prometheus::{
     Registry,
 };
 use ticket_core::policy::{Change, Document, Operation, Source};
-use ticket_core::{Commit, FaultKind, Observer, Outcome, PurchaseEvent, Stock};
+use ticket_core::{Commit, Currency, FaultKind, Observer, Outcome, PurchaseEvent, Stock};
 
 /// The concerts that have labels of their own; those that come later share [`OTHER`].
 const MOST_CONCERTS: usize = 100;
@@ -164,7 +164,7 @@ impl Metrics {
 
     /// The label of the concert with this slug. Its counters appear at zero, because `increase`
     /// never sees the first sale of a series that did not exist.
-    fn concert<'a>(&self, slug: &'a str) -> &'a str {
+    fn concert<'a>(&self, slug: &'a str, currency: Currency) -> &'a str {
         let known = self.concerts.read().unwrap_or_else(PoisonError::into_inner);
         if known.contains(slug) {
             return slug;
@@ -178,6 +178,8 @@ impl Metrics {
         };
         self.sold.with_label_values(&[label]);
         self.refunded.with_label_values(&[label]);
+        self.sales.with_label_values(&[label, currency.as_str()]);
+        self.refunds.with_label_values(&[label, currency.as_str()]);
         label
     }
 
@@ -198,7 +200,7 @@ impl Metrics {
         let mut others = None;
         for stock in stock {
             let left = i64::from(stock.available());
-            match self.concert(&stock.slug) {
+            match self.concert(&stock.slug, stock.currency) {
                 OTHER => *others.get_or_insert(0) += left,
                 label => self.available.with_label_values(&[label]).set(left),
             }
@@ -252,7 +254,7 @@ impl Observer for Metrics {
             _ => return,
         };
         let currency = total.currency.as_str();
-        let concert = self.concert(event.concert);
+        let concert = self.concert(event.concert, total.currency);
         tickets
             .with_label_values(&[concert])
             .inc_by(event.quantity.into());
@@ -300,9 +302,9 @@ mod tests {
         let metrics = Metrics::register(&registry).unwrap();
         for number in 0..150 {
             let slug = format!("concert-{number}");
-            let label = metrics.concert(&slug);
+            let label = metrics.concert(&slug, Currency::EUR);
             assert_eq!(label, if number < 100 { &slug } else { OTHER });
-            assert_eq!(metrics.concert(&slug), label);
+            assert_eq!(metrics.concert(&slug, Currency::EUR), label);
         }
         let sold = registry
             .gather()

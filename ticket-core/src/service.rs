@@ -402,6 +402,26 @@ impl Tickets {
         .await
     }
 
+    /// The next night of a concert: the purchases for the last one are struck off the books, and
+    /// all tickets are on sale again. This keeps the database of a show that goes on for ever as
+    /// large as its concerts.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; those of the database.
+    pub async fn next_night(&self, id: ConcertId) -> Result<Concert, Error> {
+        let place = self.place()?;
+        let platform = self.clone();
+        alone(async move {
+            let _place = place;
+            // Twice would strike off what was bought in between: a failure is not tried again.
+            let concert = platform.0.store.next_night(id).await;
+            concert
+                .map_err(Failure::into_error)?
+                .ok_or_else(|| no_concert(id))
+        })
+        .await
+    }
+
     /// What each concert has sold and has left, in the order of their ids, read from the
     /// concerts' rows alone.
     ///

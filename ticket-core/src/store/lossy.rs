@@ -105,6 +105,10 @@ impl Store for Lossy {
         Self::meet(&self.writes, self.within.restock(id, tickets))
     }
 
+    fn next_night(&self, id: ConcertId) -> Answer<'_, Option<Concert>> {
+        Self::meet(&self.writes, self.within.next_night(id))
+    }
+
     fn pools(&self) -> Vec<PoolState> {
         self.within.pools()
     }

@@ -26,7 +26,7 @@ pub(crate) use self::{
     reads::Reads,
     sqlite::Sqlite,
 };
-use crate::{Concert, ConcertId, Money, Purchase, PurchaseId};
+use crate::{Concert, ConcertId, Currency, Money, Purchase, PurchaseId};
 
 /// What a store answers with.
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
@@ -65,6 +65,10 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Adds tickets, up to the most that a concert can have; none where there is no such concert.
     fn restock(&self, id: ConcertId, tickets: u32) -> Answer<'_, Option<Concert>>;
 
+    /// Strikes off the concert's purchases and puts all of its tickets on sale; none where there is
+    /// no such concert.
+    fn next_night(&self, id: ConcertId) -> Answer<'_, Option<Concert>>;
+
     fn pools(&self) -> Vec<PoolState>;
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
@@ -90,6 +94,8 @@ pub struct Stock {
     pub capacity: u32,
     /// How many are sold and not refunded.
     pub sold: u32,
+    /// The currency of the price.
+    pub currency: Currency,
 }
 
 impl Stock {

@@ -217,6 +217,15 @@ impl Store for Postgres {
         })
     }
 
+    fn next_night(&self, id: ConcertId) -> Answer<'_, Option<Concert>> {
+        Box::pin(async move {
+            let mut connection = self.connections.acquire().await?;
+            self.probe
+                .timed("next_night", next_night(&mut connection, id, &self.probe))
+                .await
+        })
+    }
+
     fn pools(&self) -> Vec<PoolState> {
         vec![self.connections.state()]
     }
@@ -312,6 +321,30 @@ async fn refund(
     Ok(refunded)
 }
 
+/// Empties the books of a concert. Its row is locked first: whoever buys meanwhile waits, and buys
+/// for the next night.
+async fn next_night(
+    connection: &mut PgConnection,
+    id: ConcertId,
+    probe: &Probe,
+) -> Result<Option<Concert>, Failure> {
+    let mut transaction = connection.begin().await?;
+    let row = sqlx::query(concat!(
+        "UPDATE concerts SET sold = 0 WHERE id = $1 RETURNING ",
+        concert_columns!()
+    ))
+    .bind(id.as_uuid())
+    .fetch_optional(&mut *transaction)
+    .await?;
+    sqlx::query("DELETE FROM purchases WHERE concert_id = $1")
+        .bind(id.as_uuid())
+        .execute(&mut *transaction)
+        .await?;
+    probe.fault().await?;
+    transaction.commit().await.map_err(Failure::committing)?;
+    Ok(row.as_ref().map(rows::concert).transpose()?)
+}
+
 /// Locks the concerts in the order in which everyone does, and reads what they have left.
 async fn lock(
     connection: &mut PgConnection,
@@ -322,7 +355,7 @@ async fn lock(
         .map(ConcertId::as_uuid)
         .collect();
     let rows = sqlx::query(
-        "SELECT id, slug, capacity, sold FROM concerts WHERE id = ANY($1) \
+        "SELECT id, slug, capacity, sold, currency FROM concerts WHERE id = ANY($1) \
          ORDER BY id FOR NO KEY UPDATE",
     )
     .bind(ids)

@@ -123,7 +123,8 @@ where
 
     fn stock(&self) -> Answer<'_, Vec<Stock>> {
         Box::pin(async move {
-            let query = sqlx::query("SELECT id, slug, capacity, sold FROM concerts ORDER BY id");
+            let query =
+                sqlx::query("SELECT id, slug, capacity, sold, currency FROM concerts ORDER BY id");
             let rows = self.rows("read_stock", query).await?;
             Ok(rows.iter().map(rows::stock).collect::<Result<_, _>>()?)
         })

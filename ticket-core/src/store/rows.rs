@@ -122,13 +122,15 @@ pub(super) fn stock(row: &impl Cells) -> Result<Stock, sqlx::Error> {
         slug: row.text(1)?,
         capacity: count(integer(row, 2)?)?,
         sold: count(integer(row, 3)?)?,
+        currency: currency(&row.text(4)?)?,
     })
 }
 
 pub(super) fn line(row: &impl Cells) -> Result<Line, sqlx::Error> {
+    let stock = stock(row)?;
     Ok(Line {
-        stock: stock(row)?,
-        amount: Money::new(integer(row, 8)?, currency(&row.text(4)?)?),
+        amount: Money::new(integer(row, 8)?, stock.currency),
+        stock,
         purchases: count(integer(row, 5)?)?,
         refunds: count(integer(row, 6)?)?,
         tickets: count(integer(row, 7)?)?,

@@ -279,6 +279,20 @@ impl Store for Sqlite {
         })
     }
 
+    fn next_night(&self, id: ConcertId) -> Answer<'_, Option<Concert>> {
+        Box::pin(async move {
+            let mut writer = self.writer().await?;
+            let concert = self
+                .probe
+                .timed(
+                    "next_night",
+                    next_night(writer.connection(), id, &self.probe),
+                )
+                .await;
+            writer.done(concert)
+        })
+    }
+
     fn pools(&self) -> Vec<PoolState> {
         let writing = u32::from(self.writer.try_lock().is_err());
         vec![
@@ -382,6 +396,29 @@ async fn refund(
     Ok(refunded)
 }
 
+/// Empties the books of a concert.
+async fn next_night(
+    writer: &mut SqliteConnection,
+    id: ConcertId,
+    probe: &Probe,
+) -> Result<Option<Concert>, Failure> {
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let row = sqlx::query(concat!(
+        "UPDATE concerts SET sold = 0 WHERE id = $1 RETURNING ",
+        concert_columns!()
+    ))
+    .bind(id.as_uuid())
+    .fetch_optional(&mut *transaction)
+    .await?;
+    sqlx::query("DELETE FROM purchases WHERE concert_id = $1")
+        .bind(id.as_uuid())
+        .execute(&mut *transaction)
+        .await?;
+    probe.fault().await?;
+    transaction.commit().await.map_err(Failure::committing)?;
+    Ok(row.as_ref().map(rows::concert).transpose()?)
+}
+
 /// Takes the tickets from each concert that has enough; says from how many it took.
 async fn take(
     writer: &mut SqliteConnection,
@@ -447,7 +484,7 @@ async fn facts(writer: &mut SqliteConnection, orders: &[Order]) -> Result<Facts,
         .map(|id| hex(id.as_uuid().as_bytes()))
         .collect();
     let rows = sqlx::query(
-        "SELECT id, slug, capacity, sold FROM concerts \
+        "SELECT id, slug, capacity, sold, currency FROM concerts \
          WHERE id IN (SELECT unhex(value) FROM json_each($1))",
     )
     .bind(json(&concerts))

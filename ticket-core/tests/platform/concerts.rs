@@ -92,6 +92,27 @@ async fn more_tickets_can_be_added_up_to_the_most_there_can_be() {
     }
 }
 
+#[tokio::test]
+async fn the_next_night_begins_with_empty_books_and_leaves_other_concerts_alone() {
+    for platform in platforms().await {
+        let (concert, other) = (platform.concert(5).await, platform.concert(5).await);
+        let bought = platform.buy(&concert, 3).await.unwrap();
+        platform.buy(&other, 2).await.unwrap();
+        let next = platform.tickets.next_night(concert.id).await.unwrap();
+        assert_eq!((next.capacity, next.available()), (5, 5));
+        let gone = platform.tickets.read_purchase(bought.purchase.id).await;
+        assert!(matches!(gone, Err(Error::NotFound { .. })));
+        platform.buy(&concert, 5).await.unwrap();
+        let totals = platform.tickets.totals().await.unwrap();
+        assert!(totals.balance());
+        let sold: Vec<_> = totals.concerts.iter().map(|line| line.tickets).collect();
+        assert_eq!(sold, [5, 2]);
+        let nobody = "0192a7c4-5d1e-7b36-9a55-0c1f3a7be901".parse().unwrap();
+        let missing = platform.tickets.next_night(nobody).await;
+        assert!(matches!(missing, Err(Error::NotFound { .. })));
+    }
+}
+
 #[test]
 fn an_invalid_concert_cannot_be_built() {
     let valid = serde_json::json!({
