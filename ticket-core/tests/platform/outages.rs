@@ -50,15 +50,26 @@ async fn a_commit_whose_answer_is_lost_is_looked_up_and_not_made_twice() {
         let Some((proxy, platform)) = behind_proxy(commit, patience).await else {
             return;
         };
-        let concert = platform.concert(3).await;
-        for (bought, cut) in [(1, Cut::AfterCommit), (2, Cut::BeforeCommit)] {
+        for cut in [Cut::AfterCommit, Cut::BeforeCommit] {
+            // Found under its own key and with nothing left, it is still the one that bought.
+            let concert = platform.concert(2).await;
             proxy.cut(cut, false);
-            let purchase = platform.buy(&concert, 1).await.unwrap().purchase;
-            let read = platform.tickets.read_purchase(purchase.id).await.unwrap();
-            assert_eq!(read, purchase);
-            let line = &platform.check_books().await.concerts[0];
-            assert_eq!(line.purchases, bought, "{commit}, {cut:?}");
+            let bought = platform
+                .buy_as("ann", &concert, 2, Some("k"))
+                .await
+                .unwrap();
+            assert!(!bought.replayed, "{commit}, {cut:?}");
+            let read = platform
+                .tickets
+                .read_purchase(bought.purchase.id)
+                .await
+                .unwrap();
+            assert_eq!(read, bought.purchase);
+            for line in platform.check_books().await.concerts {
+                assert_eq!(line.purchases, 1, "{commit}, {cut:?}");
+            }
         }
+        let concert = platform.concert(1).await;
         // A refund finds its own.
         let purchase = platform.buy(&concert, 1).await.unwrap().purchase;
         proxy.cut(Cut::AfterCommit, false);
