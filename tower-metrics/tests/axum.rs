@@ -1,0 +1,464 @@
+//! What axum's ways to put routers together, and the layer's place among
+//! them, do to the figures. `docs/axum.md` tells the same as a table.
+
+#![cfg(feature = "axum")]
+
+mod figures;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Extension, Router, middleware};
+use http_body_util::BodyExt;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_http::cors::{Any, CorsLayer};
+use tower_metrics::{MetricsLayer, MetricsService, Prometheus, Route, Skip};
+
+use self::figures::Figures;
+
+async fn ok() -> &'static str {
+    "ok"
+}
+
+async fn not_here() -> StatusCode {
+    StatusCode::NOT_FOUND
+}
+
+/// Sends requests and says what was counted: by method, route and status.
+async fn counted<S>(prometheus: Prometheus, service: S, requests: &[(&str, &str)]) -> Counted
+where
+    S: tower::Service<Request, Response: IntoResponse, Error = Infallible> + Clone,
+{
+    for (method, path) in requests {
+        let request = axum::http::Request::builder()
+            .method(*method)
+            .uri(*path)
+            .header("origin", "http://elsewhere")
+            .header("access-control-request-method", "GET");
+        let request = request.body(Body::empty()).unwrap();
+        let response = service
+            .clone()
+            .oneshot(request)
+            .await
+            .unwrap()
+            .into_response();
+        response.into_body().collect().await.unwrap();
+    }
+    let figures = Figures::of(&prometheus);
+    assert_eq!(figures.in_flight(), 0.0);
+    let mut counted = Counted::new();
+    for ((name, labels), value) in figures.0 {
+        if name == "http_server_request_duration_seconds_count" {
+            let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+            assert_eq!(label("error_type"), "");
+            let key = [
+                label("http_request_method"),
+                label("http_route"),
+                label("http_response_status_code"),
+            ];
+            counted.insert(key.join(" "), value as u64);
+        }
+    }
+    counted
+}
+
+type Counted = BTreeMap<String, u64>;
+
+fn expected(all: &[&str]) -> Counted {
+    let mut expected = Counted::new();
+    for one in all {
+        *expected.entry((*one).to_owned()).or_default() += 1;
+    }
+    expected
+}
+
+fn setup() -> (Prometheus, MetricsLayer<Prometheus>) {
+    let prometheus = Prometheus::new();
+    (prometheus, MetricsLayer::new(prometheus))
+}
+
+#[tokio::test]
+async fn a_layer_on_the_router_sees_templates_and_none_where_nothing_matches() {
+    let (prometheus, metrics) = setup();
+    let app = Router::new().route("/users/{id}", get(ok)).layer(metrics);
+    let counts = counted(
+        prometheus,
+        app,
+        &[("GET", "/users/1"), ("GET", "/users/2"), ("GET", "/.env")],
+    )
+    .await;
+    assert_eq!(
+        counts,
+        expected(&["GET /users/{id} 200", "GET /users/{id} 200", "GET  404"])
+    );
+}
+
+#[tokio::test]
+async fn routes_added_after_the_layer_are_not_counted() {
+    let (prometheus, metrics) = setup();
+    let app = Router::new()
+        .route("/before", get(ok))
+        .layer(metrics)
+        .route("/after", get(ok));
+    let counts = counted(prometheus, app, &[("GET", "/before"), ("GET", "/after")]).await;
+    assert_eq!(counts, expected(&["GET /before 200"]));
+}
+
+#[tokio::test]
+async fn a_route_layer_does_not_count_what_matches_nothing() {
+    let (prometheus, metrics) = setup();
+    let app = Router::new()
+        .route("/users/{id}", get(ok))
+        .route_layer(metrics);
+    let counts = counted(
+        prometheus,
+        app,
+        &[("GET", "/users/1"), ("GET", "/.env"), ("POST", "/users/1")],
+    )
+    .await;
+    assert_eq!(
+        counts,
+        expected(&["GET /users/{id} 200", "POST /users/{id} 405"])
+    );
+}
+
+#[tokio::test]
+async fn a_method_that_a_route_does_not_have_is_the_routes_405() {
+    let (prometheus, metrics) = setup();
+    let app = Router::new().route("/users/{id}", get(ok)).layer(metrics);
+    let counts = counted(
+        prometheus,
+        app,
+        &[("POST", "/users/1"), ("BREW", "/users/1")],
+    )
+    .await;
+    assert_eq!(
+        counts,
+        expected(&["POST /users/{id} 405", "_OTHER /users/{id} 405"])
+    );
+}
+
+#[tokio::test]
+async fn a_method_fallback_has_the_route() {
+    let (prometheus, metrics) = setup();
+    let app = Router::new()
+        .route("/users/{id}", get(ok))
+        .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED })
+        .layer(metrics);
+    let counts = counted(prometheus, app, &[("POST", "/users/1")]).await;
+    assert_eq!(counts, expected(&["POST /users/{id} 405"]));
+}
+
+#[tokio::test]
+async fn head_is_answered_by_get_and_counted_as_head() {
+    let (prometheus, metrics) = setup();
+    let app = Router::new().route("/users/{id}", get(ok)).layer(metrics);
+    let counts = counted(prometheus, app, &[("HEAD", "/users/1")]).await;
+    assert_eq!(counts, expected(&["HEAD /users/{id} 200"]));
+}
+
+#[tokio::test]
+async fn nested_routers_have_the_whole_template() {
+    let users = || Router::new().route("/users/{id}", get(ok));
+    let requests = [
+        ("GET", "/api/users/1"),
+        ("GET", "/api/nothing"),
+        ("GET", "/nothing"),
+    ];
+
+    let (prometheus, metrics) = setup();
+    let outside = Router::new().nest("/api", users()).layer(metrics);
+    let counts = counted(prometheus, outside, &requests).await;
+    assert_eq!(
+        counts,
+        expected(&["GET /api/users/{id} 200", "GET  404", "GET  404"])
+    );
+
+    // Inside, only what comes to the inner router's routes is seen.
+    let (prometheus, metrics) = setup();
+    let inside = Router::new().nest("/api", users().layer(metrics));
+    let counts = counted(prometheus, inside, &requests).await;
+    assert_eq!(counts, expected(&["GET /api/users/{id} 200"]));
+}
+
+#[tokio::test]
+async fn a_nested_routers_own_fallback_has_no_template() {
+    let (prometheus, metrics) = setup();
+    let users = Router::new()
+        .route("/users/{id}", get(ok))
+        .fallback(not_here);
+    let app = Router::new().nest("/api", users).layer(metrics);
+    let counts = counted(
+        prometheus,
+        app,
+        &[("GET", "/api/nothing"), ("GET", "/nothing")],
+    )
+    .await;
+    assert_eq!(counts, expected(&["GET  404", "GET  404"]));
+}
+
+#[tokio::test]
+async fn under_nest_service_only_a_layer_inside_sees_templates() {
+    let users = || Router::new().route("/users/{id}", get(ok));
+    let requests = [("GET", "/api/users/1"), ("GET", "/api/nothing")];
+
+    let (prometheus, metrics) = setup();
+    let outside = Router::new().nest_service("/api", users()).layer(metrics);
+    let counts = counted(prometheus, outside, &requests).await;
+    assert_eq!(counts, expected(&["GET  200", "GET  404"]));
+
+    let (prometheus, metrics) = setup();
+    let inside = Router::new().nest_service("/api", users().layer(metrics));
+    let counts = counted(prometheus, inside, &requests).await;
+    assert_eq!(counts, expected(&["GET /api/users/{id} 200", "GET  404"]));
+
+    // Or the route is given a name.
+    let prometheus = Prometheus::new();
+    let named = MetricsLayer::builder(prometheus)
+        .route(Route::fixed("/api"))
+        .build()
+        .unwrap();
+    let inside = Router::new().nest_service("/api", named.layer(users()));
+    let counts = counted(prometheus, inside, &requests).await;
+    assert_eq!(counts, expected(&["GET /api 200", "GET /api 404"]));
+}
+
+#[tokio::test]
+async fn a_route_service_has_its_template() {
+    let (prometheus, metrics) = setup();
+    let service =
+        service_fn(|_: Request| async { Ok::<_, Infallible>(Response::new(Body::from("ok"))) });
+    let app = Router::new()
+        .route_service("/files/{*path}", service)
+        .layer(metrics);
+    let counts = counted(prometheus, app, &[("GET", "/files/a/b")]).await;
+    assert_eq!(counts, expected(&["GET /files/{*path} 200"]));
+}
+
+#[tokio::test]
+async fn merged_routers_are_each_layered_as_they_were() {
+    let (prometheus, metrics) = setup();
+    let counted_one = Router::new().route("/counted", get(ok)).layer(metrics);
+    let other = Router::new().route("/other", get(ok));
+    let app = counted_one.clone().merge(other.clone());
+    let requests = [("GET", "/counted"), ("GET", "/other")];
+    let counts = counted(prometheus, app, &requests).await;
+    assert_eq!(counts, expected(&["GET /counted 200"]));
+
+    let (prometheus, metrics) = setup();
+    let app = Router::new()
+        .route("/counted", get(ok))
+        .merge(other)
+        .layer(metrics);
+    let counts = counted(prometheus, app, &requests).await;
+    assert_eq!(counts, expected(&["GET /counted 200", "GET /other 200"]));
+}
+
+#[tokio::test]
+async fn two_layers_of_one_recorder_count_twice() {
+    let (prometheus, metrics) = setup();
+    let users = Router::new().route("/users/{id}", get(ok)).layer(metrics);
+    let app = Router::new().nest("/api", users).layer(metrics);
+    let counts = counted(prometheus, app, &[("GET", "/api/users/1")]).await;
+    assert_eq!(
+        counts,
+        expected(&["GET /api/users/{id} 200", "GET /api/users/{id} 200"])
+    );
+}
+
+#[tokio::test]
+async fn a_fallback_has_no_template_whatever_it_answers() {
+    let (prometheus, metrics) = setup();
+    let app = Router::new()
+        .route("/", get(ok))
+        .fallback(ok)
+        .layer(metrics);
+    let counts = counted(prometheus, app, &[("GET", "/page"), ("GET", "/")]).await;
+    assert_eq!(counts, expected(&["GET  200", "GET / 200"]));
+
+    // A fallback that is added after the layer is not counted.
+    let (prometheus, metrics) = setup();
+    let app = Router::new()
+        .route("/", get(ok))
+        .layer(metrics)
+        .fallback(ok);
+    let counts = counted(prometheus, app, &[("GET", "/page"), ("GET", "/")]).await;
+    assert_eq!(counts, expected(&["GET / 200"]));
+}
+
+#[tokio::test]
+async fn a_fallback_may_be_given_a_name() {
+    let prometheus = Prometheus::new();
+    let named = MetricsLayer::builder(prometheus)
+        .route(Route::fixed("fallback"))
+        .build()
+        .unwrap();
+    let fallback = named.layer(any(ok));
+    let app = Router::new().route("/", get(ok)).fallback_service(fallback);
+    let counts = counted(prometheus, app, &[("GET", "/page")]).await;
+    assert_eq!(counts, expected(&["GET fallback 200"]));
+}
+
+#[tokio::test]
+async fn the_outermost_layer_counts_everything_once() {
+    let (prometheus, metrics) = setup();
+    let app = Router::new().route("/", get(ok)).fallback(not_here);
+    let app: MetricsService<Router, Prometheus> = metrics.layer(app);
+    let counts = counted(prometheus, app, &[("GET", "/"), ("GET", "/nothing")]).await;
+    // Outside the router nothing is matched yet.
+    assert_eq!(counts, expected(&["GET  200", "GET  404"]));
+}
+
+#[tokio::test]
+async fn cors_inside_answers_preflights_under_the_route() {
+    let (prometheus, metrics) = setup();
+    let cors = CorsLayer::new().allow_origin(Any);
+    let app = Router::new()
+        .route("/users/{id}", post(ok))
+        .layer(cors)
+        .layer(metrics);
+    let counts = counted(
+        prometheus,
+        app,
+        &[
+            ("OPTIONS", "/users/1"),
+            ("POST", "/users/1"),
+            ("OPTIONS", "/.env"),
+        ],
+    )
+    .await;
+    let all = [
+        "OPTIONS /users/{id} 200",
+        "POST /users/{id} 200",
+        "OPTIONS  200",
+    ];
+    assert_eq!(counts, expected(&all));
+}
+
+#[tokio::test]
+async fn cors_outside_answers_preflights_unseen() {
+    let (prometheus, metrics) = setup();
+    let cors = CorsLayer::new().allow_origin(Any);
+    let app = Router::new()
+        .route("/users/{id}", post(ok))
+        .layer(metrics)
+        .layer(cors);
+    let counts = counted(
+        prometheus,
+        app,
+        &[("OPTIONS", "/users/1"), ("POST", "/users/1")],
+    )
+    .await;
+    assert_eq!(counts, expected(&["POST /users/{id} 200"]));
+}
+
+#[tokio::test]
+async fn a_layer_inside_that_answers_itself_is_counted_under_the_route() {
+    let (prometheus, metrics) = setup();
+    let refuse =
+        middleware::from_fn(|_: Request, _: middleware::Next| async { StatusCode::UNAUTHORIZED });
+    let app = Router::new()
+        .route("/users/{id}", get(ok))
+        .layer(refuse.clone())
+        .layer(metrics);
+    let counts = counted(prometheus, app, &[("GET", "/users/1")]).await;
+    assert_eq!(counts, expected(&["GET /users/{id} 401"]));
+
+    let (prometheus, metrics) = setup();
+    let app = Router::new()
+        .route("/users/{id}", get(ok))
+        .layer(metrics)
+        .layer(refuse);
+    let counts = counted(prometheus, app, &[("GET", "/users/1")]).await;
+    assert_eq!(counts, expected(&[]));
+}
+
+#[tokio::test]
+async fn a_layer_outside_that_changes_the_answer_changes_no_figure() {
+    let (prometheus, metrics) = setup();
+    let replace = middleware::map_response(|response: Response| async {
+        (StatusCode::BAD_GATEWAY, response.into_body()).into_response()
+    });
+    let app = Router::new()
+        .route("/", get(ok))
+        .layer(metrics)
+        .layer(replace);
+    let counts = counted(prometheus, app, &[("GET", "/")]).await;
+    assert_eq!(counts, expected(&["GET / 200"]));
+}
+
+#[tokio::test]
+async fn a_body_that_a_layer_outside_throws_away_was_not_sent() {
+    let (prometheus, metrics) = setup();
+    let replace = middleware::map_response(|_: Response| async { "another" });
+    let app = Router::new()
+        .route("/", get(ok))
+        .layer(metrics)
+        .layer(replace);
+    let request = Request::new(Body::empty());
+    app.oneshot(request)
+        .await
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap();
+    let figures = Figures::of(&prometheus);
+    assert_eq!(figures.requests(&[("error_type", "body_cancelled")]), 1.0);
+}
+
+#[tokio::test]
+async fn a_route_leaves_itself_out_by_a_mark() {
+    let (prometheus, metrics) = setup();
+    let app = Router::new()
+        .route("/healthz", get(|| async { (Extension(Skip), "ok") }))
+        .route("/", get(ok))
+        .layer(metrics);
+    let counts = counted(prometheus, app, &[("GET", "/healthz"), ("GET", "/")]).await;
+    assert_eq!(counts, expected(&["GET / 200"]));
+}
+
+#[tokio::test]
+async fn the_exposition_is_a_service_of_the_router() {
+    let (prometheus, metrics) = setup();
+    let app = Router::new()
+        .route("/", get(ok))
+        .layer(metrics)
+        .route_service("/metrics", prometheus.exposition());
+    let request = || {
+        Request::builder()
+            .uri("/metrics")
+            .body(Body::empty())
+            .unwrap()
+    };
+    let scrape = || async {
+        let response = app.clone().oneshot(request()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        response.into_body().collect().await.unwrap().to_bytes()
+    };
+    scrape().await;
+    let text = scrape().await;
+    assert!(
+        std::str::from_utf8(&text)
+            .unwrap()
+            .contains("tower_metrics_series")
+    );
+    let counts = counted(
+        prometheus,
+        app.clone(),
+        &[("GET", "/metrics"), ("GET", "/")],
+    )
+    .await;
+    assert_eq!(counts, expected(&["GET / 200"]));
+    let refused = Request::builder().method(Method::POST).uri("/metrics");
+    let refused = app
+        .oneshot(refused.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
