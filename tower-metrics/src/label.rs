@@ -219,6 +219,12 @@ pub struct LabelValues<'a> {
 }
 
 impl LabelValues<'_> {
+    /// No labels.
+    pub(crate) const NONE: Self = Self {
+        labels: &[],
+        numbers: LabelNumbers([EMPTY; MAX_LABELS]),
+    };
+
     /// Every label's name and value, in the order of the layer's builder.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         self.labels

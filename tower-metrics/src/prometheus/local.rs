@@ -1,13 +1,14 @@
 //! What a thread keeps at hand, so that recording looks nothing up.
 
 use std::cell::RefCell;
+use std::sync::LazyLock;
 
 use super::cells::{Cells, Line};
 use super::series::{Endpoint, Key};
 use super::slots::{Lease, Slots};
 use crate::outcome::End;
 
-static SLOTS: Slots = Slots::new();
+static SLOTS: LazyLock<Slots> = LazyLock::new(Slots::new);
 
 thread_local! {
     static LOCAL: RefCell<Local> = RefCell::new(Local { lease: SLOTS.lease(), endpoints: Vec::new() });

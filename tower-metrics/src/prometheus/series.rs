@@ -158,17 +158,13 @@ impl Endpoint {
     /// Shows a series that has no request yet.
     pub(crate) fn initialize(&self, status: StatusCode) {
         let error_type = ErrorType::of_status(status);
-        let none = LabelValues {
-            labels: &[],
-            numbers: Default::default(),
-        };
         self.series(
             Answer {
                 status: Some(status),
                 error_type,
                 grpc: None,
             },
-            &none,
+            &LabelValues::NONE,
         );
     }
 

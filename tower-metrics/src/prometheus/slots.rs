@@ -24,17 +24,6 @@ struct Free {
 }
 
 impl Slots {
-    #[cfg(not(loom))]
-    pub(crate) const fn new() -> Self {
-        Self {
-            inner: Mutex::new(Free {
-                returned: Vec::new(),
-                next: 0,
-            }),
-        }
-    }
-
-    #[cfg(loom)]
     pub(crate) fn new() -> Self {
         Self {
             inner: Mutex::new(Free {
@@ -75,5 +64,40 @@ impl Drop for Lease<'_> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         free.returned.push(self.slot);
+    }
+}
+
+/// `RUSTFLAGS="--cfg loom" cargo test -p tower-metrics --lib --no-default-features loom`
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+    use crate::prometheus::cells::Line;
+
+    #[test]
+    fn a_slot_that_is_handed_on_loses_nothing() {
+        loom::model(|| {
+            let slots = Arc::new(Slots::new());
+            let cells: Arc<[Line; 3]> = Arc::default();
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let (slots, cells) = (Arc::clone(&slots), Arc::clone(&cells));
+                    thread::spawn(move || {
+                        let lease = slots.lease();
+                        cells[lease.slot() as usize].first().add(1);
+                    })
+                })
+                .collect();
+            let lease = slots.lease();
+            cells[lease.slot() as usize].first().add(1);
+            drop(lease);
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            let counted: u64 = cells.iter().map(|line| line.first().get()).sum();
+            assert_eq!(counted, 3);
+        });
     }
 }

@@ -192,3 +192,118 @@ impl<'a> View<'a> {
         newest
     }
 }
+
+/// `RUSTFLAGS="--cfg loom" cargo test -p tower-metrics --lib --no-default-features loom`
+///
+/// The reader runs last: loom lets it see any older value of a cell, but never
+/// puts it between a thread's load and store of the same one.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use std::time::Duration;
+
+    use http::StatusCode;
+    use loom::thread;
+
+    use super::*;
+    use crate::label::LabelValues;
+    use crate::outcome::{End, ErrorType, Outcome};
+    use crate::prometheus::Names;
+
+    fn endpoint() -> &'static Endpoint {
+        let layout = Box::leak(Box::new(Layout::new(&[(10, 1e-8)], &[], &[], false)));
+        let names = Box::leak(Box::new(Names::open_telemetry()));
+        Box::leak(Box::new(Endpoint::new("GET", "/", layout, names, &[])))
+    }
+
+    const END: End<'_> = End {
+        outcome: Outcome::Complete,
+        status: Some(StatusCode::OK),
+        error_type: ErrorType::NONE,
+        duration: Duration::from_nanos(7),
+        time_to_head: None,
+        request_size: 0,
+        response_size: 5,
+        grpc_status: None,
+        labels: LabelValues::NONE,
+        trace_id: None,
+    };
+
+    /// What is in flight, and the figures of the only series.
+    fn read(endpoint: &'static Endpoint) -> (u64, u64, u64, u64) {
+        let mut snapshot = Snapshot::default();
+        snapshot.read(&[endpoint]);
+        let (_, in_flight) = snapshot.endpoints[0];
+        let view = snapshot.series().next().expect("it was made before");
+        let (duration, size) = (view.duration(), view.response_size());
+        (in_flight, duration.count, duration.sum, size.sum)
+    }
+
+    #[test]
+    fn a_request_that_is_seen_to_have_ended_is_seen_to_have_begun() {
+        loom::model(|| {
+            let endpoint = endpoint();
+            // As threads keep them: found without a lock.
+            let begun = endpoint.begun_of(0);
+            let cells = endpoint.cells_of(1, &END);
+            let begins = thread::spawn(move || begun.first().add(1));
+            let reader = thread::spawn(move || {
+                let (in_flight, count, nanoseconds, bytes) = read(endpoint);
+                assert!(in_flight <= 1, "{in_flight} in flight");
+                match count {
+                    0 => {}
+                    1 => assert_eq!((in_flight, nanoseconds, bytes), (0, 7, 5)),
+                    _ => panic!("{count} have ended"),
+                }
+            });
+            // The request has moved to this thread.
+            begins.join().unwrap();
+            cells.record(endpoint.layout, &END);
+            reader.join().unwrap();
+            assert_eq!(read(endpoint), (0, 1, 7, 5));
+        });
+    }
+
+    #[test]
+    fn a_stream_is_in_flight_until_it_has_ended() {
+        loom::model(|| {
+            let endpoint = endpoint();
+            let begun = endpoint.begun_of(0);
+            let first = endpoint.cells_of(0, &END);
+            let second = endpoint.cells_of(1, &END);
+            let reader = thread::spawn(move || {
+                let (in_flight, count, ..) = read(endpoint);
+                // One that begins while it is read may be seen as two, never
+                // as less than none.
+                assert!(in_flight <= 2, "{in_flight} in flight");
+                assert!(count <= 1, "{count} have begun");
+            });
+            begun.first().add(1);
+            first.record_stream_begin(endpoint.layout, &END);
+            let ends = thread::spawn(move || second.record_stream_end(endpoint.layout, &END));
+            ends.join().unwrap();
+            reader.join().unwrap();
+            assert_eq!(read(endpoint), (0, 1, 7, 5));
+        });
+    }
+
+    #[test]
+    fn a_series_that_is_made_while_it_is_read_is_seen_whole_or_not_at_all() {
+        loom::model(|| {
+            let endpoint = endpoint();
+            let begun = endpoint.begun_of(0);
+            let thread = thread::spawn(move || {
+                begun.first().add(1);
+                endpoint.cells_of(0, &END).record(endpoint.layout, &END);
+            });
+            let mut snapshot = Snapshot::default();
+            snapshot.read(&[endpoint]);
+            let ended: u64 = snapshot.series().map(|view| view.count()).sum();
+            let (_, in_flight) = snapshot.endpoints[0];
+            assert!(
+                in_flight + ended <= 1,
+                "{in_flight} in flight, {ended} ended"
+            );
+            thread.join().unwrap();
+        });
+    }
+}
