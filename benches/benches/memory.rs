@@ -1,0 +1,306 @@
+//! What stays in memory: after many requests without a scrape, and after many
+//! distinct values that clients made up.
+//!
+//! `cargo bench -p benches --bench memory`
+//!
+//! Each row is a process of its own, so that none finds memory that another
+//! has left. The figures of the overflow are checked, not only printed.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::{Ready, ready};
+use std::process::{Command, Stdio};
+use std::task::{Context, Poll};
+
+use axum::Router;
+use benches::alloc::resident;
+use benches::contenders::Contenders;
+use benches::drive::{Driven, drive};
+use benches::layers::VectorsLayer;
+use benches::services::{TENANT, router};
+use benches::{peers, table};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Uri, header};
+use http_body_util::Empty;
+use prometheus::TextEncoder;
+use prometheus_axum_middleware::PrometheusAxumLayer;
+use tower_layer::Layer;
+use tower_metrics::prometheus::Format;
+use tower_metrics::{Label, MetricsLayer, Prometheus, Route};
+use tower_service::Service;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let [case, name, n] = &arguments[..] {
+        let n = n.parse()?;
+        match &**case {
+            "requests" => requests(name, n),
+            _ => values(case, name, n),
+        }
+        return Ok(());
+    }
+    // `cargo test --benches` only wants to see it run.
+    let few = |n: u64| match arguments.iter().any(|argument| argument == "--test") {
+        true => n / 1000,
+        false => n,
+    };
+
+    let mut rows = Vec::new();
+    for (name, n) in [
+        ("no layer", 10_000_000),
+        ("tower-metrics", 10_000_000),
+        ("vectors by hand", 10_000_000),
+        ("axum-prometheus 0.10", 2_000_000),
+        ("axum-otel-metrics 0.14", 2_000_000),
+        ("otel-instrumentation-tower 0.19", 2_000_000),
+    ] {
+        let n = few(n);
+        let mut row = vec![name.to_owned(), n.to_string()];
+        row.extend(child("requests", name, n)?);
+        rows.push(row);
+    }
+    let header = ["", "requests", "MiB before", "MiB after"];
+    table::print("Requests without a scrape", &header, &rows);
+
+    let mut rows = Vec::new();
+    for (case, name, n) in [
+        ("unknown paths", "tower-metrics", 1_000_000),
+        ("paths as routes", "tower-metrics", 1_000_000),
+        ("methods", "tower-metrics", 1_000_000),
+        ("values of a label", "tower-metrics", 1_000_000),
+        ("gRPC paths", "tower-metrics", 1_000_000),
+        ("unknown gRPC paths", "tower-metrics", 1_000_000),
+        ("unknown paths", "axum-prometheus 0.10", 100_000),
+        ("unknown paths", "prometheus-axum-middleware 0.4", 100_000),
+        ("methods", "vectors by hand", 100_000),
+    ] {
+        let n = few(n);
+        let mut row = vec![name.to_owned(), format!("{n} distinct {case}")];
+        row.extend(child(case, name, n)?);
+        rows.push(row);
+    }
+    let header = ["", "", "MiB before", "MiB after", "series", "overflow"];
+    table::print("Values that clients make up", &header, &rows);
+    Ok(())
+}
+
+/// Runs a case in a process of its own; it prints its cells.
+fn child(case: &str, name: &str, n: u64) -> Result<Vec<String>, Box<dyn Error>> {
+    let output = Command::new(std::env::current_exe()?)
+        .args([case, name, &n.to_string()])
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err(format!("{name}, {case}: {}", output.status).into());
+    }
+    let cells = String::from_utf8(output.stdout)?;
+    Ok(cells.trim_end().split('\t').map(str::to_owned).collect())
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1024.0 / 1024.0)
+}
+
+/// Many requests of the same kind.
+fn requests(name: &str, n: u64) {
+    let mut contender = Contenders::named(name).bare.swap_remove(0);
+    contender.send(1000);
+    let before = resident();
+    contender.send(n);
+    println!("{}\t{}", mebibytes(before), mebibytes(resident()));
+}
+
+/// Requests that differ in something each.
+fn values(case: &str, name: &str, n: u64) {
+    let mut field = match name {
+        "tower-metrics" => ours(case, n),
+        _ => theirs(name, case),
+    };
+    // The caps are full, and what is made once is made.
+    let first = n / 50;
+    (0..first).for_each(&mut field.send);
+    let before = mebibytes(resident());
+    (first..n).for_each(&mut field.send);
+    let after = mebibytes(resident());
+    let (series, overflow) = (field.read)();
+    println!("{before}\t{after}\t{series}\t{overflow}");
+}
+
+/// Requests with values that clients made up, and what was counted.
+struct Field {
+    /// Sends the request of this number.
+    send: Box<dyn FnMut(u64)>,
+    /// The number of series, and what went to the overflow.
+    read: Box<dyn FnOnce() -> (usize, String)>,
+}
+
+/// How many routes and values there is place for.
+const ROUTES: u64 = 1000;
+const VALUES: u64 = 100;
+
+fn ours(case: &str, n: u64) -> Field {
+    let prometheus = Prometheus::new();
+    let layer = MetricsLayer::builder(prometheus);
+    // What has no place must be in the overflow, and nothing twice.
+    let (layer, overflow) = match case {
+        "unknown paths" => (layer, 0),
+        "paths as routes" => (layer.route(Route::path()), n.saturating_sub(ROUTES)),
+        "methods" => (layer.route(Route::fixed("/")), 0),
+        "values of a label" => {
+            let tenant = Label::from_request("tenant", VALUES as u16, |head| {
+                Some(head.headers.get(TENANT)?.to_str().ok()?.into())
+            });
+            let layer = layer.route(Route::fixed("/")).label(tenant);
+            (layer, n.saturating_sub(VALUES))
+        }
+        "gRPC paths" => (layer.grpc(true), n.saturating_sub(ROUTES)),
+        "unknown gRPC paths" => (layer.grpc(true), 0),
+        _ => panic!("{case}: no such case"),
+    };
+    let layer = layer.build().expect("the settings are valid");
+    let send = match case {
+        "unknown paths" => scans(router().layer(layer)),
+        _ => makes_up(case, layer.layer(Answers::of(case))),
+    };
+    Field {
+        send,
+        read: Box::new(move || {
+            let text = prometheus.exposition().render(Format::Text);
+            let count = "http_server_request_duration_seconds_count";
+            let counted: f64 = samples(&text, count).map(|(_, value)| value).sum();
+            assert_eq!(counted, n as f64, "every request is counted once");
+            let overflowed = samples(&text, "tower_metrics_overflow_total");
+            let overflowed: f64 = overflowed.map(|(_, value)| value).sum();
+            assert_eq!(overflowed, overflow as f64, "the overflow is counted");
+            let other = samples(&text, count).filter(|(series, _)| {
+                series.contains("http_route=\"_OTHER\"") || series.contains("tenant=\"_OTHER\"")
+            });
+            let other: f64 = other.map(|(_, value)| value).sum();
+            assert_eq!(other, overflow as f64, "the overflow is in `_OTHER`");
+            (samples(&text, count).count(), overflow.to_string())
+        }),
+    }
+}
+
+fn theirs(name: &str, case: &str) -> Field {
+    let (send, text): (_, fn() -> (String, &'static str)) = match (name, case) {
+        ("axum-prometheus 0.10", "unknown paths") => {
+            (scans(router().layer(peers::axum_prometheus())), || {
+                (
+                    peers::axum_prometheus_handle().render(),
+                    "axum_http_requests_total",
+                )
+            })
+        }
+        ("prometheus-axum-middleware 0.4", "unknown paths") => {
+            (scans(router().layer(PrometheusAxumLayer::new())), || {
+                (gathered(), "axum_http_requests_total")
+            })
+        }
+        ("vectors by hand", "methods") => (
+            makes_up(
+                case,
+                VectorsLayer::new(prometheus::default_registry()).layer(Answers::of(case)),
+            ),
+            || (gathered(), "requests_total"),
+        ),
+        _ => panic!("{name}, {case}: no such case"),
+    };
+    Field {
+        send,
+        read: Box::new(move || {
+            let (text, name) = text();
+            (samples(&text, name).count(), "-".to_owned())
+        }),
+    }
+}
+
+fn gathered() -> String {
+    let text = TextEncoder::new().encode_to_string(&prometheus::gather());
+    text.expect("the metrics are valid")
+}
+
+/// The samples of this name: series and value.
+fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+    text.lines().filter_map(move |line| {
+        let labels = line.strip_prefix(name)?;
+        let (series, value) = labels.strip_prefix('{')?.rsplit_once("} ")?;
+        Some((series, value.parse().ok()?))
+    })
+}
+
+/// Asks a router for paths that it does not have.
+fn scans(app: Router) -> Box<dyn FnMut(u64)> {
+    let mut app = app.with_state(());
+    Box::new(move |i| {
+        let mut request = Request::new(axum::body::Body::empty());
+        *request.uri_mut() = uri(&format!("/wp-admin/{i}.php"));
+        drive(&mut app, request);
+    })
+}
+
+/// Asks a service with something made up.
+fn makes_up(case: &str, service: impl Driven<Empty<Bytes>> + 'static) -> Box<dyn FnMut(u64)> {
+    let mut service = service;
+    let case = case.to_owned();
+    Box::new(move |i| {
+        let mut request = Request::new(Empty::new());
+        match &*case {
+            "paths as routes" => *request.uri_mut() = uri(&format!("/{i}")),
+            "methods" => {
+                let method = format!("MADE-UP-{i}");
+                *request.method_mut() = method.parse().expect("it is a token");
+            }
+            "values of a label" => {
+                let value = format!("tenant-{i}").parse().expect("it is visible ASCII");
+                request.headers_mut().insert(TENANT, value);
+            }
+            _ => {
+                *request.uri_mut() = uri(&format!("/package.Service/Method{i}"));
+                let grpc = HeaderValue::from_static("application/grpc");
+                request.headers_mut().insert(header::CONTENT_TYPE, grpc);
+            }
+        }
+        drive(&mut service, request);
+    })
+}
+
+fn uri(path: &str) -> Uri {
+    path.parse().expect("it is a path")
+}
+
+/// Answers at once, without a body.
+#[derive(Clone, Copy, Debug)]
+struct Answers {
+    grpc_status: Option<&'static str>,
+}
+
+impl Answers {
+    fn of(case: &str) -> Self {
+        let grpc_status = match case {
+            "gRPC paths" => Some("0"),
+            "unknown gRPC paths" => Some("12"),
+            _ => None,
+        };
+        Self { grpc_status }
+    }
+}
+
+impl Service<Request<Empty<Bytes>>> for Answers {
+    type Response = Response<Empty<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Empty<Bytes>>) -> Self::Future {
+        let mut response = Response::new(Empty::new());
+        if let Some(status) = self.grpc_status {
+            let status = HeaderValue::from_static(status);
+            response.headers_mut().insert("grpc-status", status);
+        }
+        ready(Ok(response))
+    }
+}
