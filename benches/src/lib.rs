@@ -7,4 +7,5 @@ pub mod drive;
 pub mod layers;
 pub mod peers;
 pub mod services;
+pub mod stores;
 pub mod table;

@@ -6,4 +6,5 @@ mod vectors;
 
 pub use self::floor::{Floor, FloorLayer};
 pub use self::noop::{Noop, NoopBody, NoopBodyLayer, NoopLayer};
+pub(crate) use self::vectors::BOUNDS;
 pub use self::vectors::{Vectors, VectorsLayer};

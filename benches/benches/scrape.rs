@@ -1,0 +1,227 @@
+//! What a scrape of 15,000 series costs, and what it costs the requests beside
+//! it.
+//!
+//! `cargo bench -p benches --bench scrape`
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use benches::alloc::{Counting, allocated};
+use benches::contest::median;
+use benches::stores::{Client, Observed, Ours, Store, Vectors};
+use benches::table;
+use http::{Method, StatusCode};
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const METHODS: [Method; 3] = [Method::GET, Method::POST, Method::DELETE];
+const STATUSES: [u16; 5] = [200, 201, 400, 409, 500];
+/// Of series that come while the scraper is, or is not, in its loop.
+const NEW: [u16; 10] = [202, 203, 206, 301, 302, 401, 402, 403, 412, 422];
+
+/// How much is measured.
+struct Size {
+    routes: usize,
+    scrapes: usize,
+    slices: usize,
+    slice: Duration,
+}
+
+fn main() {
+    // `cargo test --benches` only wants to see it run.
+    let size = if std::env::args().any(|argument| argument == "--test") {
+        Size {
+            routes: 10,
+            scrapes: 1,
+            slices: 1,
+            slice: Duration::from_millis(1),
+        }
+    } else {
+        Size {
+            routes: 1000,
+            scrapes: 15,
+            slices: 5,
+            slice: Duration::from_millis(200),
+        }
+    };
+    let (ours, held_by_ours) = measure(Ours::new(size.routes), &size);
+    let (vectors, held_by_vectors) = measure(Vectors::new(), &size);
+    let (client, held_by_client) = measure(Client::new(), &size);
+
+    let series = size.routes * METHODS.len() * STATUSES.len();
+    let title = format!("A scrape of {series} series, read to its end");
+    let header = [
+        "",
+        "MB",
+        "first ms",
+        "ms",
+        "/ours",
+        "allocs",
+        "MB allocated",
+        "bytes a series",
+    ];
+    let scrapes = [ours, vectors, client];
+    let base = scrapes[0].milliseconds;
+    let rows: Vec<_> = scrapes.iter().map(|scrape| scrape.row(base)).collect();
+    table::print(&title, &header, &rows);
+
+    let header = [
+        "",
+        "",
+        "p50",
+        "p99",
+        "p99.9",
+        "p50",
+        "p99",
+        "p99.9",
+        "times as many",
+    ];
+    let rows = [held_by_ours, held_by_vectors, held_by_client].concat();
+    let title =
+        "Nanoseconds a request: alone, then with a scraper in a loop; and how many got through";
+    table::print(title, &header, &rows);
+}
+
+struct Scrape {
+    name: &'static str,
+    bytes: usize,
+    first: f64,
+    milliseconds: f64,
+    allocations: u64,
+    allocated: u64,
+    memory: f64,
+}
+
+impl Scrape {
+    fn row(&self, base: f64) -> Vec<String> {
+        vec![
+            self.name.to_owned(),
+            format!("{:.1}", self.bytes as f64 / 1e6),
+            format!("{:.1}", self.first),
+            format!("{:.1}", self.milliseconds),
+            format!("{:.1}", self.milliseconds / base),
+            self.allocations.to_string(),
+            format!("{:.1}", self.allocated as f64 / 1e6),
+            format!("{:.0}", self.memory),
+        ]
+    }
+}
+
+fn measure<S: Store>(mut store: S, size: &Size) -> (Scrape, Vec<Vec<String>>) {
+    let observed = observed(size.routes, &STATUSES);
+    let before = allocated();
+    for one in &observed {
+        store.observe(one);
+    }
+    let memory = (allocated() - before).live as f64 / observed.len() as f64;
+
+    let timed = || {
+        let start = Instant::now();
+        let bytes = black_box(store.scrape());
+        (bytes, start.elapsed().as_secs_f64() * 1e3)
+    };
+    let (bytes, first) = timed();
+    timed();
+    let before = allocated();
+    timed();
+    let each = allocated() - before;
+    let scrape = Scrape {
+        name: S::NAME,
+        bytes,
+        first,
+        milliseconds: median((0..size.scrapes).map(|_| timed().1).collect()),
+        allocations: each.times,
+        allocated: each.bytes,
+        memory,
+    };
+
+    let held = [
+        held_up(&store, "old series", size, |_| observed.clone()),
+        held_up(&store, "new series", size, |slice| {
+            let status = NEW[slice % NEW.len()];
+            self::observed(size.routes, &[status])
+        }),
+    ];
+    (scrape, held.into())
+}
+
+/// One request for each series.
+fn observed(routes: usize, statuses: &[u16]) -> Vec<Observed> {
+    let mut all = Vec::with_capacity(routes * METHODS.len() * statuses.len());
+    for route in 0..routes {
+        let route: &'static str = format!("/resources-{route}/:id").leak();
+        let uri = route.parse::<http::Uri>().expect("it is a path");
+        for method in &METHODS {
+            all.extend(statuses.iter().map(|status| Observed {
+                method: method.clone(),
+                uri: uri.clone(),
+                route,
+                status: StatusCode::from_u16(*status).expect("it is a status"),
+            }));
+        }
+    }
+    all
+}
+
+/// How long requests take without a scraper, and with one in a loop, in turns.
+fn held_up<S: Store>(
+    store: &S,
+    what: &str,
+    size: &Size,
+    requests: impl Fn(usize) -> Vec<Observed>,
+) -> Vec<String> {
+    let mut alone = Vec::new();
+    let mut scraped = Vec::new();
+    for slice in 0..size.slices {
+        let quiet = requests(2 * slice);
+        alone.extend(observe(store, &quiet, what, size.slice));
+
+        let beside = requests(2 * slice + 1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let scraper = {
+            let (store, stop) = (store.clone(), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    black_box(store.scrape());
+                }
+            })
+        };
+        scraped.extend(observe(store, &beside, what, size.slice));
+        stop.store(true, Ordering::Relaxed);
+        scraper.join().expect("the scraper does not panic");
+    }
+    let seconds = |all: &[u32]| all.iter().map(|ns| f64::from(*ns)).sum::<f64>();
+    let rate = |all: &[u32]| all.len() as f64 / seconds(all);
+    let times = rate(&scraped) / rate(&alone);
+    let mut row = vec![S::NAME.to_owned(), what.to_owned()];
+    for mut all in [alone, scraped] {
+        all.sort_unstable();
+        let quantile = |q: f64| all[((all.len() - 1) as f64 * q) as usize].to_string();
+        row.extend([quantile(0.5), quantile(0.99), quantile(0.999)]);
+    }
+    row.push(format!("{times:.2}"));
+    row
+}
+
+/// Nanoseconds of each request. Old series go round until the time is over,
+/// new ones are new once.
+fn observe<S: Store>(store: &S, requests: &[Observed], what: &str, slice: Duration) -> Vec<u32> {
+    let mut store = store.clone();
+    let end = Instant::now() + slice;
+    let mut took = Vec::with_capacity(4_000_000);
+    let again = if what == "old series" { usize::MAX } else { 1 };
+    'time: for _ in 0..again {
+        for one in requests {
+            let start = Instant::now();
+            if start >= end {
+                break 'time;
+            }
+            store.observe(one);
+            took.push(u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX));
+        }
+    }
+    took
+}

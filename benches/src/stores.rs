@@ -1,0 +1,317 @@
+//! The same series in three libraries, to be scraped.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use http_body_util::{Empty, Full};
+use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use tower_layer::Layer;
+use tower_metrics::prometheus::Exposition;
+use tower_metrics::{MetricsLayer, MetricsService, Prometheus, Route};
+use tower_service::Service;
+
+use crate::drive::drive;
+use crate::layers::BOUNDS;
+
+const LABELS: [&str; 5] = [
+    "http_request_method",
+    "http_route",
+    "http_response_status_code",
+    "error_type",
+    "url_scheme",
+];
+
+/// A request to record.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// Its method.
+    pub method: Method,
+    /// Its path, which is its route.
+    pub uri: Uri,
+    /// The route, once more, as labels are written.
+    pub route: &'static str,
+    /// The answer's status.
+    pub status: StatusCode,
+}
+
+/// What keeps the figures of requests and shows them.
+pub trait Store: Clone + Send + 'static {
+    /// Its name.
+    const NAME: &'static str;
+
+    /// Records a request.
+    fn observe(&mut self, observed: &Observed);
+
+    /// Shows everything, read to the end; how many bytes it is.
+    fn scrape(&self) -> usize;
+}
+
+/// tower-metrics: requests through its layer, scrapes through its HTTP body.
+#[derive(Clone, Debug)]
+pub struct Ours {
+    layer: MetricsLayer<Prometheus>,
+    exposition: Exposition,
+}
+
+impl Ours {
+    /// With place for so many routes.
+    pub fn new(routes: usize) -> Self {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus)
+            .route(Route::path())
+            .max_routes(routes)
+            .build();
+        Self {
+            layer: layer.expect("the settings are valid"),
+            exposition: prometheus.exposition(),
+        }
+    }
+}
+
+/// Answers with a status and a small body.
+#[derive(Clone, Copy, Debug)]
+struct Answers(StatusCode);
+
+impl Service<Request<Empty<Bytes>>> for Answers {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Empty<Bytes>>) -> Self::Future {
+        let mut response = Response::new(Full::from(Bytes::from_static(b"an answer")));
+        *response.status_mut() = self.0;
+        ready(Ok(response))
+    }
+}
+
+impl Store for Ours {
+    const NAME: &'static str = "tower-metrics";
+
+    fn observe(&mut self, observed: &Observed) {
+        let mut service: MetricsService<_, _> = self.layer.layer(Answers(observed.status));
+        let mut request = Request::new(Empty::new());
+        *request.method_mut() = observed.method.clone();
+        *request.uri_mut() = observed.uri.clone();
+        drive(&mut service, request);
+    }
+
+    fn scrape(&self) -> usize {
+        let mut exposition = self.exposition;
+        let response = exposition.call(Request::new(Empty::<Bytes>::new()));
+        let Ok(response) = response.into_inner();
+        let mut body = response.into_body();
+        let mut body = std::pin::Pin::new(&mut body);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut bytes = 0;
+        while let Poll::Ready(Some(Ok(frame))) = body.as_mut().poll_frame(&mut cx) {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+        }
+        bytes
+    }
+}
+
+/// `prometheus`: vectors, and its `TextEncoder`.
+#[derive(Clone, Debug)]
+pub struct Vectors {
+    registry: Registry,
+    duration: HistogramVec,
+    request_size: HistogramVec,
+    response_size: HistogramVec,
+    in_flight: IntGaugeVec,
+}
+
+impl Vectors {
+    /// In a registry of their own.
+    pub fn new() -> Self {
+        let histogram = |name: &str, buckets: &[f64]| {
+            let opts = HistogramOpts::new(name, "As tower-metrics has it.");
+            HistogramVec::new(opts.buckets(buckets.into()), &LABELS).expect("the name is valid")
+        };
+        // Only `+Inf`: its sum and count are what is asked for.
+        let none = [f64::INFINITY];
+        let in_flight = Opts::new("http_server_active_requests", "As tower-metrics has it.");
+        let vectors = Self {
+            registry: Registry::new(),
+            duration: histogram("http_server_request_duration_seconds", &BOUNDS),
+            request_size: histogram("http_server_request_body_size_bytes", &none),
+            response_size: histogram("http_server_response_body_size_bytes", &none),
+            in_flight: IntGaugeVec::new(in_flight, &[LABELS[0], LABELS[1], LABELS[4]])
+                .expect("the name is valid"),
+        };
+        let collectors: [Box<dyn prometheus::core::Collector>; 4] = [
+            Box::new(vectors.duration.clone()),
+            Box::new(vectors.request_size.clone()),
+            Box::new(vectors.response_size.clone()),
+            Box::new(vectors.in_flight.clone()),
+        ];
+        for collector in collectors {
+            let registered = vectors.registry.register(collector);
+            registered.expect("the registry is new");
+        }
+        vectors
+    }
+}
+
+impl Default for Vectors {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The error type of the statuses used here.
+fn error_type(status: &StatusCode) -> &str {
+    if status.is_server_error() {
+        status.as_str()
+    } else {
+        ""
+    }
+}
+
+impl Store for Vectors {
+    const NAME: &'static str = "prometheus";
+
+    fn observe(&mut self, observed: &Observed) {
+        let Observed {
+            method,
+            route,
+            status,
+            ..
+        } = observed;
+        let in_flight = [method.as_str(), route, "http"];
+        let in_flight = self.in_flight.with_label_values(&in_flight);
+        in_flight.inc();
+        let error_type = error_type(status);
+        let labels = [method.as_str(), route, status.as_str(), error_type, "http"];
+        self.duration.with_label_values(&labels).observe(1e-6);
+        self.request_size.with_label_values(&labels).observe(0.0);
+        self.response_size.with_label_values(&labels).observe(9.0);
+        in_flight.dec();
+    }
+
+    fn scrape(&self) -> usize {
+        let text = TextEncoder::new().encode_to_string(&self.registry.gather());
+        text.expect("the metrics are valid").len()
+    }
+}
+
+/// `prometheus-client`: families, and its text encoder.
+#[derive(Clone, Debug)]
+pub struct Client {
+    registry: std::sync::Arc<prometheus_client::registry::Registry>,
+    duration: Family<Labels, Histogram, fn() -> Histogram>,
+    request_size: Family<Labels, Histogram, fn() -> Histogram>,
+    response_size: Family<Labels, Histogram, fn() -> Histogram>,
+    in_flight: Family<InFlight, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    http_request_method: &'static str,
+    http_route: &'static str,
+    http_response_status_code: u16,
+    error_type: &'static str,
+    url_scheme: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InFlight {
+    http_request_method: &'static str,
+    http_route: &'static str,
+    url_scheme: &'static str,
+}
+
+impl Client {
+    /// In a registry of their own.
+    pub fn new() -> Self {
+        let mut registry = prometheus_client::registry::Registry::default();
+        let help = "As tower-metrics has it";
+        let mut histogram = |name: &str, new: fn() -> Histogram| {
+            let family = Family::new_with_constructor(new);
+            registry.register(name, help, Family::clone(&family));
+            family
+        };
+        let duration = histogram("http_server_request_duration_seconds", || {
+            Histogram::new(BOUNDS)
+        });
+        let request_size = histogram("http_server_request_body_size_bytes", || Histogram::new([]));
+        let response_size = histogram(
+            "http_server_response_body_size_bytes",
+            || Histogram::new([]),
+        );
+        let in_flight = Family::default();
+        registry.register(
+            "http_server_active_requests",
+            help,
+            Family::clone(&in_flight),
+        );
+        Self {
+            registry: registry.into(),
+            duration,
+            request_size,
+            response_size,
+            in_flight,
+        }
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A method as a label value that lives on.
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        _ => "GET",
+    }
+}
+
+impl Store for Client {
+    const NAME: &'static str = "prometheus-client";
+
+    fn observe(&mut self, observed: &Observed) {
+        let in_flight = InFlight {
+            http_request_method: method(&observed.method),
+            http_route: observed.route,
+            url_scheme: "http",
+        };
+        self.in_flight.get_or_create(&in_flight).inc();
+        let labels = Labels {
+            http_request_method: method(&observed.method),
+            http_route: observed.route,
+            http_response_status_code: observed.status.as_u16(),
+            error_type: if observed.status.is_server_error() {
+                "500"
+            } else {
+                ""
+            },
+            url_scheme: "http",
+        };
+        self.duration.get_or_create(&labels).observe(1e-6);
+        self.request_size.get_or_create(&labels).observe(0.0);
+        self.response_size.get_or_create(&labels).observe(9.0);
+        self.in_flight.get_or_create(&in_flight).dec();
+    }
+
+    fn scrape(&self) -> usize {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string does not fail");
+        text.len()
+    }
+}
