@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use crate::contest::Contender;
 use crate::drive::Driven;
-use crate::layers::{FloorLayer, NoopBodyLayer, NoopLayer, VectorsLayer};
+use crate::layers::{FloorLayer, NoopBodyLayer, NoopLayer, Nothing, VectorsLayer};
 use crate::peers;
 use crate::services::{Bare, TENANT, router};
 
@@ -72,6 +72,10 @@ impl Contenders {
         });
         self.add("  with a second recorder", || {
             MetricsLayer::new((Prometheus::new(), Prometheus::new()))
+        });
+
+        self.add("  with a recorder of nothing", || {
+            MetricsLayer::new(Nothing)
         });
 
         self.add("vectors by hand", || VectorsLayer::new(&Registry::new()));
