@@ -9,7 +9,7 @@
 //! | `cargo bench -p benches --bench memory` | what stays in memory after ten million requests, and after a million made-up values |
 //! | `cargo bench -p benches --bench scrape` | what a scrape of 15,000 series costs, and the requests beside it |
 //!
-//! A bare `cargo bench` runs all the benchmarks, in about three minutes. Each
+//! A bare `cargo bench` runs all the benchmarks, in under two minutes once built. Each
 //! measures its contenders in turns and prints medians: compare within one run.
 //! What the layers that do nothing seem to add is the noise.
 
