@@ -31,7 +31,7 @@ impl Guard {
         }
     }
 
-    fn check(&self, parts: &Parts) -> Result<(), Problem> {
+    pub(crate) fn check(&self, parts: &Parts) -> Result<(), Problem> {
         let token = match self {
             Self::Open => return Ok(()),
             Self::Closed => return Err(Problem::forbidden()),

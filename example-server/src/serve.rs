@@ -132,9 +132,18 @@ impl Server {
                 stopping: stopping.clone(),
             },
         };
+        let page = ops::page(&ops, registry.clone());
+        let guard = ops.guard.clone();
         let ops_router = ops::router(ops, prometheus);
-        let ops_thread =
-            ops::serve(ops_listener, ops_router, background, done.clone()).map_err(Error::Ops)?;
+        let ops_thread = ops::serve(
+            ops_listener,
+            ops_router,
+            page,
+            guard,
+            background,
+            done.clone(),
+        )
+        .map_err(Error::Ops)?;
         Ok(Self {
             tickets,
             registry,

@@ -24,13 +24,17 @@ trait Missing {
 impl Missing for proto::Gauge {}
 impl Missing for proto::Counter {}
 
-pub(crate) fn gauge(metric: &proto::Metric) -> f64 {
+/// The value of a gauge that [`gather`](prometheus::Registry::gather) gave, with and without the
+/// feature `protobuf` of the crate `prometheus`.
+pub fn gauge_value(metric: &proto::Metric) -> f64 {
     let gauge: &proto::Gauge = metric.get_gauge();
     let value = gauge.get_value();
     if value.is_nan() { gauge.value() } else { value }
 }
 
-pub(crate) fn counter(metric: &proto::Metric) -> f64 {
+/// The value of a counter that [`gather`](prometheus::Registry::gather) gave, with and without the
+/// feature `protobuf` of the crate `prometheus`.
+pub fn counter_value(metric: &proto::Metric) -> f64 {
     let counter: &proto::Counter = metric.get_counter();
     let value = counter.get_value();
     if value.is_nan() {

@@ -18,9 +18,9 @@ const JOB: &str = "example-server";
 /// The file that the runbook is written to.
 const RUNBOOK: &str = "k8s/prometheus/runbook.md";
 
-const OVERVIEW: &str = "tickets-http";
-const SALES: &str = "tickets-sales";
-const PLATFORM: &str = "tickets-platform";
+pub(crate) const OVERVIEW: &str = "tickets-http";
+pub(crate) const SALES: &str = "tickets-sales";
+pub(crate) const PLATFORM: &str = "tickets-platform";
 
 /// The latency objective's threshold; the layer has a bucket bound there.
 pub(crate) const THRESHOLD: Duration = Duration::from_millis(300);

@@ -9,6 +9,7 @@ use prometheus::Registry;
 use prometheus::proto::{Metric, MetricFamily};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tower_metrics::prometheus::counter_value;
 
 use crate::logging;
 
@@ -82,7 +83,7 @@ impl Figures {
             buckets: Vec::new(),
             sold: metrics("tickets_sold_total")
                 .iter()
-                .map(|metric| metric.get_counter().get_value())
+                .map(counter_value)
                 .sum(),
             revenue: BTreeMap::new(),
         };
@@ -103,7 +104,7 @@ impl Figures {
         }
         for metric in metrics("ticket_sales_amount_total") {
             let currency = label(metric, "currency").to_owned();
-            *figures.revenue.entry(currency).or_default() += metric.get_counter().get_value();
+            *figures.revenue.entry(currency).or_default() += counter_value(metric);
         }
         figures
     }

@@ -4,6 +4,7 @@
 mod commit;
 pub(crate) mod faults;
 pub(crate) mod metrics;
+mod page;
 mod probes;
 
 use std::io;
@@ -17,10 +18,12 @@ use axum::routing::get;
 use ticket_core::Tickets;
 use tokio_util::sync::CancellationToken;
 use tower_metrics::Prometheus;
+use tower_metrics::dashboard::live::Page;
 
 use crate::api::problem;
 use crate::guard::Guard;
 use crate::observer::Metrics;
+pub(crate) use page::page;
 pub(crate) use probes::Readiness;
 
 /// What the handlers share.
@@ -65,15 +68,29 @@ pub(crate) fn router(ops: Ops, prometheus: Prometheus) -> Router {
 pub(crate) fn serve(
     listener: TcpListener,
     router: Router,
+    page: Page,
+    guard: Guard,
     background: impl Future<Output = ()> + Send + 'static,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let listener = {
+    let built = {
         let _context = runtime.enter();
-        tokio::net::TcpListener::from_std(listener)?
+        let page = page.until(stop.clone().cancelled_owned()).into_router();
+        page.map_err(io::Error::other).and_then(|page| {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            Ok((listener, router.merge(page::guarded(page, guard))))
+        })
+    };
+    let (listener, router) = match built {
+        Ok(built) => built,
+        Err(error) => {
+            // A runtime may not be waited for inside another.
+            runtime.shutdown_background();
+            return Err(error);
+        }
     };
     thread::Builder::new().name("ops".into()).spawn(move || {
         runtime.block_on(async move {

@@ -22,6 +22,7 @@ pub use self::builder::Builder;
 pub use self::exposition::{Exposition, ExpositionBody, Format};
 pub use self::names::Names;
 pub use self::series::Endpoint;
+pub use crate::proto::{counter_value, gauge_value};
 
 use self::cells::Layout;
 use crate::outcome::End;

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use prometheus::proto::{Counter, Gauge, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Metric, MetricFamily, MetricType};
 
 use super::super::expr::{Expr, Part, Selector};
+use crate::proto::{counter_value, gauge_value};
 
 /// Label names and values, sorted by name.
 pub(super) type Labels = Vec<(String, String)>;
@@ -212,8 +213,8 @@ impl Series {
 
     fn update(&mut self, kind: MetricType, metric: &Metric) {
         let raw = match kind {
-            MetricType::COUNTER => vec![metric.get_counter().get_value()],
-            MetricType::GAUGE => vec![metric.get_gauge().get_value()],
+            MetricType::COUNTER => vec![counter_value(metric)],
+            MetricType::GAUGE => vec![gauge_value(metric)],
             MetricType::HISTOGRAM => {
                 let histogram = metric.get_histogram();
                 let finite = || {
@@ -330,31 +331,4 @@ fn remember(ring: &mut VecDeque<Vec<f64>>, totals: &[f64], clock: &Clock) {
 /// zero, for its counts are of this process: `None`.
 fn older<'a>(ring: &'a VecDeque<Vec<f64>>, clock: &Clock) -> Option<&'a Vec<f64>> {
     (ring.len() >= clock.times.len()).then(|| ring.front())?
-}
-
-/// The reading method is called `value` with the `protobuf` feature of the `prometheus` crate, and
-/// `get_value` without. Whichever exists is preferred to the one here, so this compiles, and ends,
-/// with both; another crate of the build decides which it is.
-#[allow(dead_code)]
-trait Reading {
-    fn value(&self) -> f64;
-    fn get_value(&self) -> f64;
-}
-
-impl Reading for Counter {
-    fn value(&self) -> f64 {
-        self.get_value()
-    }
-    fn get_value(&self) -> f64 {
-        self.value()
-    }
-}
-
-impl Reading for Gauge {
-    fn value(&self) -> f64 {
-        self.get_value()
-    }
-    fn get_value(&self) -> f64 {
-        self.value()
-    }
 }

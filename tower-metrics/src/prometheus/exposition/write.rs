@@ -314,11 +314,11 @@ fn other(out: &mut Output, family: &MetricFamily, format: Format) {
         match kind {
             MetricType::COUNTER => {
                 labelled(block, name, "", metric, None);
-                float(block, proto::counter(metric));
+                float(block, proto::counter_value(metric));
             }
             MetricType::GAUGE => {
                 labelled(block, name, "", metric, None);
-                float(block, proto::gauge(metric));
+                float(block, proto::gauge_value(metric));
             }
             MetricType::HISTOGRAM => other_histogram(block, name, metric),
             MetricType::SUMMARY => {
