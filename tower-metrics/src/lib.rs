@@ -51,12 +51,13 @@
 //! Outside everything that answers for the service (timeouts, load shedding,
 //! catch-panic), so that their answers are counted. With axum, `Router::layer`
 //! sees the route's template; around a whole `Router` used as a service there
-//! is none yet.
+//! is none yet. The module `with_axum` says more.
 //!
 //! # Features
 //!
 //! - `axum` (default): routes from axum's `MatchedPath`.
 //! - `dashboard`: Grafana dashboards and Prometheus rules from the same names.
+//! - `live`: a live page of such a dashboard, served by the service itself.
 //! - `quanta`: reads the clock from the processor's time stamp counter.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -80,6 +81,9 @@ mod service;
 mod sync;
 mod table;
 mod trace_id;
+#[cfg(feature = "axum")]
+#[doc = include_str!("../docs/axum.md")]
+pub mod with_axum {}
 
 pub use self::body::ResponseBody;
 pub use self::error::BuildError;

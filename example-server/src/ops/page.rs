@@ -33,10 +33,10 @@ fn dashboard() -> Dashboard {
     const LEFT_OUT: [&str; 4] = ["Objectives", "Measurement", "Tokio runtime", "Process"];
     let mut page = Dashboard::new("tickets", "Tickets", "What the ticket platform does, now.");
     for dashboard in dashboards::all() {
-        let prefix = match &*dashboard.uid {
-            dashboards::OVERVIEW => "",
-            dashboards::SALES => "Sales: ",
-            dashboards::PLATFORM => "Platform: ",
+        let subject = match &*dashboard.uid {
+            dashboards::OVERVIEW => "Requests",
+            dashboards::SALES => "Sales",
+            dashboards::PLATFORM => "Platform",
             _ => continue,
         };
         for variable in dashboard.variables {
@@ -54,7 +54,7 @@ fn dashboard() -> Dashboard {
             .filter(|row| !LEFT_OUT.contains(&&*row.title));
         page.rows.extend(rows.map(|mut row| {
             if row.title == "At a glance" {
-                row.title = format!("{prefix}at a glance");
+                row.title = format!("{subject} at a glance");
             }
             row
         }));

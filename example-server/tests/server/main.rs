@@ -12,6 +12,7 @@ mod failures;
 mod kill;
 mod openapi;
 mod ops;
+mod page;
 mod postgres;
 mod process;
 mod shutdown;
