@@ -92,8 +92,10 @@ def prometheus_counts(url: str, job: str, deadline: float) -> Counter[Row]:
     now = time.time()
 
     def scraped() -> bool:
-        times = [value for _, value in query(f'timestamp(up{{job="{job}"}} == 1)')]
-        return bool(times) and min(times) > now
+        # Of a selector alone; of any other expression it is the time of the query, not of the scrape.
+        times = [value for _, value in query(f'timestamp(up{{job="{job}"}})')]
+        up = [value for _, value in query(f'up{{job="{job}"}}')]
+        return bool(times) and min(times) > now and min(up) == 1
 
     until(deadline, f"Prometheus has scraped the job {job!r} once more", scraped)
     by = ", ".join(LABELS)
