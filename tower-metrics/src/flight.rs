@@ -134,8 +134,7 @@ impl<R: Recorder> Flight<R> {
         }
     }
 
-    /// Goes on with the response: field by field to where it stays, because
-    /// moving the whole from hand to hand is most of what a request costs.
+    /// Hands the request on to its response; what is left here ends nothing.
     #[inline]
     fn go_on(&mut self) -> Self {
         Self {

@@ -56,8 +56,6 @@ pub(super) async fn switch(
             ),
         )
     })?;
-    ops.tickets.set_commit(commit);
-    ops.metrics.commit_in_force(commit);
-    tracing::info!(%commit, "purchases are committed another way");
+    ops.switch_commit(commit);
     Ok(in_force(&ops.tickets))
 }

@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 use axum::Router;
 use axum::extract::FromRef;
 use axum::routing::get;
-use ticket_core::Tickets;
+use ticket_core::{Commit, Tickets};
 use tokio_util::sync::CancellationToken;
 use tower_metrics::Prometheus;
 use tower_metrics::dashboard::live::Page;
@@ -33,6 +33,15 @@ pub(crate) struct Ops {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) guard: Guard,
     pub(crate) readiness: Readiness,
+}
+
+impl Ops {
+    /// Commits purchases this way from now on.
+    fn switch_commit(&self, commit: Commit) {
+        self.tickets.set_commit(commit);
+        self.metrics.commit_in_force(commit);
+        tracing::info!(%commit, "purchases are committed another way");
+    }
 }
 
 impl FromRef<Ops> for Guard {

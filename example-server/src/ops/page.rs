@@ -84,11 +84,7 @@ fn faults(ops: &Ops) -> Control {
 }
 
 fn commit(ops: &Ops) -> Control {
-    let (seen, switched, metrics) = (
-        ops.tickets.clone(),
-        ops.tickets.clone(),
-        ops.metrics.clone(),
-    );
+    let (seen, switched) = (ops.tickets.clone(), ops.clone());
     Control::new(
         "Commit",
         move || seen.commit().to_string(),
@@ -96,8 +92,7 @@ fn commit(ops: &Ops) -> Control {
             let way: Commit = way
                 .parse()
                 .map_err(|_| "group and each are allowed".to_owned())?;
-            switched.set_commit(way);
-            metrics.commit_in_force(way);
+            switched.switch_commit(way);
             Ok(())
         },
     )

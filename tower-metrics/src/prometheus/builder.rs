@@ -1,8 +1,8 @@
 //! Sets up the recorder.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::RwLock;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -173,7 +173,6 @@ impl Builder {
             route_layouts,
             time_to_head: self.time_to_head,
             endpoints: RwLock::new(Endpoints::default()),
-            custom: Mutex::new(BTreeSet::new()),
             overflows: Table::new(64),
             exposition: exposition::Shared::default(),
         }));

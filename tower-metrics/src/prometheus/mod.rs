@@ -10,10 +10,10 @@ mod series;
 mod slots;
 mod snapshot;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use http::StatusCode;
 use prometheus::Registry;
@@ -60,8 +60,6 @@ pub(crate) struct Inner {
     route_layouts: HashMap<String, &'static Layout>,
     time_to_head: bool,
     endpoints: RwLock<Endpoints>,
-    /// The names of all custom labels of all layers.
-    custom: Mutex<BTreeSet<&'static str>>,
     overflows: Table<AtomicU64>,
     exposition: exposition::Shared,
 }
@@ -188,11 +186,6 @@ impl Recorder for Prometheus {
                 });
             }
         }
-        inner
-            .custom
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(names);
         Ok(())
     }
 

@@ -31,8 +31,8 @@ use super::snapshot::Snapshot;
 ///
 /// A scrape reads the cells and holds up no request. Scrapes that arrive while
 /// one is being rendered wait for the next rendering and share it. Rendering
-/// runs on the calling thread: about 0.3 µs a series and histogram bucket
-/// row, so put a very large exposition (megabytes) on a runtime of its own.
+/// runs on the calling thread: serve a very large exposition (many megabytes)
+/// from a runtime of its own.
 #[derive(Clone, Copy)]
 pub struct Exposition(&'static Inner);
 

@@ -33,7 +33,7 @@ impl Output {
         output
     }
 
-    /// Where to write the next lines; [`line_written`](Self::written) after
+    /// Where to write the next lines; [`written`](Self::written) after
     /// each few.
     pub(super) fn block(&mut self) -> &mut Vec<u8> {
         &mut self.block
