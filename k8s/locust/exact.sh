@@ -30,6 +30,8 @@ if [[ -z ${SERVER:-} ]]; then
   cargo build --release --locked --manifest-path "$root/Cargo.toml" -p example-server
   SERVER=${CARGO_TARGET_DIR:-$root/target}/release/example-server
 fi
+# The server runs in a folder of its own, where a relative path would lead elsewhere.
+SERVER=$(realpath "$SERVER")
 if [[ -z ${LOCUST:-} ]]; then
   python3 -m venv "$work/venv"
   "$work/venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
@@ -44,10 +46,11 @@ for each in held:
     each.bind(("127.0.0.1", 0))
 print(*(each.getsockname()[1] for each in held))')
 
-# wait_for URL LOG: until it answers, or shows what the program said.
+# wait_for URL LOG: until it answers, or shows what the program started last has said.
 wait_for() {
   for _ in {1..300}; do
     curl --silent --fail --output /dev/null --max-time 2 "$1" && return
+    kill -0 "${started[-1]}" 2>/dev/null || break
     sleep 0.1
   done
   echo "exact.sh: $1 did not answer" >&2
