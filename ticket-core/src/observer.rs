@@ -11,6 +11,12 @@ pub trait Observer: Send + Sync + 'static {
         let _ = event;
     }
 
+    /// The next night of a concert began: `tickets` that were sold for the last one are struck off
+    /// the books.
+    fn next_night(&self, concert: &str, tickets: u32) {
+        let _ = (concert, tickets);
+    }
+
     /// A fault was injected into `operation`.
     fn fault_injected(&self, operation: Operation, kind: FaultKind) {
         let _ = (operation, kind);

@@ -414,10 +414,11 @@ impl Tickets {
         alone(async move {
             let _place = place;
             // Twice would strike off what was bought in between: a failure is not tried again.
-            let concert = platform.0.store.next_night(id).await;
-            concert
-                .map_err(Failure::into_error)?
-                .ok_or_else(|| no_concert(id))
+            let begun = platform.0.store.next_night(id).await;
+            let begun = begun.map_err(Failure::into_error)?;
+            let (concert, struck_off) = begun.ok_or_else(|| no_concert(id))?;
+            platform.0.observer.next_night(&concert.slug, struck_off);
+            Ok(concert)
         })
         .await
     }
@@ -437,6 +438,15 @@ impl Tickets {
     /// Those of the database.
     pub async fn totals(&self) -> Result<Totals, Error> {
         self.again(|| self.0.store.reads().totals()).await
+    }
+
+    /// How many servers use the database, this one included; `None` where that cannot be told. With
+    /// PostgreSQL those are counted that are connected now; SQLite is for one.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn servers(&self) -> Result<Option<u32>, Error> {
+        self.again(|| self.0.store.servers()).await
     }
 
     /// Whether the database answers, asked once.

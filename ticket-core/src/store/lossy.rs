@@ -105,8 +105,12 @@ impl Store for Lossy {
         Self::meet(&self.writes, self.within.restock(id, tickets))
     }
 
-    fn next_night(&self, id: ConcertId) -> Answer<'_, Option<Concert>> {
+    fn next_night(&self, id: ConcertId) -> Answer<'_, Option<(Concert, u32)>> {
         Self::meet(&self.writes, self.within.next_night(id))
+    }
+
+    fn servers(&self) -> Answer<'_, Option<u32>> {
+        self.within.servers()
     }
 
     fn pools(&self) -> Vec<PoolState> {

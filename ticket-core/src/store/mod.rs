@@ -65,9 +65,13 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Adds tickets, up to the most that a concert can have; none where there is no such concert.
     fn restock(&self, id: ConcertId, tickets: u32) -> Answer<'_, Option<Concert>>;
 
-    /// Strikes off the concert's purchases and puts all of its tickets on sale; none where there is
-    /// no such concert.
-    fn next_night(&self, id: ConcertId) -> Answer<'_, Option<Concert>>;
+    /// Strikes off the concert's purchases and puts all of its tickets on sale; says how many were
+    /// sold. None where there is no such concert.
+    fn next_night(&self, id: ConcertId) -> Answer<'_, Option<(Concert, u32)>>;
+
+    /// How many processes like this one use the database, this one included; none where that
+    /// cannot be told.
+    fn servers(&self) -> Answer<'_, Option<u32>>;
 
     fn pools(&self) -> Vec<PoolState>;
 

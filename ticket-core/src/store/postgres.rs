@@ -44,6 +44,9 @@ impl Postgres {
             .map_err(|error| setup(format!("the address of PostgreSQL cannot be read: {error}")))?
             .disable_statement_logging();
         Self::prepare(&options).await?;
+        // Each process has a name of its own, so that they can be counted.
+        let random = Uuid::now_v7().simple().to_string();
+        let name = format!("tickets-{}", &random[20..]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(timeouts.connection)
@@ -55,7 +58,7 @@ impl Postgres {
                     Box::pin(async move { Ok(!doubtful || connection.ping().await.is_ok()) })
                 }
             })
-            .connect_with(options.application_name("tickets").options([
+            .connect_with(options.application_name(&name).options([
                 ("statement_timeout", millis(timeouts.statement)),
                 ("lock_timeout", millis(timeouts.lock)),
                 (
@@ -217,12 +220,26 @@ impl Store for Postgres {
         })
     }
 
-    fn next_night(&self, id: ConcertId) -> Answer<'_, Option<Concert>> {
+    fn next_night(&self, id: ConcertId) -> Answer<'_, Option<(Concert, u32)>> {
         Box::pin(async move {
             let mut connection = self.connections.acquire().await?;
             self.probe
                 .timed("next_night", next_night(&mut connection, id, &self.probe))
                 .await
+        })
+    }
+
+    fn servers(&self) -> Answer<'_, Option<u32>> {
+        Box::pin(async move {
+            let mut connection = self.connections.acquire().await?;
+            let count: i64 = sqlx::query_scalar(
+                "SELECT count(DISTINCT application_name) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND application_name LIKE 'tickets-%'",
+            )
+            .fetch_one(&mut *connection)
+            .await?;
+            // A database that does not even show us shows nobody.
+            Ok(u32::try_from(count).ok().filter(|count| *count > 0))
         })
     }
 
@@ -327,22 +344,30 @@ async fn next_night(
     connection: &mut PgConnection,
     id: ConcertId,
     probe: &Probe,
-) -> Result<Option<Concert>, Failure> {
+) -> Result<Option<(Concert, u32)>, Failure> {
     let mut transaction = connection.begin().await?;
     let row = sqlx::query(concat!(
-        "UPDATE concerts SET sold = 0 WHERE id = $1 RETURNING ",
-        concert_columns!()
+        "SELECT ",
+        concert_columns!(),
+        " FROM concerts WHERE id = $1 FOR UPDATE"
     ))
     .bind(id.as_uuid())
     .fetch_optional(&mut *transaction)
     .await?;
+    let Some(row) = row else { return Ok(None) };
+    let before = rows::concert(&row)?;
+    sqlx::query("UPDATE concerts SET sold = 0 WHERE id = $1")
+        .bind(id.as_uuid())
+        .execute(&mut *transaction)
+        .await?;
     sqlx::query("DELETE FROM purchases WHERE concert_id = $1")
         .bind(id.as_uuid())
         .execute(&mut *transaction)
         .await?;
     probe.fault().await?;
     transaction.commit().await.map_err(Failure::committing)?;
-    Ok(row.as_ref().map(rows::concert).transpose()?)
+    let sold = before.sold;
+    Ok(Some((Concert { sold: 0, ..before }, sold)))
 }
 
 /// Locks the concerts in the order in which everyone does, and reads what they have left.

@@ -279,7 +279,7 @@ impl Store for Sqlite {
         })
     }
 
-    fn next_night(&self, id: ConcertId) -> Answer<'_, Option<Concert>> {
+    fn next_night(&self, id: ConcertId) -> Answer<'_, Option<(Concert, u32)>> {
         Box::pin(async move {
             let mut writer = self.writer().await?;
             let concert = self
@@ -291,6 +291,11 @@ impl Store for Sqlite {
                 .await;
             writer.done(concert)
         })
+    }
+
+    fn servers(&self) -> Answer<'_, Option<u32>> {
+        // A file is for one server.
+        Box::pin(async { Ok(Some(1)) })
     }
 
     fn pools(&self) -> Vec<PoolState> {
@@ -401,22 +406,30 @@ async fn next_night(
     writer: &mut SqliteConnection,
     id: ConcertId,
     probe: &Probe,
-) -> Result<Option<Concert>, Failure> {
+) -> Result<Option<(Concert, u32)>, Failure> {
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
     let row = sqlx::query(concat!(
-        "UPDATE concerts SET sold = 0 WHERE id = $1 RETURNING ",
-        concert_columns!()
+        "SELECT ",
+        concert_columns!(),
+        " FROM concerts WHERE id = $1"
     ))
     .bind(id.as_uuid())
     .fetch_optional(&mut *transaction)
     .await?;
+    let Some(row) = row else { return Ok(None) };
+    let before = rows::concert(&row)?;
+    sqlx::query("UPDATE concerts SET sold = 0 WHERE id = $1")
+        .bind(id.as_uuid())
+        .execute(&mut *transaction)
+        .await?;
     sqlx::query("DELETE FROM purchases WHERE concert_id = $1")
         .bind(id.as_uuid())
         .execute(&mut *transaction)
         .await?;
     probe.fault().await?;
     transaction.commit().await.map_err(Failure::committing)?;
-    Ok(row.as_ref().map(rows::concert).transpose()?)
+    let sold = before.sold;
+    Ok(Some((Concert { sold: 0, ..before }, sold)))
 }
 
 /// Takes the tickets from each concert that has enough; says from how many it took.

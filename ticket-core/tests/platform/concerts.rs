@@ -1,6 +1,8 @@
 use std::collections::HashSet;
 
-use ticket_core::{Concert, Cursor, Error, MAX_CAPACITY, NewConcert, NewPurchase};
+use ticket_core::{
+    Concert, Cursor, Error, MAX_CAPACITY, NewConcert, NewPurchase, Options, Tickets,
+};
 
 use crate::{at, euros, new_concert, platforms};
 
@@ -110,6 +112,20 @@ async fn the_next_night_begins_with_empty_books_and_leaves_other_concerts_alone(
         let nobody = "0192a7c4-5d1e-7b36-9a55-0c1f3a7be901".parse().unwrap();
         let missing = platform.tickets.next_night(nobody).await;
         assert!(matches!(missing, Err(Error::NotFound { .. })));
+    }
+}
+
+#[tokio::test]
+async fn servers_on_one_postgresql_see_each_other() {
+    for platform in platforms().await {
+        assert_eq!(platform.tickets.servers().await.unwrap(), Some(1));
+        if platform.url.starts_with("sqlite") {
+            continue;
+        }
+        let other = Tickets::open(&platform.url, Options::default()).await;
+        let other = other.unwrap();
+        assert_eq!(platform.tickets.servers().await.unwrap(), Some(2));
+        other.close().await;
     }
 }
 

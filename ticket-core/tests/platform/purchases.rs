@@ -282,12 +282,20 @@ async fn tickets_are_sold_only_while_the_sale_lasts() {
 
 /// Keeps what it is told.
 #[derive(Default)]
-struct Told(Mutex<Vec<(Outcome, String, u32)>>, Mutex<Vec<usize>>);
+struct Told(
+    Mutex<Vec<(Outcome, String, u32)>>,
+    Mutex<Vec<usize>>,
+    Mutex<Vec<(String, u32)>>,
+);
 
 impl Observer for Told {
     fn purchase(&self, event: &PurchaseEvent<'_>) {
         let event = (event.outcome, event.concert.to_owned(), event.quantity);
         self.0.lock().unwrap().push(event);
+    }
+
+    fn next_night(&self, concert: &str, tickets: u32) {
+        self.2.lock().unwrap().push((concert.to_owned(), tickets));
     }
 
     fn batch(&self, size: usize) {
@@ -333,5 +341,10 @@ async fn the_observer_is_told_each_outcome_once() {
             "{}",
             platform.name
         );
+        platform.buy_as("eve", &concert, 3, None).await.unwrap();
+        platform.tickets.next_night(concert.id).await.unwrap();
+        let struck_off = std::mem::take(&mut *told.2.lock().unwrap());
+        assert_eq!(struck_off, [("radiohead".to_owned(), 3)]);
+        told.0.lock().unwrap().clear();
     }
 }
