@@ -173,7 +173,7 @@ impl fmt::Debug for Label {
 }
 
 /// The values of one request's labels, as numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct LabelNumbers([u16; MAX_LABELS]);
 
 impl LabelNumbers {
@@ -240,7 +240,7 @@ impl LabelValues<'_> {
 }
 
 /// Stands for the values of a request's labels; see [`LabelValues::key`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LabelKey(usize, LabelNumbers);
 
 #[cfg(test)]

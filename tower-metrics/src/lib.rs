@@ -58,10 +58,13 @@
 //! - `axum` (default): routes from axum's `MatchedPath`.
 //! - `dashboard`: Grafana dashboards and Prometheus rules from the same names.
 //! - `live`: a live page of such a dashboard, served by the service itself.
+//! - `opentelemetry`: a recorder into an OpenTelemetry meter, instead of
+//!   Prometheus or beside it.
 //! - `quanta`: reads the clock from the processor's time stamp counter.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+mod bounds;
 mod clock;
 #[cfg(feature = "dashboard")]
 pub mod dashboard;
@@ -72,6 +75,8 @@ mod grpc;
 mod head;
 mod label;
 mod layer;
+#[cfg(feature = "opentelemetry")]
+pub mod opentelemetry;
 mod outcome;
 pub mod prometheus;
 mod proto;
@@ -92,6 +97,8 @@ pub use self::grpc::GrpcStatus;
 pub use self::head::{RequestHead, ResponseHead};
 pub use self::label::{Label, LabelKey, LabelValue, LabelValues, MAX_LABELS};
 pub use self::layer::{Builder, ClassifyError, DurationTo, MetricsLayer, ServiceError, Skip};
+#[cfg(feature = "opentelemetry")]
+pub use self::opentelemetry::OpenTelemetry;
 pub use self::outcome::{End, ErrorType, Outcome};
 pub use self::prometheus::{Names, Prometheus};
 pub use self::recorder::{LabelError, Limit, Recorder};

@@ -1,229 +1,28 @@
 //! Random requests meet random fates, beside a plain model of what should be
 //! counted: requests, bytes and requests in flight agree exactly, at each step.
 
+mod fates;
 mod figures;
 mod script;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Once;
 use std::task::{Context, Poll, Waker};
 
-use http::{Request, Response};
 use http_body::Body as _;
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
 use tower::{Layer, Service};
 use tower_metrics::prometheus::Format;
 use tower_metrics::{
-    ErrorType, MetricsLayer, MetricsService, Outcome, Prometheus, ResponseBody, ResponseFuture,
-    Route, ServiceError, Skip,
+    MetricsLayer, MetricsService, Outcome, Prometheus, ResponseBody, ResponseFuture, Route,
+    ServiceError,
 };
 
+use self::fates::{Answer, Fate, FutureEnd, Inner, InnerFuture, fate, quiet};
 use self::figures::Figures;
-use self::script::{Script, Step, failure, trailers};
-
-/// What becomes of a request.
-#[derive(Clone, Debug)]
-struct Fate {
-    method: &'static str,
-    route: &'static str,
-    request_bytes: u64,
-    skipped: bool,
-    panics_in_call: bool,
-    /// How often the future is pending before it is ready.
-    pending: usize,
-    end: FutureEnd,
-    /// Dropped before this many polls, of the future and of the body taken
-    /// together.
-    dropped_after: Option<usize>,
-}
-
-#[derive(Clone, Debug)]
-enum FutureEnd {
-    Panic,
-    Error,
-    Response(Answer),
-}
-
-#[derive(Clone, Debug)]
-struct Answer {
-    status: u16,
-    error_type: Option<ErrorType>,
-    skipped: bool,
-    event_stream: bool,
-    length_in_header: bool,
-    body: Script,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        6 => (0usize..2000).prop_map(|bytes| Step::Data(vec![b'x'; bytes])),
-        2 => Just(Step::Pending),
-        1 => Just(trailers("x-checksum", "1")),
-        1 => Just(Step::Error),
-        1 => Just(Step::Panic),
-    ]
-}
-
-fn script() -> impl Strategy<Value = Script> {
-    (vec(step(), 0..5), any::<bool>(), any::<bool>()).prop_map(|(steps, sized, tells_end)| {
-        let mut script = Script::new(steps);
-        if sized {
-            script = script.sized();
-        }
-        script.tells_end = tells_end;
-        script
-    })
-}
-
-fn answer() -> impl Strategy<Value = FutureEnd> {
-    let status = prop_oneof![
-        4 => Just(200),
-        1 => prop::sample::select(vec![101u16, 204, 304, 404, 429, 500, 503, 599]),
-    ];
-    let error_type = prop::sample::select(vec![ErrorType::SHED, ErrorType::TIMEOUT]);
-    let rarely = || prop::bool::weighted(0.15);
-    (
-        status,
-        option::of(error_type),
-        rarely(),
-        rarely(),
-        rarely(),
-        script(),
-    )
-        .prop_map(
-            |(status, error_type, skipped, event_stream, length_in_header, body)| {
-                FutureEnd::Response(Answer {
-                    status,
-                    error_type,
-                    skipped,
-                    event_stream,
-                    length_in_header,
-                    body,
-                })
-            },
-        )
-}
-
-fn fate() -> impl Strategy<Value = Fate> {
-    let method = vec!["GET", "GET", "GET", "POST", "HEAD", "CONNECT", "BREW"];
-    let route = vec!["", "/a", "/b", "/c/{id}", "/d", "/skipped"];
-    (
-        prop::sample::select(method),
-        prop::sample::select(route),
-        0u64..1000,
-        prop::bool::weighted(0.05),
-        prop::bool::weighted(0.05),
-        0usize..3,
-        prop_oneof![8 => answer(), 1 => Just(FutureEnd::Error), 1 => Just(FutureEnd::Panic)],
-        option::weighted(0.3, 0usize..8),
-    )
-        .prop_map(
-            |(
-                method,
-                route,
-                request_bytes,
-                skipped,
-                panics_in_call,
-                pending,
-                end,
-                dropped_after,
-            )| {
-                Fate {
-                    method,
-                    route,
-                    request_bytes,
-                    skipped,
-                    panics_in_call,
-                    pending,
-                    end,
-                    dropped_after,
-                }
-            },
-        )
-}
-
-/// A service that does what the request says.
-#[derive(Clone)]
-struct Inner;
-
-impl Service<Request<Script>> for Inner {
-    type Response = Response<Script>;
-    type Error = io::Error;
-    type Future = InnerFuture;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Script>) -> InnerFuture {
-        let fate = request.extensions().get::<Fate>().unwrap().clone();
-        assert!(!fate.panics_in_call, "a service panics on purpose");
-        InnerFuture(fate)
-    }
-}
-
-struct InnerFuture(Fate);
-
-impl Future for InnerFuture {
-    type Output = io::Result<Response<Script>>;
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.0.pending > 0 {
-            self.0.pending -= 1;
-            return Poll::Pending;
-        }
-        Poll::Ready(match &self.0.end {
-            FutureEnd::Panic => panic!("a future panics on purpose"),
-            FutureEnd::Error => Err(failure()),
-            FutureEnd::Response(answer) => Ok(answer.response()),
-        })
-    }
-}
-
-impl Answer {
-    fn response(&self) -> Response<Script> {
-        let mut response = Response::builder().status(self.status);
-        if self.event_stream {
-            response = response.header("content-type", "text/event-stream");
-        }
-        if self.length_in_header {
-            let length = self.body.clone().sized().exact.unwrap();
-            response = response.header("content-length", length);
-        }
-        let mut response = response.body(self.body.clone()).unwrap();
-        if let Some(error_type) = self.error_type {
-            response.extensions_mut().insert(error_type);
-        }
-        if self.skipped {
-            response.extensions_mut().insert(Skip);
-        }
-        response
-    }
-}
-
-impl Fate {
-    fn request(&self) -> Request<Script> {
-        let body = Script {
-            exact: Some(self.request_bytes),
-            ..Script::default()
-        };
-        let mut request = Request::builder()
-            .method(self.method)
-            .uri(if self.route.is_empty() { "/" } else { "/x" })
-            .body(body)
-            .unwrap();
-        if self.skipped {
-            request.extensions_mut().insert(Skip);
-        }
-        request.extensions_mut().insert(self.clone());
-        request
-    }
-}
+use self::script::{Script, Step};
 
 /// Method and route.
 type Endpoint = (String, String);
@@ -539,20 +338,6 @@ impl Running {
         }
         true
     }
-}
-
-/// Panics that happen on purpose say nothing.
-fn quiet() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let text = info.payload().downcast_ref::<&str>();
-            if !text.is_some_and(|text| text.contains("on purpose")) {
-                usual(info);
-            }
-        }));
-    });
 }
 
 proptest! {

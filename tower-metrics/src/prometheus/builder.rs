@@ -10,14 +10,10 @@ use prometheus::Registry;
 use super::cells::Layout;
 use super::collector::{OwnMetrics, Requests};
 use super::{Endpoints, Inner, Names, Prometheus, exposition};
+use crate::bounds::{DURATION_BOUNDS, duration_bounds, size_bounds};
 use crate::error::BuildError;
 use crate::recorder::{LabelError, Limit};
 use crate::table::Table;
-
-/// The advice of the OpenTelemetry convention for request durations, in seconds.
-const DURATION_BOUNDS: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-];
 
 /// Sets up a [`Prometheus`] recorder.
 #[derive(Clone, Debug)]
@@ -149,9 +145,10 @@ impl Builder {
         let constant: Vec<_> = scheme.into_iter().chain(self.constant).collect();
         check_labels(&names, &constant)?;
 
-        let request_size = size_bounds(names.request_size.as_deref(), &self.request_size_bounds)?;
+        let request_size =
+            optional_bounds(names.request_size.as_deref(), &self.request_size_bounds)?;
         let response_size =
-            size_bounds(names.response_size.as_deref(), &self.response_size_bounds)?;
+            optional_bounds(names.response_size.as_deref(), &self.response_size_bounds)?;
         let layout = |bounds: &[f64]| {
             let duration = duration_bounds(&names.duration, bounds, &self.objectives)?;
             let layout = Layout::new(&duration, &request_size, &response_size, self.time_to_head);
@@ -277,69 +274,7 @@ pub(crate) fn check_label_name(name: &str) -> Result<(), LabelError> {
     })
 }
 
-fn duration_bounds(
-    histogram: &str,
-    seconds: &[f64],
-    objectives: &[Duration],
-) -> Result<Vec<(u64, f64)>, BuildError> {
-    let nanoseconds = |bound: f64| (bound * 1e9).round() as u64;
-    // A bound of over 30 years is a mistake in the unit.
-    let possible = |bound: f64| (1e-9..=1e9).contains(&bound);
-    let mut bounds = check_bounds(histogram, seconds, possible, "0.000000001 to 1000000000 s")?
-        .into_iter()
-        .map(|bound| (nanoseconds(bound), bound))
-        .collect::<Vec<_>>();
-    for objective in objectives {
-        let bound = objective.as_secs_f64();
-        if !possible(bound) {
-            return Err(BuildError::Bound {
-                bound,
-                histogram: histogram.to_owned(),
-                allowed: "0.000000001 to 1000000000 s",
-            });
-        }
-        bounds.push((nanoseconds(bound), bound));
-    }
-    bounds.sort_unstable_by_key(|(nanoseconds, _)| *nanoseconds);
-    bounds.dedup_by_key(|(nanoseconds, _)| *nanoseconds);
-    Ok(bounds)
-}
-
-fn size_bounds(histogram: Option<&str>, bytes: &[f64]) -> Result<Vec<(u64, f64)>, BuildError> {
-    let Some(histogram) = histogram else {
-        return Ok(Vec::new());
-    };
-    // Beyond 2^53 a bound is not written as the number that it is.
-    let possible = |bound: f64| (0.0..=9_007_199_254_740_992.0).contains(&bound);
-    let bounds = check_bounds(histogram, bytes, possible, "0 to 9007199254740992 bytes")?;
-    Ok(bounds
-        .into_iter()
-        .map(|bound| (bound as u64, bound))
-        .collect())
-}
-
-fn check_bounds(
-    histogram: &str,
-    bounds: &[f64],
-    possible: impl Fn(f64) -> bool,
-    allowed: &'static str,
-) -> Result<Vec<f64>, BuildError> {
-    for (i, bound) in bounds.iter().enumerate() {
-        if !possible(*bound) {
-            let histogram = histogram.to_owned();
-            return Err(BuildError::Bound {
-                bound: *bound,
-                histogram,
-                allowed,
-            });
-        }
-        if i > 0 && *bound <= bounds[i - 1] {
-            return Err(BuildError::FallingBounds {
-                histogram: histogram.to_owned(),
-                bound: bounds[i - 1],
-                next: *bound,
-            });
-        }
-    }
-    Ok(bounds.to_vec())
+/// A histogram that a preset does not have needs no bounds.
+fn optional_bounds(histogram: Option<&str>, bytes: &[f64]) -> Result<Vec<(u64, f64)>, BuildError> {
+    histogram.map_or_else(|| Ok(Vec::new()), |histogram| size_bounds(histogram, bytes))
 }
