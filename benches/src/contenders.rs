@@ -10,7 +10,7 @@ use http_body_util::Empty;
 use prometheus::Registry;
 use prometheus_axum_middleware::PrometheusAxumLayer;
 use tower_layer::{Identity, Layer};
-use tower_metrics::{Label, MetricsLayer, Prometheus, Route, TraceId};
+use tower_metrics::{Label, MetricsLayer, OpenTelemetry, Prometheus, Route, TraceId};
 use tower_service::Service;
 
 use crate::contest::Contender;
@@ -70,8 +70,9 @@ impl Contenders {
             });
             ours().label(tenant).build().expect(built)
         });
-        self.add("  with a second recorder", || {
-            MetricsLayer::new((Prometheus::new(), Prometheus::new()))
+        self.add("  with OpenTelemetry beside it", || {
+            let second = OpenTelemetry::new(&peers::meter());
+            MetricsLayer::new((Prometheus::new(), second))
         });
 
         self.add("  with a recorder of nothing", || {

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use axum_otel_metrics::{HttpMetricsLayer, HttpMetricsLayerBuilder};
 use axum_prometheus::PrometheusMetricLayer;
 use axum_prometheus::metrics_exporter_prometheus::PrometheusHandle;
+use opentelemetry::metrics::{Meter, MeterProvider as _};
+use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use tokio::runtime::{Builder, Runtime};
 
 /// What peers do beside requests runs here: axum-prometheus drains its
@@ -47,8 +49,8 @@ pub struct Otel<L, P, E> {
 /// opentelemetry-instrumentation-tower with its SDK.
 pub type OtelTower = Otel<
     opentelemetry_instrumentation_tower::http::server::Layer,
-    opentelemetry_sdk::metrics::SdkMeterProvider,
-    opentelemetry_sdk::metrics::InMemoryMetricExporter,
+    SdkMeterProvider,
+    InMemoryMetricExporter,
 >;
 
 /// axum-otel-metrics with its SDK.
@@ -63,16 +65,26 @@ pub type AxumOtel = Otel<
 ///
 /// The meter is the process's, for that is where `Layer::new` looks.
 pub fn otel_tower() -> OtelTower {
-    use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
-    let exporter = InMemoryMetricExporter::default();
-    let reader = PeriodicReader::builder(exporter.clone()).build();
-    let provider = SdkMeterProvider::builder().with_reader(reader).build();
+    let (provider, exporter) = sdk();
     opentelemetry::global::set_meter_provider(provider.clone());
     Otel {
         layer: opentelemetry_instrumentation_tower::http::server::Layer::new(),
         provider,
         exporter,
     }
+}
+
+/// A meter of the SDK with a periodic reader, for a recorder.
+pub fn meter() -> Meter {
+    static PROVIDER: LazyLock<SdkMeterProvider> = LazyLock::new(|| sdk().0);
+    PROVIDER.meter("benches")
+}
+
+fn sdk() -> (SdkMeterProvider, InMemoryMetricExporter) {
+    let exporter = InMemoryMetricExporter::default();
+    let reader = PeriodicReader::builder(exporter.clone()).build();
+    let provider = SdkMeterProvider::builder().with_reader(reader).build();
+    (provider, exporter)
 }
 
 /// axum-otel-metrics 0.14 over the SDK's meter with a periodic reader.
