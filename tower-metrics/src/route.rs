@@ -11,6 +11,7 @@ use crate::layer::DurationTo;
 use crate::table::Table;
 
 type RouteFn = dyn for<'a> Fn(&RequestHead<'a>) -> Option<Cow<'a, str>> + Send + Sync;
+type TemplateFn = dyn Fn(&RequestHead<'_>) -> Option<&'static str> + Send + Sync;
 
 /// Where a request's route comes from.
 ///
@@ -22,6 +23,7 @@ enum Source {
     #[cfg(feature = "axum")]
     MatchedPath,
     Fixed(&'static str),
+    Template(Box<TemplateFn>),
     From(Box<RouteFn>),
 }
 
@@ -37,6 +39,28 @@ impl Route {
     /// for a layer around one route.
     pub const fn fixed(route: &'static str) -> Self {
         Self(Source::Fixed(route))
+    }
+
+    /// The template that a function says, `None` is the empty route. For a
+    /// router of your own, and for clients, who know which template a request
+    /// was made from:
+    ///
+    /// ```
+    /// # use tower_metrics::Route;
+    /// /// Put into the extensions of each request.
+    /// #[derive(Clone, Copy)]
+    /// struct UrlTemplate(&'static str);
+    ///
+    /// let route = Route::template(|head| head.extensions.get().map(|UrlTemplate(url)| *url));
+    /// ```
+    ///
+    /// A template is text of the program and not of a request, so that it takes
+    /// its place whatever the answer is.
+    pub fn template<F>(template: F) -> Self
+    where
+        F: Fn(&RequestHead<'_>) -> Option<&'static str> + Send + Sync + 'static,
+    {
+        Self(Source::Template(Box::new(template)))
     }
 
     /// The request's path. Only for paths that the server itself bounds, such
@@ -67,6 +91,7 @@ impl Route {
                     .map_or("", |path| path.as_str()),
             ),
             Source::Fixed(route) => Found::Template(route),
+            Source::Template(template) => Found::Template(template(head).unwrap_or_default()),
             Source::From(route) => Found::Path(route(head).unwrap_or_default()),
         }
     }
@@ -88,6 +113,7 @@ impl fmt::Debug for Route {
             #[cfg(feature = "axum")]
             Source::MatchedPath => f.write_str("Route::matched_path()"),
             Source::Fixed(route) => write!(f, "Route::fixed({route:?})"),
+            Source::Template(_) => f.write_str("Route::template(..)"),
             Source::From(_) => f.write_str("Route::from_fn(..)"),
         }
     }
