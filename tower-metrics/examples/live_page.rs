@@ -109,7 +109,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     )
     .await?;
     println!("http://{}/live", listener.local_addr()?);
-    axum::serve(listener, axum::Router::new().nest("/live", page)).await?;
+    axum::serve(listener, axum::Router::new().nest("/live", page))
+        .with_graceful_shutdown(async {
+            let _ = tokio::signal::ctrl_c().await;
+        })
+        .await?;
     Ok(())
 }
 

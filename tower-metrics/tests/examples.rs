@@ -1,0 +1,283 @@
+//! The examples, run as they are: each as a process of its own, asked over
+//! real connections, and stopped as a user stops it.
+//!
+//! `cargo test` builds them beside the tests; `cargo test --test examples`
+//! alone does not, and runs what `cargo build --examples` has left.
+
+#![cfg(all(unix, feature = "axum"))]
+
+mod figures;
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use tonic::Code;
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use self::figures::Figures;
+
+/// Long enough for a busy machine, short enough to notice that nothing comes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn program(example: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let target = test.ancestors().nth(2).unwrap();
+    let program: PathBuf = target.join("examples").join(example);
+    assert!(
+        program.exists(),
+        "{program:?} is not built: cargo build -p tower-metrics --examples"
+    );
+    Command::new(program)
+}
+
+/// An example that serves.
+struct Server {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Server {
+    fn start(example: &str) -> Self {
+        let mut child = program(example).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines() {
+                // A test that has seen enough no longer listens.
+                let _ = sender.send(line.unwrap());
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next address that it prints.
+    fn address(&self) -> String {
+        let line = self.lines.recv_timeout(PATIENCE).unwrap();
+        assert!(line.starts_with("http://127.0.0.1:"), "{line}");
+        line
+    }
+
+    /// Presses Ctrl-C, and waits for a good end while the test's connections
+    /// are closed.
+    async fn stop(self) {
+        tokio::task::spawn_blocking(|| self.stop_blocking())
+            .await
+            .unwrap();
+    }
+
+    fn stop_blocking(mut self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        assert!(sent.success());
+        let end = self.lines.recv_timeout(PATIENCE);
+        assert_eq!(end, Err(mpsc::RecvTimeoutError::Disconnected));
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It has ended already, unless the test has failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn get_with(url: String, headers: HeaderMap) -> (StatusCode, String) {
+    let client = Client::builder(TokioExecutor::new()).build_http::<String>();
+    let mut request = Request::get(url).body(String::new()).unwrap();
+    *request.headers_mut() = headers;
+    let answer = async {
+        let response = client.request(request).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.into()).unwrap())
+    };
+    tokio::time::timeout(PATIENCE, answer).await.unwrap()
+}
+
+async fn get(url: String) -> (StatusCode, String) {
+    get_with(url, HeaderMap::new()).await
+}
+
+async fn figures(url: String) -> Figures {
+    let (status, text) = get(url).await;
+    assert_eq!(status, StatusCode::OK);
+    let figures = Figures::parse(&text);
+    assert_eq!(figures.in_flight(), 0.0);
+    figures
+}
+
+#[tokio::test]
+async fn axum_counts_by_template_and_by_a_label_of_its_own() {
+    let server = Server::start("axum");
+    let url = server.address();
+    let metrics = format!("{url}/metrics");
+
+    let concert = "/api/concerts/{id}";
+    let figures_before = figures(metrics.clone()).await;
+    for status in ["200", "500"] {
+        let at_zero = [
+            ("http_route", concert),
+            ("http_response_status_code", status),
+        ];
+        assert_eq!(figures_before.requests(&at_zero), 0.0);
+    }
+
+    let app =
+        |name: &str| HeaderMap::from_iter([("x-app".parse().unwrap(), name.parse().unwrap())]);
+    for (path, headers, status) in [
+        ("/api/concerts/7", app("ios"), 200),
+        ("/api/concerts/8", app("ios"), 200),
+        ("/api/concerts/0", app("web"), 500),
+        ("/api/concerts/100", app("anything else"), 404),
+        ("/healthz", HeaderMap::new(), 200),
+        ("/.env", HeaderMap::new(), 404),
+    ] {
+        let (answer, _) = get_with(format!("{url}{path}"), headers).await;
+        assert_eq!(answer, status, "{path}");
+    }
+
+    let figures = figures(metrics).await;
+    let count = |app, route, status, error_type| {
+        figures.requests(&[
+            ("app", app),
+            ("http_route", route),
+            ("http_response_status_code", status),
+            ("error_type", error_type),
+        ])
+    };
+    assert_eq!(count("ios", concert, "200", ""), 2.0);
+    assert_eq!(count("web", concert, "500", "500"), 1.0);
+    assert_eq!(count("", concert, "404", ""), 1.0);
+    assert_eq!(count("", "", "404", ""), 1.0);
+    // Neither the health checks nor the scrapes.
+    assert_eq!(figures.requests(&[]), 5.0);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn hyper_counts_by_the_template_that_its_function_says() {
+    let server = Server::start("hyper");
+    let url = server.address();
+    for (path, status) in [
+        // A template has its place whatever its first answer is.
+        ("/hello/", 404),
+        ("/hello/world", 200),
+        ("/", 200),
+        ("/.env", 404),
+    ] {
+        assert_eq!(get(format!("{url}{path}")).await.0, status, "{path}");
+    }
+    let figures = figures(format!("{url}/metrics")).await;
+    let count = |route, status| {
+        figures.requests(&[("http_route", route), ("http_response_status_code", status)])
+    };
+    assert_eq!(count("/hello/{name}", "404"), 1.0);
+    assert_eq!(count("/hello/{name}", "200"), 1.0);
+    assert_eq!(count("/", "200"), 1.0);
+    assert_eq!(count("", "404"), 1.0);
+    assert_eq!(figures.requests(&[]), 4.0);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn tonic_reads_statuses_of_unary_and_streaming_calls() {
+    let server = Server::start("tonic");
+    let (url, metrics) = (server.address(), server.address());
+    let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
+    let mut client = HealthClient::new(channel);
+    let ask = |service: &str| HealthCheckRequest {
+        service: service.into(),
+    };
+    client.check(ask("tickets")).await.unwrap();
+    let refused = client.check(ask("payments")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    let unknown = client.check(ask("nothing")).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    let mut whole = client.watch(ask("tickets")).await.unwrap().into_inner();
+    while whole.message().await.unwrap().is_some() {}
+    let mut broken = client.watch(ask("payments")).await.unwrap().into_inner();
+    for _ in 0..2 {
+        assert!(broken.message().await.unwrap().is_some());
+    }
+    let end = broken.message().await.unwrap_err();
+    assert_eq!(end.code(), Code::Internal);
+
+    let figures = figures(metrics).await;
+    let count = |route, status, error_type| {
+        figures.requests(&[
+            ("http_route", route),
+            ("rpc_response_status_code", status),
+            ("error_type", error_type),
+            ("http_response_status_code", "200"),
+        ])
+    };
+    let (check, watch) = (
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+    );
+    assert_eq!(count(check, "OK", ""), 1.0);
+    assert_eq!(count(check, "UNAVAILABLE", "UNAVAILABLE"), 1.0);
+    assert_eq!(count(check, "NOT_FOUND", ""), 1.0);
+    assert_eq!(count(watch, "OK", ""), 1.0);
+    assert_eq!(count(watch, "INTERNAL", "INTERNAL"), 1.0);
+    assert_eq!(figures.requests(&[]), 5.0);
+    drop((client, whole, broken));
+    server.stop().await;
+}
+
+#[test]
+fn the_client_counts_its_answers_and_its_failures() {
+    let output = program("client").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (_, exposition) = text.split_once("# HELP").unwrap();
+    let figures = Figures::parse(&format!("# HELP{exposition}"));
+    let count = |template, status, error_type| {
+        figures.sum(
+            "http_client_request_duration_seconds_count",
+            &[
+                ("url_template", template),
+                ("http_response_status_code", status),
+                ("error_type", error_type),
+                ("server_address", "127.0.0.1"),
+            ],
+        )
+    };
+    assert_eq!(count("/concerts/{id}", "200", ""), 2.0);
+    assert_eq!(count("/concerts/{id}", "404", ""), 1.0);
+    assert_eq!(count("/slow", "", "timeout"), 1.0);
+    assert_eq!(count("/slow", "", "connection"), 1.0);
+    assert_eq!(figures.sum("http_client_active_requests", &[]), 0.0);
+}
+
+#[cfg(feature = "live")]
+#[tokio::test]
+async fn the_live_page_has_its_page_its_files_and_its_panels() {
+    let server = Server::start("live_page");
+    let url = server.address();
+    let (status, page) = get(url.clone()).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("<title>Ticket shop</title>"), "{page}");
+    let files: Vec<_> = page
+        .split('"')
+        .filter(|text| text.starts_with("assets/"))
+        .collect();
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        assert_eq!(get(format!("{url}/{file}")).await.0, 200, "{file}");
+    }
+    let (status, panel) = get(format!("{url}/api/panels/requests")).await;
+    assert_eq!((status, &panel[..5]), (StatusCode::OK, "{\"t\":"));
+    server.stop().await;
+}
