@@ -237,7 +237,9 @@ impl<R: Recorder, C> Builder<R, C> {
     }
 
     /// Records exemplars on the duration histogram, with the trace id that
-    /// this finds. Default: none.
+    /// this finds in the request's head; with the feature
+    /// `tracing-opentelemetry`, `TraceId::from_current_span` finds it too.
+    /// Default: none.
     ///
     /// ```
     /// # use tower_metrics::{MetricsLayer, Prometheus, TraceId};

@@ -61,6 +61,7 @@
 //! - `opentelemetry`: a recorder into an OpenTelemetry meter, instead of
 //!   Prometheus or beside it.
 //! - `quanta`: reads the clock from the processor's time stamp counter.
+//! - `tracing-opentelemetry`: trace ids for exemplars, from the current span.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
