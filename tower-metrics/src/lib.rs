@@ -44,7 +44,19 @@
 //!
 //! A request takes no lock and allocates nothing once its series exist. Each
 //! thread counts on cells of its own, which a scrape adds up, so that threads
-//! share no cache line that anybody writes.
+//! share no cache line that anybody writes. `cargo bench` in the project's
+//! repository compares it with others; on two cores, as in its README:
+//!
+//! | added to a bare tower service | ns | allocations |
+//! |---|---|---|
+//! | this layer | 185 | 0 |
+//! | a layer on `HistogramVec`, by hand | 183 | 0 |
+//! | axum-otel-metrics 0.14 | 857 | 2 |
+//! | axum-prometheus 0.10 | 1,081 | 34 |
+//! | opentelemetry-instrumentation-tower 0.19 | 1,415 | 14 |
+//!
+//! In an axum router it allocates once, for the body that it wraps. A series
+//! takes about 690 bytes, and a scrape of 15,000 series 20 ms.
 //!
 //! # Where to stand in a stack
 //!
@@ -52,6 +64,19 @@
 //! catch-panic), so that their answers are counted. With axum, `Router::layer`
 //! sees the route's template; around a whole `Router` used as a service there
 //! is none yet. The module `with_axum` says more.
+//!
+//! # Guides
+//!
+//! - [`labels_and_bounds`]: labels of your own, caps, series that start at zero,
+//!   bounds, and how many series that makes.
+//! - `with_axum`: what nesting, merging, fallbacks and the layer's place do to
+//!   the figures.
+//! - `from_axum_prometheus`: moving over with the dashboards that are there.
+//! - [`Recorder`]: writing one of your own.
+//!
+//! Whole programs to run and to copy, with
+//! `cargo run -p tower-metrics --example NAME`: `axum`, `tonic`, `hyper`,
+//! `client`, and with `--features live` also `live_page`.
 //!
 //! # Features
 //!
@@ -87,9 +112,14 @@ mod service;
 mod sync;
 mod table;
 mod trace_id;
+#[doc = include_str!("../docs/labels.md")]
+pub mod labels_and_bounds {}
 #[cfg(feature = "axum")]
 #[doc = include_str!("../docs/axum.md")]
 pub mod with_axum {}
+#[cfg(feature = "axum")]
+#[doc = include_str!("../docs/from-axum-prometheus.md")]
+pub mod from_axum_prometheus {}
 
 pub use self::body::ResponseBody;
 pub use self::error::BuildError;

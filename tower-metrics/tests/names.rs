@@ -192,6 +192,15 @@ mod a_preset {
         );
     }
 
+    #[tokio::test]
+    async fn of_axum_prometheus_may_tell_errors_apart() {
+        let mut names = Names::axum_prometheus();
+        names.error_type = Some("error_type".into());
+        let figures = figures_of(Prometheus::builder().names(names).build().unwrap()).await;
+        let labels = [("status", "500"), ("error_type", "500")];
+        assert_eq!(figures.sum("axum_http_requests_total", &labels), 1.0);
+    }
+
     /// Without a label for it, a request that was cancelled and one that
     /// panicked are the same series: it must stand there once.
     #[tokio::test]
