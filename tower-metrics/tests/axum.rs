@@ -7,6 +7,7 @@ mod figures;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::task::{Context, Waker};
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -15,7 +16,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Extension, Router, middleware};
 use http_body_util::BodyExt;
-use tower::{Layer, ServiceExt, service_fn};
+use tower::limit::ConcurrencyLimitLayer;
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::cors::{Any, CorsLayer};
 use tower_metrics::{MetricsLayer, MetricsService, Prometheus, Route, Skip};
 
@@ -461,4 +463,127 @@ async fn the_exposition_is_a_service_of_the_router() {
         .await
         .unwrap();
     assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_layer_on_a_method_router_sees_its_405s_and_a_route_layer_does_not() {
+    let requests = [("GET", "/users/1"), ("POST", "/users/1"), ("GET", "/.env")];
+
+    let (prometheus, metrics) = setup();
+    let app = Router::new().route("/users/{id}", get(ok).layer(metrics));
+    let counts = counted(prometheus, app, &requests).await;
+    assert_eq!(
+        counts,
+        expected(&["GET /users/{id} 200", "POST /users/{id} 405"])
+    );
+
+    let (prometheus, metrics) = setup();
+    let app = Router::new().route("/users/{id}", get(ok).route_layer(metrics));
+    let counts = counted(prometheus, app, &requests).await;
+    assert_eq!(counts, expected(&["GET /users/{id} 200"]));
+}
+
+#[tokio::test]
+async fn a_layer_on_a_nested_router_counts_the_fallback_that_it_has() {
+    let (prometheus, metrics) = setup();
+    let users = Router::new()
+        .route("/users/{id}", get(ok))
+        .fallback(not_here)
+        .layer(metrics);
+    let app = Router::new().nest("/api", users);
+    let counts = counted(
+        prometheus,
+        app,
+        &[("GET", "/api/nothing"), ("GET", "/nothing")],
+    )
+    .await;
+    assert_eq!(counts, expected(&["GET  404"]));
+}
+
+#[tokio::test]
+async fn what_no_merged_router_matches_is_counted_where_the_fallback_has_the_layer() {
+    let request = [("GET", "/nothing")];
+    let other = || Router::new().route("/other", get(ok));
+
+    let (prometheus, metrics) = setup();
+    let with_fallback = Router::new().fallback(not_here).layer(metrics);
+    let app = with_fallback.merge(other());
+    let counts = counted(prometheus, app, &request).await;
+    assert_eq!(counts, expected(&["GET  404"]));
+
+    // Without one, it is the default of the router that comes last.
+    let (prometheus, metrics) = setup();
+    let layered = Router::new().route("/", get(ok)).layer(metrics);
+    let app = layered.clone().merge(other());
+    assert_eq!(counted(prometheus, app, &request).await, expected(&[]));
+    let app = other().merge(layered);
+    let counts = counted(prometheus, app, &request).await;
+    assert_eq!(counts, expected(&["GET  404"]));
+
+    let (prometheus, metrics) = setup();
+    let app = Router::new().route("/", get(ok));
+    let app = app.merge(other()).layer(metrics);
+    let counts = counted(prometheus, app, &request).await;
+    assert_eq!(counts, expected(&["GET  404"]));
+}
+
+#[tokio::test]
+async fn the_first_layer_of_a_service_builder_is_outermost() {
+    let (prometheus, metrics) = setup();
+    let refuse =
+        middleware::from_fn(|_: Request, _: middleware::Next| async { StatusCode::UNAUTHORIZED });
+    let layers = ServiceBuilder::new().layer(metrics).layer(refuse);
+    let app = Router::new().route("/users/{id}", get(ok)).layer(layers);
+    let counts = counted(prometheus, app, &[("GET", "/users/1")]).await;
+    assert_eq!(counts, expected(&["GET /users/{id} 401"]));
+}
+
+#[tokio::test]
+async fn bytes_are_those_that_pass_the_layer() {
+    // A layer such as compression: of two bytes it makes one.
+    let shorten = middleware::map_response(|response: Response| async {
+        response.map(|body| Body::new(body.map_frame(|frame| frame.map_data(|_| "z".into()))))
+    });
+    let two_bytes = || async { Body::from_stream(tokio_stream::iter([Ok::<_, Infallible>("ok")])) };
+    let app = || Router::new().route("/", get(two_bytes));
+
+    let (prometheus, metrics) = setup();
+    let inside = app().layer(shorten.clone()).layer(metrics);
+    counted(prometheus, inside, &[("GET", "/")]).await;
+    assert_eq!(Figures::of(&prometheus).response_bytes(), 1.0);
+
+    let (prometheus, metrics) = setup();
+    let outside = app().layer(metrics).layer(shorten);
+    counted(prometheus, outside, &[("GET", "/")]).await;
+    assert_eq!(Figures::of(&prometheus).response_bytes(), 2.0);
+}
+
+/// What waits for its turn: a request that has come, or one that has not been
+/// called yet.
+#[tokio::test]
+async fn waiting_for_a_limit_counts_where_it_is_a_layer_of_its_own() {
+    let app = || Router::new().route("/", get(std::future::pending::<()>));
+    let in_flight_of_two = async |prometheus, app: Router| {
+        // As serving it does: otherwise each request has layers, and so a
+        // limit, of its own.
+        let app: Router = app.with_state(());
+        let mut calls = Vec::new();
+        for _ in 0..2 {
+            let mut call = Box::pin(app.clone().oneshot(Request::new(Body::empty())));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(call.as_mut().poll(&mut context).is_pending());
+            calls.push(call);
+        }
+        Figures::of(&prometheus).in_flight()
+    };
+
+    let (prometheus, metrics) = setup();
+    let limited = app().layer(ConcurrencyLimitLayer::new(1)).layer(metrics);
+    assert_eq!(in_flight_of_two(prometheus, limited).await, 2.0);
+
+    // In one stack with the layer, the limit holds the second one back before
+    // it is called.
+    let (prometheus, metrics) = setup();
+    let stack = ServiceBuilder::new().layer(metrics).concurrency_limit(1);
+    assert_eq!(in_flight_of_two(prometheus, app().layer(stack)).await, 1.0);
 }
