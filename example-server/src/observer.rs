@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use prometheus::core::Collector;
 use prometheus::{
     CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
 };
 use ticket_core::policy::{Change, Document, Operation, Source};
 use ticket_core::{Commit, Currency, FaultKind, Observer, Outcome, PurchaseEvent, Stock};
+use tower_metrics::prometheus::counter_value;
 
 /// The concerts that have labels of their own; those that come later share [`OTHER`].
 const MOST_CONCERTS: usize = 100;
@@ -27,6 +29,7 @@ const DATABASE_BOUNDS: [f64; 12] = [
 pub(crate) struct Metrics {
     sold: IntCounterVec,
     refunded: IntCounterVec,
+    struck_off: IntCounterVec,
     sales: CounterVec,
     refunds: CounterVec,
     purchases: IntCounterVec,
@@ -63,6 +66,11 @@ impl Metrics {
             refunded: counter(
                 "tickets_refunded_total",
                 "Tickets given back and on sale again.",
+                &["concert"],
+            )?,
+            struck_off: counter(
+                "tickets_struck_off_total",
+                "Tickets of past nights, struck off the books when the next one went on sale.",
                 &["concert"],
             )?,
             sales: CounterVec::new(
@@ -134,6 +142,7 @@ impl Metrics {
         };
         registry.register(Box::new(metrics.sold.clone()))?;
         registry.register(Box::new(metrics.refunded.clone()))?;
+        registry.register(Box::new(metrics.struck_off.clone()))?;
         registry.register(Box::new(metrics.sales.clone()))?;
         registry.register(Box::new(metrics.refunds.clone()))?;
         registry.register(Box::new(metrics.purchases.clone()))?;
@@ -193,6 +202,16 @@ impl Metrics {
             known.insert(slug.to_owned());
         }
         known.contains(slug)
+    }
+
+    /// Tickets that were sold since the start and are neither given back nor struck off.
+    pub(crate) fn tickets(&self) -> i64 {
+        let sum = |counter: &IntCounterVec| {
+            let families = counter.collect();
+            let metrics = families.iter().flat_map(|family| family.get_metric());
+            metrics.map(counter_value).sum::<f64>() as i64
+        };
+        sum(&self.sold) - sum(&self.refunded) - sum(&self.struck_off)
     }
 
     /// Shows what is left of each concert; those without a label of their own are added up.
@@ -261,6 +280,19 @@ impl Observer for Metrics {
         amount
             .with_label_values(&[concert, currency])
             .inc_by(total.to_major());
+    }
+
+    fn next_night(&self, concert: &str, tickets: u32) {
+        // A concert without a label of its own here has not sold anything here either.
+        let known = self.concerts.read().unwrap_or_else(PoisonError::into_inner);
+        let label = if known.contains(concert) {
+            concert
+        } else {
+            OTHER
+        };
+        self.struck_off
+            .with_label_values(&[label])
+            .inc_by(tickets.into());
     }
 
     fn fault_injected(&self, operation: Operation, kind: FaultKind) {

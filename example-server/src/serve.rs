@@ -14,10 +14,10 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tower_metrics::Prometheus;
 
-use crate::api::{self, Api, Limits};
+use crate::api::{self, Api, Limits, Seen};
 use crate::guard::Guard;
 use crate::observer::Metrics;
-use crate::ops::{self, Ops, Readiness};
+use crate::ops::{self, Books, Ops, Readiness};
 use crate::{config, dashboards, faults_file, signal, stock};
 
 /// What requests that are under way at shutdown get beyond their own time limit.
@@ -103,6 +103,8 @@ impl Server {
             concurrency: options.max_concurrency as usize,
             timeout: options.request_timeout,
         };
+        let seen = Seen::default();
+        let books = Books::open(tickets.clone(), metrics.clone(), prometheus, seen.clone()).await?;
         let router = api::router(
             Api {
                 tickets: tickets.clone(),
@@ -110,6 +112,7 @@ impl Server {
             },
             api::metrics(prometheus)?,
             limits,
+            seen.clone(),
         );
         let (stopping, done) = (CancellationToken::new(), CancellationToken::new());
         tokio::spawn(stock::refresh(tickets.clone(), metrics.clone()));
@@ -132,7 +135,7 @@ impl Server {
                 stopping: stopping.clone(),
             },
         };
-        let page = ops::page(&ops, registry.clone());
+        let page = ops::page(&ops, registry.clone(), books, &seen);
         let guard = ops.guard.clone();
         let ops_router = ops::router(ops, prometheus);
         let ops_thread = ops::serve(

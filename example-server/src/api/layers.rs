@@ -5,19 +5,16 @@ use std::time::Duration;
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::DefaultBodyLimit;
-use http::{Request, Response};
+use axum::middleware::from_fn_with_state;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower::timeout::TimeoutLayer;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::request_id::{
-    MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer,
-};
-use tower_http::trace::TraceLayer;
-use tower_metrics::{ErrorType, MetricsLayer, Prometheus};
-use tracing::Span;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_metrics::{MetricsLayer, Prometheus};
 
+use super::log::{self, Seen};
 use super::{LARGEST_BODY, problem};
 
 /// What one server takes on.
@@ -31,19 +28,22 @@ pub(crate) struct Limits {
 
 /// Wraps the routes, outermost first: what is shed or given up is counted, has a request id and
 /// is logged; what panics frees its place.
-pub(super) fn wrap(routes: Router, metrics: MetricsLayer<Prometheus>, limits: Limits) -> Router {
+pub(super) fn wrap(
+    routes: Router,
+    metrics: MetricsLayer<Prometheus>,
+    limits: Limits,
+    seen: Seen,
+) -> Router {
     routes.layer(
         ServiceBuilder::new()
+            .map_request({
+                let seen = seen.clone();
+                move |request| seen.come_in(request)
+            })
             .layer(metrics)
             .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
             .layer(PropagateRequestIdLayer::x_request_id())
-            .layer(
-                TraceLayer::new_for_http()
-                    .make_span_with(span)
-                    .on_request(())
-                    .on_response(log)
-                    .on_failure(()),
-            )
+            .layer(from_fn_with_state(seen, log::follow))
             .layer(HandleErrorLayer::new(problem::given_up))
             .layer(LoadShedLayer::new())
             // Global: axum applies a layer to each route, and the limit is the server's.
@@ -54,50 +54,13 @@ pub(super) fn wrap(routes: Router, metrics: MetricsLayer<Prometheus>, limits: Li
     )
 }
 
-fn span<B>(request: &Request<B>) -> Span {
-    let id = request
-        .extensions()
-        .get::<RequestId>()
-        .and_then(|id| id.header_value().to_str().ok());
-    tracing::info_span!(
-        "request",
-        id,
-        trace = trace_id(request),
-        method = request.method().as_str(),
-        path = request.uri().path(),
-    )
-}
-
-/// The trace that the request belongs to, from a W3C `traceparent`.
-fn trace_id<B>(request: &Request<B>) -> Option<&str> {
-    let value = request.headers().get("traceparent")?.to_str().ok()?;
-    value.split('-').nth(1)
-}
-
-/// One line for each request: errors always, the rest where someone looks closely.
-fn log<B>(response: &Response<B>, took: Duration, _: &Span) {
-    let status = response.status().as_u16();
-    let ms = took.as_secs_f64() * 1e3;
-    if !response.status().is_server_error() {
-        tracing::debug!(status, ms, "answered");
-        return;
-    }
-    let error = response
-        .extensions()
-        .get::<ErrorType>()
-        .map(|error| error.as_str());
-    match response.extensions().get::<problem::Cause>() {
-        Some(cause) => tracing::error!(status, ms, error, cause = cause.0, "failed"),
-        None => tracing::info!(status, ms, error, "failed"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
     use axum::routing::get;
-    use http::StatusCode;
+    use http::{Request, StatusCode};
     use tower::Service;
+    use tower_metrics::ErrorType;
 
     use super::*;
 
@@ -113,7 +76,12 @@ mod tests {
             timeout: Duration::from_secs(1),
         };
         let routes = Router::new().route("/boom", get(boom));
-        let mut router = wrap(routes, MetricsLayer::new(prometheus), limits);
+        let mut router = wrap(
+            routes,
+            MetricsLayer::new(prometheus),
+            limits,
+            Seen::default(),
+        );
         for _ in 0..3 {
             let request = Request::get("/boom").body(Body::empty()).unwrap();
             let response = router.call(request).await.unwrap();

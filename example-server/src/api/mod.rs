@@ -3,6 +3,7 @@
 pub(crate) mod body;
 mod concerts;
 mod layers;
+mod log;
 mod openapi;
 pub(crate) mod problem;
 mod purchases;
@@ -16,6 +17,7 @@ use tower_metrics::{BuildError, MetricsLayer, Prometheus, TraceId};
 
 use crate::guard::Guard;
 pub(crate) use layers::Limits;
+pub(crate) use log::Seen;
 pub(crate) use openapi::DOCUMENT;
 
 /// The most bytes that a request's body may have.
@@ -66,7 +68,12 @@ pub(crate) fn metrics(prometheus: Prometheus) -> Result<MetricsLayer<Prometheus>
 }
 
 /// The API's routes in their layers.
-pub(crate) fn router(api: Api, metrics: MetricsLayer<Prometheus>, limits: Limits) -> Router {
+pub(crate) fn router(
+    api: Api,
+    metrics: MetricsLayer<Prometheus>,
+    limits: Limits,
+    seen: Seen,
+) -> Router {
     let routes = Router::new()
         .route("/concerts", get(concerts::list).post(concerts::create))
         .route("/concerts/{concert_id}", get(concerts::read))
@@ -80,5 +87,5 @@ pub(crate) fn router(api: Api, metrics: MetricsLayer<Prometheus>, limits: Limits
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(api);
-    layers::wrap(routes, metrics, limits)
+    layers::wrap(routes, metrics, limits, seen)
 }

@@ -1,6 +1,7 @@
 //! The ops port: metrics, probes, faults and the live page, on a thread of their own, so that
 //! they answer when the API is busy.
 
+mod books;
 mod commit;
 pub(crate) mod faults;
 pub(crate) mod metrics;
@@ -23,6 +24,7 @@ use tower_metrics::dashboard::live::Page;
 use crate::api::problem;
 use crate::guard::Guard;
 use crate::observer::Metrics;
+pub(crate) use books::Books;
 pub(crate) use page::page;
 pub(crate) use probes::Readiness;
 

@@ -8,20 +8,25 @@ use http::Method;
 use prometheus::Registry;
 use ticket_core::Commit;
 use ticket_core::policy::Document;
+use tower_metrics::Names;
 use tower_metrics::dashboard::live::{self, Control, Page};
 use tower_metrics::dashboard::{BURNS, Dashboard};
 
-use super::Ops;
+use super::{Books, Ops};
+use crate::api::Seen;
 use crate::dashboards;
 use crate::guard::Guard;
 
 /// An hour of a burn rate's window is a minute here: who presses a switch sees the alert.
 const SCALE: f64 = 1.0 / 60.0;
 
-/// The page, with a switch for faults and one for the way of committing.
-pub(crate) fn page(ops: &Ops, registry: Registry) -> Page {
+/// The page, with a switch for faults and one for the way of committing, the books' badge, and the
+/// requests behind its figures.
+pub(crate) fn page(ops: &Ops, registry: Registry, books: Books, seen: &Seen) -> Page {
     let page = live::page(dashboard(), registry)
         .burns(BURNS.map(|burn| burn.scaled(SCALE)))
+        .check(books.check())
+        .requests(seen.recent(), Names::open_telemetry().duration)
         .control(faults(ops))
         .control(commit(ops));
     dashboards::slos().into_iter().fold(page, Page::slo)

@@ -2,7 +2,7 @@ use futures_util::future::join_all;
 use ticket_core::{Options, Tickets};
 
 use crate::cluster::Cluster;
-use crate::process::{Server, order};
+use crate::process::{Server, order, until, value};
 
 const TICKETS: u32 = 100;
 const BUYERS: usize = 500;
@@ -41,6 +41,16 @@ async fn two_servers_on_one_postgresql_sell_each_ticket_once() {
         sold += server.metric("tickets_sold_total", &["nina-simone"]).await;
     }
     assert_eq!(sold, f64::from(TICKETS));
+
+    // Each knows of the other, and so compares the database with itself only.
+    for server in &servers {
+        until("the badge says that it cannot compare", async || {
+            let now = value(&server.ops.get("/api/now").await.unwrap());
+            let books = &now["checks"][0];
+            books["holds"] == true && books.to_string().contains("not compared")
+        })
+        .await;
+    }
 
     let tickets = Tickets::open(&url, Options::default()).await.unwrap();
     let totals = tickets.totals().await.unwrap();

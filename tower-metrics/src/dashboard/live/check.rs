@@ -105,7 +105,8 @@ impl Equation {
     }
 
     /// How far apart the sides are: 0 where one value lies within all of them.
-    pub(super) fn difference(&self) -> f64 {
+    #[must_use]
+    pub fn difference(&self) -> f64 {
         let lowest_high = self
             .sides
             .iter()

@@ -88,24 +88,44 @@ impl RequestQuery {
     }
 }
 
-const SLOT: u64 = 5;
-const SLOTS: usize = 180;
-const KEPT_ALIKE: usize = 4;
-const MOST_IN_SLOT: usize = 256;
+/// Seconds.
+const SLOTS: usize = 900;
+const KEPT_ALIKE: u8 = 2;
+const MOST_IN_SLOT: usize = 48;
 
-/// A bounded sample of recent requests: of each 5 seconds of the last 15 minutes, the latest few of
+/// A bounded sample of recent requests: of each second of the last 15 minutes, the first few of
 /// every duration class, so that the rare slow ones and the failed ones are not pushed out by the
-/// many. At most 46,080 are kept.
+/// many. At most 43,200 are kept.
 #[derive(Debug, Default)]
 pub struct RecentRequests {
     slots: Mutex<VecDeque<Slot>>,
 }
 
+/// A second.
 #[derive(Debug)]
 struct Slot {
     number: u64,
-    count: usize,
-    classes: BTreeMap<(i32, bool), VecDeque<LoggedRequest>>,
+    classes: BTreeMap<Class, u8>,
+    kept: Vec<LoggedRequest>,
+}
+
+/// The requests that are alike: a quarter of an octave of durations, and whether they failed.
+type Class = (i32, bool);
+
+fn class(duration: Duration, failed: bool) -> Class {
+    let quarter_octave = (duration.as_secs_f64().max(1e-6).log2() * 4.0).floor();
+    (quarter_octave as i32, failed)
+}
+
+fn number(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+impl Slot {
+    fn has_room(&self, class: Class) -> bool {
+        let alike = self.classes.get(&class).copied().unwrap_or_default();
+        alike < KEPT_ALIKE && self.kept.len() < MOST_IN_SLOT
+    }
 }
 
 impl RecentRequests {
@@ -115,45 +135,45 @@ impl RecentRequests {
         Self::default()
     }
 
+    /// Whether a request that ended then, took so long, and did or did not fail would be kept: to be
+    /// asked before its line is written for nothing.
+    #[must_use]
+    pub fn has_room(&self, at: SystemTime, duration: Duration, failed: bool) -> bool {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots
+            .back()
+            .is_none_or(|slot| slot.number < number(at) || slot.has_room(class(duration, failed)))
+    }
+
     /// Keeps a request, where there is room for its like.
     pub fn record(&self, request: LoggedRequest) {
-        let since = request.at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let number = since.as_secs() / SLOT;
-        let quarter_octave = (request.duration.as_secs_f64().max(1e-6).log2() * 4.0).floor() as i32;
+        let number = number(request.at);
+        let class = class(request.duration, request.failed);
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.back().is_none_or(|slot| slot.number < number) {
             slots.push_back(Slot {
                 number,
-                count: 0,
                 classes: BTreeMap::new(),
+                kept: Vec::new(),
             });
             while slots.len() > SLOTS {
                 slots.pop_front();
             }
         }
         // A request of an earlier slot is a straggler of some microseconds: it goes with the last.
-        let Some(slot) = slots.back_mut() else { return };
-        let alike = slot
-            .classes
-            .entry((quarter_octave, request.failed))
-            .or_default();
-        if alike.len() == KEPT_ALIKE {
-            alike.pop_front();
-        } else if slot.count == MOST_IN_SLOT {
-            return;
-        } else {
-            slot.count += 1;
+        if let Some(slot) = slots.back_mut()
+            && slot.has_room(class)
+        {
+            *slot.classes.entry(class).or_default() += 1;
+            slot.kept.push(request);
         }
-        alike.push_back(request);
     }
 }
 
 impl RequestLog for RecentRequests {
     fn find(&self, query: &RequestQuery) -> Vec<LoggedRequest> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = slots
-            .iter()
-            .flat_map(|slot| slot.classes.values().flatten());
+        let kept = slots.iter().flat_map(|slot| &slot.kept);
         let mut found: Vec<&LoggedRequest> =
             kept.filter(|request| query.accepts(request)).collect();
         found.sort_by_key(|request| std::cmp::Reverse(request.at));
@@ -194,7 +214,11 @@ mod tests {
             log.find(&RequestQuery::default())
                 .contains(&request(100, 3, 500))
         );
-        assert_eq!(log.find(&RequestQuery::default()).len(), 2 + KEPT_ALIKE);
+        let all = log.find(&RequestQuery::default());
+        assert_eq!(all.len(), 2 + usize::from(KEPT_ALIKE));
+        let at = UNIX_EPOCH + Duration::from_secs(101);
+        let quick = Duration::from_millis(3);
+        assert!(!log.has_room(at, quick, false) && log.has_room(at, quick, true));
     }
 
     #[test]
@@ -206,7 +230,7 @@ mod tests {
             ..RequestQuery::default()
         };
         let oldest = log.find(&all).last().map(|request| request.at);
-        assert_eq!(oldest, Some(UNIX_EPOCH + Duration::from_secs(4101)));
+        assert_eq!(oldest, Some(UNIX_EPOCH + Duration::from_secs(4100)));
     }
 
     #[test]

@@ -89,6 +89,9 @@ export class Heatmap {
       const start = Math.floor(this.times[at] / step) * step;
       const column = columns.get(start) ?? columns.set(start, new Array(this.bounds.length + 1).fill(0)).get(start);
       this.data.counts[at].forEach((count, row) => { column[row] += count; });
+      // What is counted at a moment ended since the moment before.
+      column.to ??= this.times[at];
+      column.from = this.times[at - 1] ?? this.times[at] - 1;
     }
     return { step, columns };
   }
@@ -163,7 +166,8 @@ export class Heatmap {
   choose({ start, row }) {
     if (!this.open) return;
     const [from, to] = this.bounds2(row);
-    this.open({ from: start, to: start + this.drawn.step, at_least: from, at_most: to });
+    const column = this.drawn.columns.get(start);
+    if (column?.[row]) this.open({ from: column.from, to: column.to, at_least: from, at_most: to });
   }
 
   key(event) {
