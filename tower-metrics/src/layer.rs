@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use http::{Method, StatusCode};
+use http::Method;
 use tower_layer::Layer;
 
 use crate::error::BuildError;
 use crate::flight::Shared;
 use crate::head::RequestHead;
 use crate::label::{Label, MAX_LABELS};
-use crate::outcome::ErrorType;
+use crate::outcome::{Ending, ErrorType};
 use crate::recorder::Recorder;
 use crate::route::{Route, RouteSettings, Routes};
 use crate::service::MetricsService;
@@ -125,7 +125,7 @@ pub struct Builder<R: Recorder, C: 'static = ServiceError> {
     methods: Vec<Method>,
     max_routes: usize,
     routes: RouteSettings,
-    initialize: Vec<(Method, String, StatusCode)>,
+    initialize: Vec<(Method, String, Ending)>,
     labels: Vec<Label>,
     grpc: bool,
     trace_id: Option<TraceIdFn>,
@@ -197,15 +197,17 @@ impl<R: Recorder, C> Builder<R, C> {
     }
 
     /// Shows a route's figures from the start, at zero, so that `increase()`
-    /// sees its first request and its first error. Name the statuses to show.
-    pub fn initialize<I>(mut self, method: Method, route: impl Into<String>, statuses: I) -> Self
+    /// sees its first request and its first error. Name the ways in which its
+    /// requests may end: statuses, and, where a response carries an
+    /// [`ErrorType`](crate::ErrorType), the error types too.
+    pub fn initialize<I>(mut self, method: Method, route: impl Into<String>, endings: I) -> Self
     where
-        I: IntoIterator<Item = StatusCode>,
+        I: IntoIterator<Item: Into<Ending>>,
     {
         let route = route.into();
-        let series = statuses
+        let series = endings
             .into_iter()
-            .map(|status| (method.clone(), route.clone(), status));
+            .map(|ending| (method.clone(), route.clone(), ending.into()));
         self.initialize.extend(series);
         self
     }
@@ -318,13 +320,13 @@ impl<R: Recorder, C> Builder<R, C> {
             grpc: self.grpc,
             trace_id: self.trace_id,
         }));
-        for (method, route, status) in self.initialize {
+        for (method, route, ending) in self.initialize {
             let entry = shared.routes.take(&route).unwrap_or_else(|other| other);
             let method = shared.routes.method(&method);
             let series = shared
                 .routes
                 .series(method, entry, |m, r| shared.recorder.series(m, r));
-            shared.recorder.initialize(series, status);
+            shared.recorder.initialize(series, ending);
         }
         MetricsLayer {
             shared,

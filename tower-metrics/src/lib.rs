@@ -130,7 +130,7 @@ pub use self::label::{Label, LabelKey, LabelValue, LabelValues, MAX_LABELS};
 pub use self::layer::{Builder, ClassifyError, DurationTo, MetricsLayer, ServiceError, Skip};
 #[cfg(feature = "opentelemetry")]
 pub use self::opentelemetry::OpenTelemetry;
-pub use self::outcome::{End, ErrorType, Outcome};
+pub use self::outcome::{End, Ending, ErrorType, Outcome};
 pub use self::prometheus::{Names, Prometheus};
 pub use self::recorder::{LabelError, Limit, Recorder};
 pub use self::route::Route;

@@ -111,6 +111,66 @@ impl fmt::Display for ErrorType {
     }
 }
 
+/// A way in which requests may end, known before any did.
+///
+/// A status stands for a response with that status and no
+/// [`ErrorType`]; both together for one that carries it; an error type alone
+/// for a request that has no response.
+///
+/// ```
+/// # use http::StatusCode;
+/// # use tower_metrics::{Ending, ErrorType};
+/// let endings: [Ending; 3] = [
+///     StatusCode::OK.into(),
+///     (StatusCode::SERVICE_UNAVAILABLE, ErrorType::SHED).into(),
+///     ErrorType::CANCELLED.into(),
+/// ];
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ending {
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) error_type: ErrorType,
+}
+
+impl Ending {
+    /// The response's status; `None` where there is no response.
+    pub fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    /// Why it fails; [`ErrorType::NONE`] where it does not.
+    pub fn error_type(&self) -> ErrorType {
+        self.error_type
+    }
+}
+
+impl From<StatusCode> for Ending {
+    fn from(status: StatusCode) -> Self {
+        Self {
+            status: Some(status),
+            error_type: ErrorType::of_status(status),
+        }
+    }
+}
+
+impl From<(StatusCode, ErrorType)> for Ending {
+    fn from((status, error_type): (StatusCode, ErrorType)) -> Self {
+        Self {
+            status: Some(status),
+            error_type,
+        }
+    }
+}
+
+impl From<ErrorType> for Ending {
+    fn from(error_type: ErrorType) -> Self {
+        Self {
+            status: None,
+            error_type,
+        }
+    }
+}
+
 /// All that is known of a request when it has ended; what a
 /// [`Recorder`](crate::Recorder) records.
 #[derive(Clone, Debug)]

@@ -1,8 +1,6 @@
 //! The seam between the middleware and what keeps its figures.
 
-use http::StatusCode;
-
-use crate::outcome::End;
+use crate::outcome::{End, Ending};
 
 /// Keeps the figures of requests. [`Prometheus`](crate::Prometheus) is one.
 ///
@@ -110,8 +108,8 @@ pub trait Recorder: 'static {
 
     /// Shows a series before its first request, so that the first one is seen
     /// as an increase.
-    fn initialize(&self, series: Self::Series, status: StatusCode) {
-        let _ = (series, status);
+    fn initialize(&self, series: Self::Series, ending: Ending) {
+        let _ = (series, ending);
     }
 
     /// A route or a label's value found no place and went to `_OTHER`.
@@ -194,9 +192,9 @@ impl<A: Recorder, B: Recorder> Recorder for (A, B) {
         self.1.declare_labels(names)
     }
 
-    fn initialize(&self, series: Self::Series, status: StatusCode) {
-        self.0.initialize(series.0, status);
-        self.1.initialize(series.1, status);
+    fn initialize(&self, series: Self::Series, ending: Ending) {
+        self.0.initialize(series.0, ending);
+        self.1.initialize(series.1, ending);
     }
 
     fn overflowed(&self, limit: Limit) {

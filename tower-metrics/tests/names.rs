@@ -15,7 +15,8 @@ use prometheus::{Counter, Registry};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_metrics::prometheus::Builder;
 use tower_metrics::{
-    BuildError, Label, LabelValue, MetricsLayer, Names, Prometheus, Recorder, Route,
+    BuildError, Ending, ErrorType, Label, LabelValue, MetricsLayer, Names, Prometheus, Recorder,
+    Route,
 };
 
 use self::figures::Figures;
@@ -375,32 +376,46 @@ mod a_setting {
     #[test]
     fn of_initial_series_shows_them_at_zero() {
         let prometheus = Prometheus::new();
-        let statuses = [StatusCode::OK, StatusCode::INTERNAL_SERVER_ERROR];
+        let endings: [Ending; 4] = [
+            StatusCode::OK.into(),
+            StatusCode::INTERNAL_SERVER_ERROR.into(),
+            (StatusCode::SERVICE_UNAVAILABLE, ErrorType::SHED).into(),
+            ErrorType::CANCELLED.into(),
+        ];
         MetricsLayer::builder(prometheus)
-            .initialize(Method::GET, "/a", statuses)
+            .initialize(Method::GET, "/a", endings)
             .build()
             .unwrap();
         let figures = Figures::of(&prometheus);
         assert_eq!(
             figures.series("http_server_request_duration_seconds_count"),
-            2
+            4
         );
         assert_eq!(figures.series("http_server_active_requests"), 1);
-        let failed = (
-            "http_server_request_duration_seconds_count".to_owned(),
-            BTreeMap::from(
-                [
-                    ("http_request_method", "GET"),
-                    ("http_route", "/a"),
-                    ("http_response_status_code", "500"),
-                    ("error_type", "500"),
-                    ("url_scheme", "http"),
-                ]
-                .map(|(name, value)| (name.to_owned(), value.to_owned())),
-            ),
-        );
-        assert_eq!(figures.0[&failed], 0.0);
-        assert_eq!(figures.sum("tower_metrics_series", &[]), 2.0);
+        for (status, error_type) in [
+            ("200", ""),
+            ("500", "500"),
+            ("503", "shed"),
+            ("", "cancelled"),
+        ] {
+            let series = (
+                "http_server_request_duration_seconds_count".to_owned(),
+                BTreeMap::from_iter(
+                    [
+                        ("http_request_method", "GET"),
+                        ("http_route", "/a"),
+                        ("http_response_status_code", status),
+                        ("error_type", error_type),
+                        ("url_scheme", "http"),
+                    ]
+                    .into_iter()
+                    .filter(|(_, value)| !value.is_empty())
+                    .map(|(name, value)| (name.to_owned(), value.to_owned())),
+                ),
+            );
+            assert_eq!(figures.0[&series], 0.0);
+        }
+        assert_eq!(figures.sum("tower_metrics_series", &[]), 4.0);
     }
 }
 

@@ -13,7 +13,7 @@ use axum::extract::FromRef;
 use axum::routing::{get, post};
 use http::{Method, StatusCode};
 use ticket_core::Tickets;
-use tower_metrics::{BuildError, MetricsLayer, Prometheus, TraceId};
+use tower_metrics::{BuildError, Ending, ErrorType, MetricsLayer, Prometheus, TraceId};
 
 use crate::guard::Guard;
 pub(crate) use layers::Limits;
@@ -42,28 +42,39 @@ impl FromRef<Api> for Guard {
     }
 }
 
-/// The layer that counts the API's requests. What can succeed or fail on the way of a purchase
-/// stands at zero from the start, so that its first failure is seen.
+/// The layer that counts the API's requests. How they may end stands at zero from the start, so
+/// that the first failure of each kind is seen.
 ///
 /// # Errors
 /// When a setting is refused.
 pub(crate) fn metrics(prometheus: Prometheus) -> Result<MetricsLayer<Prometheus>, BuildError> {
-    let (ok, unavailable) = (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE);
-    let bought = [
+    let (unavailable, timeout) = (StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT);
+    let failed: [Ending; 5] = [
+        unavailable.into(),
+        (unavailable, ErrorType::INJECTED).into(),
+        (unavailable, ErrorType::SHED).into(),
+        (timeout, ErrorType::TIMEOUT).into(),
+        ErrorType::CANCELLED.into(),
+    ];
+    let ends = |answers: &[StatusCode]| {
+        let answers = answers.iter().map(|&status| Ending::from(status));
+        answers.chain(failed).collect::<Vec<_>>()
+    };
+    let read = ends(&[StatusCode::OK]);
+    let bought = ends(&[
         StatusCode::CREATED,
         StatusCode::PAYMENT_REQUIRED,
         StatusCode::CONFLICT,
-        unavailable,
-        StatusCode::GATEWAY_TIMEOUT,
-    ];
+    ]);
     let (concert, purchase) = ("/concerts/{concert_id}", "/purchases/{purchase_id}");
     MetricsLayer::builder(prometheus)
         .exemplars(|head| TraceId::from_traceparent(head.headers))
-        .initialize(Method::GET, "/concerts", [ok, unavailable])
-        .initialize(Method::GET, concert, [ok, unavailable])
+        .initialize(Method::GET, "/concerts", read.clone())
+        .initialize(Method::POST, "/concerts", ends(&[StatusCode::CREATED]))
+        .initialize(Method::GET, concert, read.clone())
         .initialize(Method::POST, format!("{concert}/purchases"), bought)
-        .initialize(Method::GET, purchase, [ok, unavailable])
-        .initialize(Method::DELETE, purchase, [ok, unavailable])
+        .initialize(Method::GET, purchase, read.clone())
+        .initialize(Method::DELETE, purchase, read)
         .build()
 }
 

@@ -15,7 +15,7 @@ pub use self::builder::Builder;
 
 use crate::grpc::GrpcStatus;
 use crate::label::LabelKey;
-use crate::outcome::{End, ErrorType};
+use crate::outcome::{End, Ending, ErrorType};
 use crate::recorder::{LabelError, Limit, Recorder};
 use crate::table::Table;
 
@@ -260,7 +260,7 @@ impl Recorder for OpenTelemetry {
     /// Only the requests in flight can be shown at zero: a histogram has no
     /// point before its first value. It has a start time instead, by which a
     /// backend sees the first value as an increase.
-    fn initialize(&self, endpoint: &'static Endpoint, _: StatusCode) {
+    fn initialize(&self, endpoint: &'static Endpoint, _: Ending) {
         self.0.active.add(0, &endpoint.begun);
     }
 

@@ -15,7 +15,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use http::StatusCode;
 use prometheus::Registry;
 
 pub use self::builder::Builder;
@@ -25,7 +24,7 @@ pub use self::series::Endpoint;
 pub use crate::proto::{counter_value, gauge_value};
 
 use self::cells::Layout;
-use crate::outcome::End;
+use crate::outcome::{End, Ending};
 use crate::recorder::{LabelError, Limit, Recorder};
 use crate::table::Table;
 
@@ -189,8 +188,8 @@ impl Recorder for Prometheus {
         Ok(())
     }
 
-    fn initialize(&self, endpoint: &'static Endpoint, status: StatusCode) {
-        endpoint.initialize(status);
+    fn initialize(&self, endpoint: &'static Endpoint, ending: Ending) {
+        endpoint.initialize(ending);
     }
 
     fn overflowed(&self, limit: Limit) {

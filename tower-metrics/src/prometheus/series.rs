@@ -11,7 +11,7 @@ use super::names::Names;
 use super::slots::Slot;
 use crate::grpc::GrpcStatus;
 use crate::label::{LabelKey, LabelValues};
-use crate::outcome::{End, ErrorType};
+use crate::outcome::{End, Ending, ErrorType};
 use crate::sync::{Mutex, PoisonError};
 
 /// A method and route: the series of its in-flight gauge, and those of its
@@ -156,12 +156,11 @@ impl Endpoint {
     }
 
     /// Shows a series that has no request yet.
-    pub(crate) fn initialize(&self, status: StatusCode) {
-        let error_type = ErrorType::of_status(status);
+    pub(crate) fn initialize(&self, ending: Ending) {
         self.series(
             Answer {
-                status: Some(status),
-                error_type,
+                status: ending.status,
+                error_type: ending.error_type,
                 grpc: None,
             },
             &LabelValues::NONE,

@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::StatusCode;
-use tower_metrics::{End, LabelError, Limit, Recorder};
+use tower_metrics::{End, Ending, LabelError, Limit, Recorder};
 
 /// Records requests with durations out of a list, so that they fall on bounds,
 /// beside them and far apart.
@@ -74,8 +73,8 @@ impl<R: Recorder> Recorder for Timed<R> {
     fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {
         self.recorder.declare_labels(names)
     }
-    fn initialize(&self, series: R::Series, status: StatusCode) {
-        self.recorder.initialize(series, status);
+    fn initialize(&self, series: R::Series, ending: Ending) {
+        self.recorder.initialize(series, ending);
     }
     fn overflowed(&self, limit: Limit) {
         self.recorder.overflowed(limit);
