@@ -1,0 +1,250 @@
+//! Traffic that touches everything there is a panel for, and its own count of what came back.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::{HeaderName, Method};
+use serde_json::{Value, json};
+use tokio::time::interval;
+
+use crate::client::{self, Answer, Client};
+use crate::process::{Server, new_concert, order, text, until, value};
+
+pub(crate) const LIST: &str = "/concerts";
+pub(crate) const CONCERT: &str = "/concerts/{concert_id}";
+pub(crate) const PURCHASES: &str = "/concerts/{concert_id}/purchases";
+pub(crate) const PURCHASE: &str = "/purchases/{purchase_id}";
+
+/// How a request ended, by the labels of the service's metrics: method, route, status, error.
+pub(crate) type Kind = (String, String, String, String);
+
+/// What the load has sent, and what it was answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) requests: BTreeMap<Kind, u64>,
+    /// Bytes of bodies, sent and received.
+    pub(crate) bytes: (u64, u64),
+    /// Purchases and refunds by outcome.
+    pub(crate) outcomes: BTreeMap<&'static str, u64>,
+    /// By concert: capacity, tickets sold, tickets given back, cents paid.
+    pub(crate) concerts: BTreeMap<String, Sales>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Sales {
+    pub(crate) currency: String,
+    pub(crate) capacity: u64,
+    pub(crate) sold: u64,
+    pub(crate) refunded: u64,
+    pub(crate) cents: u64,
+}
+
+impl Tally {
+    pub(crate) fn count(&self, wanted: impl Fn(&Kind) -> bool) -> u64 {
+        let found = self.requests.iter().filter(|(kind, _)| wanted(kind));
+        found.map(|(_, count)| count).sum()
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Load {
+    api: Client,
+    tally: Arc<Mutex<Tally>>,
+    sent: Arc<AtomicU64>,
+    /// Ids of concerts with their slugs; the last one is small.
+    concerts: Vec<(String, String)>,
+}
+
+impl Load {
+    pub(crate) async fn start(server: &Server) -> Self {
+        let mut load = Self {
+            api: server.api.clone(),
+            tally: Arc::default(),
+            sent: Arc::default(),
+            concerts: Vec::new(),
+        };
+        for (title, capacity, currency) in [
+            ("Nina Simone", 1_000_000, "EUR"),
+            ("Aretha Franklin", 500_000, "GBP"),
+            ("A very small club", 25, "EUR"),
+        ] {
+            let mut concert = new_concert(capacity);
+            concert["title"] = json!(title);
+            concert["price"]["currency"] = json!(currency);
+            let answer = load.ask("POST", LIST, LIST, &[], Some(&concert)).await;
+            let concert = value(&answer);
+            let slug = text(&concert["slug"]);
+            load.concerts.push((text(&concert["id"]), slug.clone()));
+            let sales = Sales {
+                currency: currency.to_owned(),
+                capacity: capacity.into(),
+                ..Sales::default()
+            };
+            load.tally.lock().unwrap().concerts.insert(slug, sales);
+        }
+        load
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally.lock().unwrap().clone()
+    }
+
+    /// Sends a request and counts its answer.
+    async fn ask(
+        &self,
+        method: &str,
+        route: &str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: Option<&Value>,
+    ) -> Answer {
+        let number = self.sent.fetch_add(1, Relaxed) + 1;
+        let trace = format!("00-{number:032x}-{number:016x}-01");
+        let headers = [&[("traceparent", &*trace)], headers].concat();
+        let headers: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect();
+        let body = body.map(client::json).unwrap_or_default();
+        let length = body.len() as u64;
+        let sent = (length > 0).then_some(body);
+        let verb = Method::from_bytes(method.as_bytes()).unwrap();
+        let answer = self.api.send(verb, path, &headers, sent).await.unwrap();
+
+        let method = if method == "BREW" { "_OTHER" } else { method };
+        let kind = (
+            method.to_owned(),
+            route.to_owned(),
+            answer.status.as_str().to_owned(),
+            error_type(&answer),
+        );
+        let mut tally = self.tally.lock().unwrap();
+        *tally.requests.entry(kind).or_default() += 1;
+        tally.bytes.0 += length;
+        tally.bytes.1 += answer.body.len() as u64;
+        drop(tally);
+        answer
+    }
+
+    /// Tries to buy; the purchase where it was bought now.
+    async fn buy(&self, (id, slug): &(String, String), key: &str, quantity: u32) -> Option<Value> {
+        let path = format!("/concerts/{id}/purchases");
+        let order = order("Ada", quantity);
+        let headers = [("idempotency-key", key)];
+        let answer = self.ask("POST", PURCHASES, &path, &headers, Some(&order));
+        let answer = answer.await;
+        let said = value(&answer);
+        let replayed = answer.headers.contains_key("idempotency-replayed");
+        let outcome = match (answer.status.as_u16(), said["type"].as_str()) {
+            (201, _) if replayed => "replayed",
+            (201, _) => "sold",
+            (402, _) => "declined",
+            (409, _) => "sold_out",
+            (503, Some("/docs#unavailable")) => "failed",
+            // Turned away before it was tried.
+            (503, Some("/docs#overloaded")) => return None,
+            _ => panic!("a purchase is answered {answer:?}"),
+        };
+        let mut tally = self.tally.lock().unwrap();
+        *tally.outcomes.entry(outcome).or_default() += 1;
+        if outcome != "sold" {
+            return None;
+        }
+        let sales = tally.concerts.get_mut(slug).unwrap();
+        assert_eq!(said["total"]["currency"], sales.currency);
+        sales.sold += said["quantity"].as_u64().unwrap();
+        sales.cents += said["total"]["amount"].as_u64().unwrap();
+        Some(said)
+    }
+
+    async fn refund(&self, slug: &str, purchase: &Value) {
+        let path = format!("/purchases/{}", text(&purchase["id"]));
+        let answer = self.ask("DELETE", PURCHASE, &path, &[], None).await;
+        if answer.status == 200 {
+            let mut tally = self.tally.lock().unwrap();
+            *tally.outcomes.entry("refunded").or_default() += 1;
+            let sales = tally.concerts.get_mut(slug).unwrap();
+            sales.refunded += purchase["quantity"].as_u64().unwrap();
+        }
+    }
+
+    /// A visitor, again and again until this future is dropped between two visits.
+    pub(crate) async fn visit(&self, visitor: usize, gone: &std::sync::atomic::AtomicBool) {
+        let mut tick = interval(Duration::from_millis(200));
+        let (big, small) = self.concerts.split_at(2);
+        for visit in 0.. {
+            tick.tick().await;
+            if gone.load(Relaxed) {
+                return;
+            }
+            let concert = &big[visit % 2];
+            let path = format!("/concerts/{}", concert.0);
+            self.ask("GET", LIST, "/concerts?limit=2", &[], None).await;
+            self.ask("GET", CONCERT, &path, &[], None).await;
+            let key = format!("{visitor}-{visit}");
+            let quantity = 1 + (visit % 3) as u32;
+            if let Some(purchase) = self.buy(concert, &key, quantity).await {
+                let path = format!("/purchases/{}", text(&purchase["id"]));
+                self.ask("GET", PURCHASE, &path, &[], None).await;
+                match visit % 4 {
+                    1 => drop(self.buy(concert, &key, quantity).await),
+                    3 => self.refund(&concert.1, &purchase).await,
+                    _ => {}
+                }
+            }
+            match visit % 5 {
+                0 => drop(self.buy(&small[0], &format!("{key}-small"), 2).await),
+                1 => drop(self.ask("GET", "", "/robots.txt", &[], None).await),
+                2 => {
+                    let none = format!("/concerts/{}/purchases", concert.0);
+                    let order = order("Ada", 0);
+                    drop(self.ask("POST", PURCHASES, &none, &[], Some(&order)).await);
+                }
+                3 => drop(self.ask("DELETE", LIST, LIST, &[], None).await),
+                _ => drop(self.ask("BREW", LIST, LIST, &[], None).await),
+            }
+        }
+    }
+
+    /// So many at once ask for one concert, which is more than the server takes on.
+    pub(crate) async fn rush(&self, visitors: usize) {
+        let path = format!("/concerts/{}", self.concerts[0].0);
+        join_all((0..visitors).map(|_| self.ask("GET", CONCERT, &path, &[], None))).await;
+    }
+
+    /// Clients that hang up before an answer to a request which takes for ever.
+    pub(crate) async fn hang_up(&self, server: &Server, clients: u64) {
+        let body = client::json(&new_concert(1));
+        let length = body.len() as u64;
+        let ask = || self.api.send(Method::POST, LIST, &[], Some(body.clone()));
+        let active = ["\"POST\"", "http_route=\"/concerts\""];
+        let waiting = async || server.metric("http_server_active_requests", &active).await;
+        tokio::select! {
+            _ = join_all((0..clients).map(|_| ask())) => panic!("an answer within 60 s"),
+            () = until("all of them wait", async || waiting().await == clients as f64) => {}
+        }
+        until("all of them are gone", async || waiting().await == 0.0).await;
+        let mut tally = self.tally.lock().unwrap();
+        let kind = ["POST", LIST, "", "cancelled"].map(str::to_owned).into();
+        *tally.requests.entry(kind).or_default() += clients;
+        tally.bytes.0 += clients * length;
+    }
+}
+
+/// What the service calls this error in its metrics, from what it says to the client.
+fn error_type(answer: &Answer) -> String {
+    if !answer.status.is_server_error() {
+        return String::new();
+    }
+    let said = value(answer);
+    let detail = said["detail"].as_str().unwrap();
+    match said["type"].as_str().unwrap() {
+        "/docs#overloaded" => "shed".to_owned(),
+        "/docs#timeout" => "timeout".to_owned(),
+        "/docs#unavailable" if detail.starts_with("an injected fault") => "injected".to_owned(),
+        _ => answer.status.as_str().to_owned(),
+    }
+}

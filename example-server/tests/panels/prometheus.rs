@@ -1,0 +1,227 @@
+//! The real Prometheus, as a process of our own, scraping one server.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::process::until;
+
+pub(crate) const JOB: &str = "example-server";
+
+pub(crate) struct Prometheus {
+    child: Child,
+    client: Client,
+    _folder: TempDir,
+}
+
+/// A series of an answer: its labels, and its values with their times, in seconds.
+#[derive(Debug)]
+pub(crate) struct Series {
+    pub(crate) labels: Value,
+    pub(crate) values: Vec<(f64, f64)>,
+}
+
+impl Series {
+    pub(crate) fn label(&self, name: &str) -> &str {
+        self.labels[name].as_str().unwrap_or("")
+    }
+
+    pub(crate) fn last(&self) -> f64 {
+        self.values.last().map_or(f64::NAN, |(_, value)| *value)
+    }
+}
+
+impl Prometheus {
+    /// Starts one that scrapes `target` at `path` every second and evaluates `rules` as often;
+    /// none, and a word on stderr, where Prometheus is not installed.
+    ///
+    /// # Panics
+    /// Where `CI` is set and Prometheus is not installed.
+    pub(crate) fn start(target: &str, path: &str, rules: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write("rules.yaml", rules);
+        write(
+            "prometheus.yml",
+            &format!(
+                "global: {{ scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }}\n\
+                 rule_files: [rules.yaml]\n\
+                 scrape_configs:\n  - job_name: {JOB}\n    metrics_path: {path}\n    \
+                 static_configs: [{{ targets: [\"{target}\"] }}]\n"
+            ),
+        );
+        let mut child = match command(folder.path()).spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                assert!(std::env::var_os("CI").is_none(), "prometheus: {error}");
+                eprintln!("SKIPPED: prometheus is not installed ({error})");
+                return None;
+            }
+        };
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = log.by_ref().map_while(Result::ok).find_map(|line| {
+            let (_, address) = line.split_once("msg=\"Listening on\" address=")?;
+            Some(address.trim().to_owned())
+        });
+        // Its log is read on: a full pipe would stop it.
+        std::thread::spawn(move || log.map_while(Result::ok).for_each(drop));
+        let address = address.expect("prometheus did not start");
+        Some(Self {
+            child,
+            client: Client::new(format!("http://{address}").parse().unwrap()),
+            _folder: folder,
+        })
+    }
+
+    async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
+        let query: Vec<String> = parameters
+            .iter()
+            .map(|(name, value)| format!("{name}={}", encoded(value)))
+            .collect();
+        let path = format!("/api/v1/{path}?{}", query.join("&"));
+        let answer = self.client.get(&path).await.map_err(|e| e.to_string())?;
+        let value: Value = answer.json().map_err(|_| format!("{answer:?}"))?;
+        if value["status"] == "success" {
+            Ok(value["data"].clone())
+        } else {
+            Err(value["error"].to_string())
+        }
+    }
+
+    /// What `query` says at `time`.
+    pub(crate) async fn query(&self, query: &str, time: f64) -> Result<Vec<Series>, String> {
+        let parameters = [("query", query), ("time", &time.to_string())];
+        series(&self.ask("query", &parameters).await?)
+    }
+
+    /// What `query` says at every second of this range.
+    pub(crate) async fn range(
+        &self,
+        query: &str,
+        (from, to): (f64, f64),
+    ) -> Result<Vec<Series>, String> {
+        let (start, end) = (from.to_string(), to.to_string());
+        let parameters = [
+            ("query", query),
+            ("start", &start),
+            ("end", &end),
+            ("step", "1"),
+        ];
+        series(&self.ask("query_range", &parameters).await?)
+    }
+
+    /// The values of `label` in the series that `selector` matches.
+    pub(crate) async fn label_values(
+        &self,
+        selector: &str,
+        label: &str,
+    ) -> Result<Vec<String>, String> {
+        let path = format!("label/{label}/values");
+        let values = self.ask(&path, &[("match[]", selector)]).await?;
+        Ok(serde_json::from_value(values).unwrap())
+    }
+
+    /// The exemplars of the series in `query`.
+    pub(crate) async fn exemplars(&self, query: &str, (from, to): (f64, f64)) -> Vec<Value> {
+        let (start, end) = (from.to_string(), to.to_string());
+        let parameters = [("query", query), ("start", &start), ("end", &end)];
+        let series = self.ask("query_exemplars", &parameters).await.unwrap();
+        let exemplars = series.as_array().unwrap().iter();
+        exemplars
+            .flat_map(|series| series["exemplars"].as_array().unwrap().clone())
+            .collect()
+    }
+
+    /// Every rule that was loaded, as Prometheus tells it.
+    pub(crate) async fn rules(&self) -> Vec<Value> {
+        let groups = self.ask("rules", &[]).await.unwrap();
+        let groups = groups["groups"].as_array().unwrap().iter();
+        groups
+            .flat_map(|group| group["rules"].as_array().unwrap().clone())
+            .collect()
+    }
+
+    /// The times of the scrapes of the target that went well, oldest first.
+    pub(crate) async fn scrapes(&self) -> Vec<f64> {
+        let up = format!("up{{job=\"{JOB}\"}}[10m]");
+        let parameters = [("query", &*up)];
+        let found = self.ask("query", &parameters).await.unwrap();
+        let series = series(&found).unwrap();
+        let scrapes = series.iter().flat_map(|series| &series.values);
+        scrapes
+            .filter(|(_, up)| *up == 1.0)
+            .map(|(time, _)| *time)
+            .collect()
+    }
+}
+
+impl Prometheus {
+    /// Waits until the target was scraped so many times after this moment; the time of the first
+    /// of these scrapes.
+    pub(crate) async fn scraped(&self, after: f64, times: usize) -> f64 {
+        let mut first = f64::NAN;
+        until("Prometheus has scraped the server", async || {
+            let mut scrapes = self.scrapes().await;
+            scrapes.retain(|time| *time > after);
+            first = scrapes.first().copied().unwrap_or(f64::NAN);
+            scrapes.len() >= times
+        })
+        .await;
+        first
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new("prometheus");
+    command
+        .current_dir(folder)
+        .args([
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            "--web.listen-address=127.0.0.1:0",
+            "--enable-feature=exemplar-storage",
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn series(data: &Value) -> Result<Vec<Series>, String> {
+    let point = |point: &Value| {
+        let text = point[1].as_str().unwrap();
+        (point[0].as_f64().unwrap(), text.parse().unwrap())
+    };
+    let results = match data["resultType"].as_str() {
+        Some("vector" | "matrix") => data["result"].as_array().unwrap(),
+        other => return Err(format!("a {other:?} is no list of series")),
+    };
+    let results = results.iter().map(|result| Series {
+        labels: result["metric"].clone(),
+        values: match &result["values"] {
+            Value::Array(values) => values.iter().map(point).collect(),
+            _ => vec![point(&result["value"])],
+        },
+    });
+    Ok(results.collect())
+}
+
+/// For the query of an address.
+fn encoded(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => (byte as char).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
