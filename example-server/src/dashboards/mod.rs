@@ -79,7 +79,7 @@ fn faults(dashboard: Dashboard) -> Dashboard {
 }
 
 /// The rate of purchases that ended so, over all servers.
-fn purchases(outcomes: &[&str]) -> Selector {
+pub(crate) fn purchases(outcomes: &[&str]) -> Selector {
     Selector::new("ticket_purchases_total").with("outcome", outcomes.iter().copied())
 }
 

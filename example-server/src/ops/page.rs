@@ -10,7 +10,7 @@ use ticket_core::Commit;
 use ticket_core::policy::Document;
 use tower_metrics::Names;
 use tower_metrics::dashboard::live::{self, Control, Page};
-use tower_metrics::dashboard::{BURNS, Dashboard};
+use tower_metrics::dashboard::{BURNS, Dashboard, Panel, Unit};
 
 use super::{Books, Ops};
 use crate::api::Seen;
@@ -19,6 +19,8 @@ use crate::guard::Guard;
 
 /// An hour of a burn rate's window is a minute here: who presses a switch sees the alert.
 const SCALE: f64 = 1.0 / 60.0;
+
+const PURCHASES: &str = "Purchases";
 
 /// The page, with a switch for faults and one for the way of committing, the books' badge, and the
 /// requests behind its figures.
@@ -61,14 +63,29 @@ fn dashboard() -> Dashboard {
             if row.title == "At a glance" {
                 row.title = format!("{subject} at a glance");
             }
+            for panel in &mut row.panels {
+                if panel.title == "Tickets per minute" {
+                    *panel = purchases();
+                }
+            }
             row
         }));
     }
     page
 }
 
+/// What the switch of the commit changes, beside it and among the figures.
+fn purchases() -> Panel {
+    Panel::stat(PURCHASES, Unit::PerSecond)
+        .help("Purchases that were committed.")
+        .decimals(1)
+        .series("purchases", dashboards::purchases(&["sold"]).rate().sum())
+}
+
 fn faults(ops: &Ops) -> Control {
     let (seen, swapped) = (ops.tickets.faults().clone(), ops.tickets.faults().clone());
+    // What the server started with is no news.
+    let rest = seen.document().name().unwrap_or("calm").to_owned();
     let control = Control::new(
         "Faults",
         move || seen.document().name().unwrap_or("custom").to_owned(),
@@ -84,7 +101,7 @@ fn faults(ops: &Ops) -> Control {
         .fold(control, |control, (name, help)| {
             control.choice(*name, *help)
         })
-        .rest("calm")
+        .rest(rest)
         .marked()
 }
 
@@ -102,6 +119,7 @@ fn commit(ops: &Ops) -> Control {
         },
     )
     .help("How purchases are committed.")
+    .beside(PURCHASES)
     .choice(
         "group",
         "Purchases that wait anyway are committed together.",

@@ -4,7 +4,8 @@ import { el, put, colour, faded } from "./dom.js";
 import { axis, clock, minute, text } from "./format.js";
 
 const FONT = "11px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
-const PALETTE = 8;
+const PALETTE = 12;
+const CHARACTER_PX = 6.4;
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 300, 600, 900, 1800, 3600];
 
 /** Options that every chart shares. `view` has the time shown, and takes a selection. */
@@ -49,42 +50,68 @@ export function base(view, host, unit) {
   };
 }
 
+/** Gives a plot the size of its host. */
+export function fit(plot, host) {
+  const { clientWidth: width, clientHeight: height } = host;
+  if (plot && width && height && (plot.width !== width || plot.height !== height)) plot.setSize({ width, height });
+}
+
 /** Where a fault began: a line with its name; and a tint for as long as it lasts. */
 export function drawMarks(u, marks) {
   const { ctx, bbox } = u;
   const ratio = devicePixelRatio;
+  const right = bbox.left + bbox.width;
   ctx.save();
   ctx.beginPath();
   ctx.rect(bbox.left, 0, bbox.width, bbox.top + bbox.height);
   ctx.clip();
-  ctx.font = `${10.5 * ratio}px system-ui, sans-serif`;
-  let free = -Infinity;
+  const lines = [];
   for (const mark of marks) {
     const at = u.valToPos(mark.at, "x", true);
-    const end = mark.end ? u.valToPos(mark.end, "x", true) : bbox.left + bbox.width;
-    if (end < bbox.left || at > bbox.left + bbox.width) continue;
+    const end = mark.end ? u.valToPos(mark.end, "x", true) : right;
+    if (end < bbox.left || at > right) continue;
     if (mark.lasts) {
       ctx.fillStyle = faded("mark", 0.08);
       ctx.fillRect(at, bbox.top, end - at, bbox.height);
     }
-    if (at < bbox.left) continue;
-    ctx.strokeStyle = colour("mark");
-    ctx.lineWidth = ratio;
-    ctx.setLineDash([3 * ratio, 3 * ratio]);
+    if (at >= bbox.left) lines.push([at, mark.title]);
+  }
+  ctx.strokeStyle = colour("mark");
+  ctx.lineWidth = ratio;
+  ctx.setLineDash([3 * ratio, 3 * ratio]);
+  for (const [at] of lines) {
     ctx.beginPath();
     ctx.moveTo(at, bbox.top);
     ctx.lineTo(at, bbox.top + bbox.height);
     ctx.stroke();
-    ctx.setLineDash([]);
-    ctx.fillStyle = colour("mark");
-    const width = ctx.measureText(mark.title).width;
-    const left = Math.min(at + 4 * ratio, bbox.left + bbox.width - width);
-    if (left > free) {
-      ctx.fillText(mark.title, left, bbox.top + 10 * ratio);
-      free = left + width + 6 * ratio;
-    }
   }
+  nameMarks(ctx, lines, right, bbox.top);
   ctx.restore();
+}
+
+/** Names right of their lines (left of them at the edge), lower where another stands in the way. */
+function nameMarks(ctx, lines, right, top) {
+  const ratio = devicePixelRatio;
+  const gap = 4 * ratio;
+  ctx.font = `${10.5 * ratio}px system-ui, sans-serif`;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "alphabetic";
+  ctx.setLineDash([]);
+  ctx.lineWidth = 3 * ratio;
+  ctx.lineJoin = "round";
+  ctx.strokeStyle = colour("card");
+  ctx.fillStyle = colour("mark");
+  const taken = [-Infinity, -Infinity, -Infinity];
+  for (const [at, title] of lines) {
+    const width = ctx.measureText(title).width;
+    const from = at + gap + width > right ? at - gap - width : at + gap;
+    const row = taken.findIndex((end) => end < from);
+    if (row < 0) continue;
+    const y = top + (10 + 13 * row) * ratio;
+    ctx.strokeText(title, from, y);
+    ctx.fillText(title, from, y);
+    taken[row] = from + width + gap;
+  }
 }
 
 function drawThresholds(u, thresholds) {
@@ -115,7 +142,7 @@ export class Lines {
     this.hidden = new Set();
     this.names = [];
     this.items = new Map();
-    new ResizeObserver(() => this.plot?.setSize({ width: this.host.clientWidth, height: this.host.clientHeight })).observe(this.host);
+    new ResizeObserver(() => fit(this.plot, this.host)).observe(this.host);
   }
 
   tone(name, index) {
@@ -137,15 +164,20 @@ export class Lines {
       label: name,
       show: !this.hidden.has(name),
       stroke: () => colour(this.tone(name, index)),
-      width: 1.5,
-      fill: filled ? () => faded(this.tone(name, index), panel.stacked ? 0.35 : 0.1) : undefined,
+      width: panel.stacked ? 1 : 1.5,
+      fill: filled ? () => faded(this.tone(name, index), panel.stacked ? 0.5 : 0.1) : undefined,
       points: { show: false },
       spanGaps: false,
     }))];
+    options.bands = this.bands();
     options.hooks.drawAxes = [(u) => drawMarks(u, view.marks)];
     options.hooks.draw = [(u) => drawThresholds(u, panel.thresholds)];
     options.hooks.setCursor = [(u) => this.figures(u.cursor.idx)];
     this.plot = new uPlot(options, this.empty(), this.host);
+    // What is built beside it in this frame may still change its place.
+    requestAnimationFrame(() => fit(this.plot, this.host));
+    const longest = Math.max(0, ...this.names.map((name) => name.length));
+    this.legend.style.setProperty("--item", `${Math.round(longest * CHARACTER_PX + 88)}px`);
     this.legend.replaceChildren(...this.names.map((name, index) => this.item(name, index)));
   }
 
@@ -161,6 +193,8 @@ export class Lines {
       onclick: () => {
         if (this.hidden.has(name)) this.hidden.delete(name); else this.hidden.add(name);
         toggle.setAttribute("aria-pressed", String(!this.hidden.has(name)));
+        this.plot.delBand(null);
+        for (const band of this.bands()) this.plot.addBand(band);
         this.plot.setSeries(index + 1, { show: !this.hidden.has(name) });
         this.render(this.data, this.times);
       },
@@ -196,17 +230,24 @@ export class Lines {
     this.figures(this.plot.cursor.idx);
   }
 
-  /** Each line on top of those before it. The first drawn is the highest, so areas do not hide. */
+  /** Each line on top of those before it. What has no value where others have one adds nothing. */
   stack(raw) {
-    const height = new Array(this.times.length).fill(0);
+    const shown = this.names.map((name) => !this.hidden.has(name));
+    const height = this.times.map((_, at) => (raw.some((values, index) => shown[index] && values[at] !== null) ? 0 : null));
     return raw.map((values, index) => {
-      if (this.hidden.has(this.names[index])) return values;
+      if (!shown[index]) return values;
       return values.map((value, at) => {
-        if (value === null) return null;
-        height[at] += value;
+        if (height[at] !== null) height[at] += value ?? 0;
         return height[at];
       });
     });
+  }
+
+  /** Between which lines the areas of a stack lie: each keeps its own colour. */
+  bands() {
+    if (!this.panel.stacked) return [];
+    const shown = this.names.map((_, index) => index + 1).filter((at) => !this.hidden.has(this.names[at - 1]));
+    return shown.slice(1).map((at, index) => ({ series: [at, shown[index]] }));
   }
 
   repaint() {

@@ -1,7 +1,7 @@
 // Observations by time and size: darker is more. A cell can be opened with the mouse or the keyboard.
 
 import { el, put, faded, colour } from "./dom.js";
-import { base, drawMarks } from "./chart.js";
+import { base, drawMarks, fit } from "./chart.js";
 import { clock, text } from "./format.js";
 
 const STEPS = [1, 2, 5, 10, 15, 30, 60];
@@ -21,7 +21,7 @@ export class Heatmap {
     });
     this.note = el("p.note", { "aria-live": "polite" });
     body.append(this.host, this.note);
-    new ResizeObserver(() => this.plot?.setSize({ width: this.host.clientWidth, height: this.host.clientHeight })).observe(this.host);
+    new ResizeObserver(() => fit(this.plot, this.host)).observe(this.host);
   }
 
   build() {
@@ -41,6 +41,7 @@ export class Heatmap {
       if (this.hover) this.choose(this.hover);
     }));
     this.plot = new uPlot(options, [[], []], this.host);
+    requestAnimationFrame(() => fit(this.plot, this.host));
   }
 
   rows() {
@@ -173,7 +174,12 @@ export class Heatmap {
   key(event) {
     if (!this.drawn?.columns.size) return;
     const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
-    if (event.key === "Enter" && this.cell) { this.choose(this.cell); return; }
+    if ((event.key === "Enter" || event.key === " ") && this.cell) {
+      // Else the key would press what has the focus in the dialog that opens.
+      event.preventDefault();
+      this.choose(this.cell);
+      return;
+    }
     const move = moves[event.key];
     if (!move) return;
     event.preventDefault();

@@ -89,7 +89,7 @@ function build() {
   watcher.disconnect();
   byId("badges").replaceChildren();
   byId("controls").replaceChildren();
-  const checks = new Checks(definition.checks, byId("badges"));
+  const checks = new Checks(definition.checks, byId("badges"), say);
   const objectives = new Objectives(definition.objectives, byId("badges"), say);
   const controls = new Controls(definition.controls, byId("controls"), change, figureOf);
   status = [

@@ -65,7 +65,8 @@ export class Objectives {
 }
 
 export class Checks {
-  constructor(definitions, badges) {
+  constructor(definitions, badges, say) {
+    this.say = say;
     this.items = new Map();
     for (const check of definitions) {
       const sides = el("dl.sides");
@@ -81,7 +82,9 @@ export class Checks {
     for (const state of states) {
       const item = this.items.get(state.id);
       if (!item) continue;
-      item.details.dataset.tone = state.error ? "warn" : state.holds ? "good" : "bad";
+      const before = item.details.dataset.tone;
+      const tone = state.error ? "warn" : state.holds ? "good" : "bad";
+      item.details.dataset.tone = tone;
       put(item.label, state.error ? `${item.check.title}: unknown` : state.holds ? item.check.title : `${item.check.title}: off by ${text(state.difference, "exact")}`);
       const lines = state.error ? [el("dt", state.error), el("dd")] : state.equations.flatMap(({ title, sides }) => [
         el("dt.title", title), el("dd"),
@@ -89,6 +92,7 @@ export class Checks {
           el("dd.num", low === high ? text(low, "exact") : `${text(low, "exact")} – ${text(high, "exact")}`)]),
       ]);
       item.sides.replaceChildren(...lines);
+      if (before && before !== tone) this.say(item.label.textContent);
     }
   }
 }
