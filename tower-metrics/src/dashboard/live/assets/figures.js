@@ -26,7 +26,8 @@ export class Stat {
 
   render(data, times) {
     const names = [...data.series.keys()];
-    const alone = names.length === 1;
+    // A single figure has its name in the title, unless the name is a label's value: a currency, a pool.
+    const alone = names.length === 1 && (this.panel.legends ?? names).includes(names[0]);
     for (const name of names) {
       if (!this.items.has(name)) {
         const value = el("b");

@@ -201,6 +201,8 @@ new Stream("api/stream", {
   state: connection,
 });
 
+// No submit button: Enter in the field presses the first of those.
+byId("token-cancel").addEventListener("click", () => byId("token").close("cancel"));
 byId("pause").addEventListener("click", () => pause(!view.paused));
 byId("theme").addEventListener("click", () => {
   const dark = getComputedStyle(document.documentElement).getPropertyValue("--dark").trim() === "1";
