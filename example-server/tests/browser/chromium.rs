@@ -1,0 +1,272 @@
+//! A real Chromium, driven over its DevTools protocol.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use http::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::client::Client;
+use crate::process::until;
+
+/// For one command; everything here happens on this machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Browser {
+    child: Child,
+    devtools: Client,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// Starts one, without a window; none, and a word on stderr, where Chromium is not installed.
+    ///
+    /// # Panics
+    /// Where `CI` is set and Chromium is not installed.
+    pub(crate) fn start() -> Option<Self> {
+        let profile = tempfile::tempdir().unwrap();
+        let mut command = Command::new("chromium");
+        command
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--disable-dev-shm-usage",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--remote-debugging-port=0",
+            ])
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => {
+                assert!(std::env::var_os("CI").is_none(), "chromium: {error}");
+                eprintln!("SKIPPED: chromium is not installed ({error})");
+                return None;
+            }
+        };
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = log.by_ref().map_while(Result::ok).find_map(|line| {
+            let address = line.strip_prefix("DevTools listening on ws://")?;
+            Some(address.split('/').next()?.to_owned())
+        });
+        // Its log is read on: a full pipe would stop it.
+        std::thread::spawn(move || log.map_while(Result::ok).for_each(drop));
+        let address = address.expect("chromium did not start");
+        Some(Self {
+            child,
+            devtools: Client::new(format!("http://{address}").parse().unwrap()),
+            _profile: profile,
+        })
+    }
+
+    /// A new, empty page.
+    pub(crate) async fn page(&self) -> Page {
+        let made = self.devtools.send(Method::PUT, "/json/new", &[], None);
+        let made: Value = made.await.unwrap().json().unwrap();
+        let url = made["webSocketDebuggerUrl"].as_str().unwrap();
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        let mut page = Page {
+            socket,
+            sent: 0,
+            errors: Vec::new(),
+            requests: Vec::new(),
+        };
+        for domain in ["Page", "Runtime", "Log", "Network", "DOM", "Accessibility"] {
+            page.command(&format!("{domain}.enable"), json!({})).await;
+        }
+        page
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A page of the browser.
+pub(crate) struct Page {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    sent: u64,
+    /// What was written to the console as an error, by scripts or by the browser itself.
+    pub(crate) errors: Vec<String>,
+    /// The addresses of all requests.
+    pub(crate) requests: Vec<String>,
+}
+
+/// An element, by the browser's own number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Node(u64);
+
+impl Page {
+    /// Sends a command and waits for its answer; what happens meanwhile is noted.
+    pub(crate) async fn command(&mut self, method: &str, parameters: Value) -> Value {
+        let answer = self.try_command(method, &parameters).await;
+        answer.unwrap_or_else(|error| panic!("{method} {parameters}: {error}"))
+    }
+
+    async fn try_command(&mut self, method: &str, parameters: &Value) -> Result<Value, Value> {
+        self.sent += 1;
+        let id = self.sent;
+        let command = json!({ "id": id, "method": method, "params": parameters });
+        let command = Message::text(command.to_string());
+        self.socket.send(command).await.unwrap();
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await;
+            let message = message.unwrap_or_else(|_| panic!("no answer to {method}"));
+            let Message::Text(text) = message.unwrap().unwrap() else {
+                continue;
+            };
+            let mut message: Value = serde_json::from_str(&text).unwrap();
+            if message["id"] == id {
+                return match message["error"].take() {
+                    Value::Null => Ok(message["result"].take()),
+                    error => Err(error),
+                };
+            }
+            self.note(&message["method"], &message["params"]);
+        }
+    }
+
+    fn note(&mut self, event: &Value, with: &Value) {
+        match event.as_str().unwrap_or("") {
+            "Network.requestWillBeSent" => {
+                let url = with["request"]["url"].as_str().unwrap();
+                self.requests.push(url.to_owned());
+            }
+            "Runtime.exceptionThrown" => self.errors.push(with.to_string()),
+            "Runtime.consoleAPICalled" if with["type"] == "error" || with["type"] == "assert" => {
+                self.errors.push(with["args"].to_string());
+            }
+            "Log.entryAdded" if with["entry"]["level"] == "error" => {
+                let entry = &with["entry"];
+                self.errors
+                    .push(format!("{} {}", entry["text"], entry["url"]));
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) async fn open(&mut self, url: &str) {
+        let opened = self.command("Page.navigate", json!({ "url": url })).await;
+        assert!(opened["errorText"].is_null(), "{opened}");
+    }
+
+    /// The value of an expression, in the page.
+    pub(crate) async fn evaluate(&mut self, expression: &str) -> Value {
+        let parameters = json!({
+            "expression": expression, "returnByValue": true, "awaitPromise": true,
+        });
+        let answer = self.command("Runtime.evaluate", parameters).await;
+        assert!(
+            answer["exceptionDetails"].is_null(),
+            "{expression}: {answer}"
+        );
+        answer["result"]["value"].clone()
+    }
+
+    /// Waits until the expression is true in the page.
+    pub(crate) async fn until(&mut self, expression: &str) {
+        until(expression, async || self.evaluate(expression).await == true).await;
+    }
+
+    /// The elements with this role, of this name where one is given, as a screen reader finds
+    /// them.
+    pub(crate) async fn all(&mut self, role: &str, name: Option<&str>) -> Vec<Node> {
+        let document = self.command("DOM.getDocument", json!({ "depth": 0 })).await;
+        let mut parameters = json!({ "nodeId": document["root"]["nodeId"], "role": role });
+        if let Some(name) = name {
+            parameters["accessibleName"] = json!(name);
+        }
+        let found = self
+            .try_command("Accessibility.queryAXTree", &parameters)
+            .await;
+        // A document that is just being replaced has none.
+        let nodes = found
+            .map(|mut found| found["nodes"].take())
+            .unwrap_or_default();
+        let nodes = nodes.as_array().cloned().unwrap_or_default();
+        let seen = nodes.iter().filter(|node| node["ignored"] != true);
+        seen.filter_map(|node| node["backendDOMNodeId"].as_u64().map(Node))
+            .collect()
+    }
+
+    /// Waits for the element with this role and this name.
+    pub(crate) async fn find(&mut self, role: &str, name: &str) -> Node {
+        let mut found = Vec::new();
+        until(&format!("there is a {role} {name:?}"), async || {
+            found = self.all(role, Some(name)).await;
+            !found.is_empty()
+        })
+        .await;
+        found[0]
+    }
+
+    /// What a function says of an element.
+    pub(crate) async fn of(&mut self, Node(node): Node, function: &str) -> Value {
+        let resolved = json!({ "backendNodeId": node });
+        let object = self.command("DOM.resolveNode", resolved).await;
+        let parameters = json!({
+            "objectId": object["object"]["objectId"], "returnByValue": true,
+            "functionDeclaration": format!("function() {{ return ({function})(this); }}"),
+        });
+        let answer = self.command("Runtime.callFunctionOn", parameters).await;
+        assert!(answer["exceptionDetails"].is_null(), "{function}: {answer}");
+        answer["result"]["value"].clone()
+    }
+
+    /// Presses the left mouse button in the middle of an element.
+    pub(crate) async fn click(&mut self, node: Node) {
+        let Node(id) = node;
+        self.command("DOM.scrollIntoViewIfNeeded", json!({ "backendNodeId": id }))
+            .await;
+        let middle = self
+            .of(node, "e => { const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }")
+            .await;
+        for kind in ["mousePressed", "mouseReleased"] {
+            let parameters = json!({
+                "type": kind, "x": middle[0], "y": middle[1], "button": "left", "clickCount": 1,
+            });
+            self.command("Input.dispatchMouseEvent", parameters).await;
+        }
+    }
+
+    /// Presses a key: `Tab`, `Enter`, `Escape`, or a character.
+    pub(crate) async fn press(&mut self, key: &str) {
+        let (code, number, text) = match key {
+            "Tab" => ("Tab", 9, ""),
+            "Enter" => ("Enter", 13, "\r"),
+            "Escape" => ("Escape", 27, ""),
+            " " => ("Space", 32, " "),
+            _ => panic!("what is the code of {key}?"),
+        };
+        for kind in ["keyDown", "keyUp"] {
+            let mut parameters = json!({
+                "type": kind, "key": key, "code": code, "windowsVirtualKeyCode": number,
+            });
+            if kind == "keyDown" && !text.is_empty() {
+                parameters["text"] = json!(text);
+            }
+            self.command("Input.dispatchKeyEvent", parameters).await;
+        }
+    }
+
+    /// Types into what has the focus.
+    pub(crate) async fn write(&mut self, text: &str) {
+        self.command("Input.insertText", json!({ "text": text }))
+            .await;
+    }
+}
