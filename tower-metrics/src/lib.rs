@@ -58,6 +58,11 @@
 //! In an axum router it allocates once, for the body that it wraps. A series
 //! takes about 690 bytes, and a scrape of 15,000 series 20 ms.
 //!
+//! # Elsewhere than Prometheus
+//!
+//! Figures go to a [`Recorder`]: [`Prometheus`], OpenTelemetry's meter (feature
+//! `opentelemetry`), both at once, or [one of your own](writing_a_recorder).
+//!
 //! # Where to stand in a stack
 //!
 //! Outside everything that answers for the service (timeouts, load shedding,
@@ -120,6 +125,8 @@ pub mod with_axum {}
 #[cfg(feature = "axum")]
 #[doc = include_str!("../docs/from-axum-prometheus.md")]
 pub mod from_axum_prometheus {}
+#[doc = include_str!("../docs/recorders.md")]
+pub mod writing_a_recorder {}
 
 pub use self::body::ResponseBody;
 pub use self::error::BuildError;

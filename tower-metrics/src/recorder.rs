@@ -11,53 +11,8 @@ use crate::outcome::{End, Ending};
 ///
 /// Two recorders side by side are a recorder: `(first, second)`.
 ///
-/// # Writing one
-///
-/// `series` is asked once for each method and route, and its answer is kept
-/// for the life of the process; put there what is costly to look up. Methods
-/// and routes are bounded by the layer, and so are the labels and error types
-/// in [`End`]: a recorder needs no caps of its own.
-///
-/// ```
-/// use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-/// use tower_metrics::{End, MetricsLayer, Recorder};
-///
-/// /// Counts requests and errors by route.
-/// #[derive(Default)]
-/// struct Counts {
-///     in_flight: AtomicI64,
-/// }
-///
-/// #[derive(Default)]
-/// struct Route {
-///     requests: AtomicU64,
-///     errors: AtomicU64,
-/// }
-///
-/// impl Recorder for Counts {
-///     type Series = &'static Route;
-///     type InFlight = ();
-///
-///     fn series(&self, _method: &'static str, _route: &'static str) -> &'static Route {
-///         Box::leak(Box::default())
-///     }
-///     fn begin(&self, _: &'static Route) {
-///         self.in_flight.fetch_add(1, Relaxed);
-///     }
-///     fn end(&self, route: &'static Route, _: (), end: &End<'_>) {
-///         route.requests.fetch_add(1, Relaxed);
-///         if end.error_type.is_error() {
-///             route.errors.fetch_add(1, Relaxed);
-///         }
-///         self.in_flight.fetch_sub(1, Relaxed);
-///     }
-///     fn abandon(&self, _: &'static Route, _: ()) {
-///         self.in_flight.fetch_sub(1, Relaxed);
-///     }
-/// }
-///
-/// let layer = MetricsLayer::new(Counts::default());
-/// ```
+/// How to write one, with a whole example, is told in
+/// [`writing_a_recorder`](crate::writing_a_recorder).
 pub trait Recorder: 'static {
     /// One method and route.
     type Series: Copy + 'static;
