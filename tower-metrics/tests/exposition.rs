@@ -375,7 +375,7 @@ mod a_scrape {
         assert_eq!((status, body.len()), (StatusCode::OK, 0));
     }
 
-    /// More than one chunk of memory, and the same from one scrape to the next.
+    /// More than one frame, and the same from one scrape to the next.
     #[tokio::test]
     async fn may_be_large() {
         let prometheus = Prometheus::new();

@@ -64,12 +64,8 @@ impl Exposition {
     /// Everything in the registry, as text.
     pub fn render(&self, format: Format) -> String {
         let rendering = self.0.exposition.rendering(self.0, format);
-        let mut text = Vec::with_capacity(rendering.plain.len());
-        for chunk in &rendering.plain.chunks {
-            text.extend_from_slice(chunk);
-        }
         // Names, labels and numbers are all written from `str`s.
-        String::from_utf8(text).unwrap_or_default()
+        String::from_utf8(rendering.plain.to_vec()).unwrap_or_default()
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Response<ExpositionBody> {
@@ -89,7 +85,6 @@ impl Exposition {
         } else {
             &rendering.plain
         };
-        let length = content.len();
 
         let mut response = Response::new(ExpositionBody::default());
         let headers = response.headers_mut();
@@ -97,7 +92,7 @@ impl Exposition {
             header::CONTENT_TYPE,
             HeaderValue::from_static(format.content_type()),
         );
-        headers.insert(header::CONTENT_LENGTH, length.into());
+        headers.insert(header::CONTENT_LENGTH, content.len().into());
         headers.insert(
             header::VARY,
             HeaderValue::from_static("accept, accept-encoding"),
@@ -107,10 +102,7 @@ impl Exposition {
         }
         if request.method() == Method::GET {
             *response.body_mut() = ExpositionBody {
-                rendering: Some(rendering),
-                gzip,
-                next: 0,
-                left: length as u64,
+                left: content.clone(),
             };
         }
         response
@@ -140,26 +132,13 @@ impl fmt::Debug for Exposition {
 /// One rendering, for all who asked for it.
 #[derive(Debug, Default)]
 struct Rendering {
-    plain: Content,
-    gzip: OnceLock<Content>,
-}
-
-#[derive(Debug, Default)]
-struct Content {
-    chunks: Vec<Bytes>,
-}
-
-impl Content {
-    fn len(&self) -> usize {
-        self.chunks.iter().map(Bytes::len).sum()
-    }
+    plain: Bytes,
+    gzip: OnceLock<Bytes>,
 }
 
 impl Rendering {
-    fn gzipped(&self) -> &Content {
-        self.gzip.get_or_init(|| Content {
-            chunks: output::gzip(&self.plain.chunks),
-        })
+    fn gzipped(&self) -> &Bytes {
+        self.gzip.get_or_init(|| output::gzip(&self.plain))
     }
 }
 
@@ -206,16 +185,12 @@ impl Shared {
         let state = &mut *state;
         // Should somebody's collector panic, there is nothing to share.
         state.number = 0;
-        // The last rendering's memory is used again once its readers are done:
-        // fresh memory costs more than what is written into it.
+        // Where somebody still holds the last rendering, its memory is theirs.
         let spare = Arc::try_unwrap(std::mem::take(&mut state.last)).unwrap_or_default();
-        let mut output = Output::reusing(spare.plain.chunks);
+        let mut output = Output::reusing(spare.plain);
         write::registry(&mut output, inner, &mut state.snapshot, format);
-        let plain = Content {
-            chunks: output.finish(),
-        };
         state.last = Arc::new(Rendering {
-            plain,
+            plain: output.finish(),
             gzip: OnceLock::new(),
         });
         state.number = number;
@@ -226,11 +201,11 @@ impl Shared {
 /// The body of an exposition.
 #[derive(Debug, Default)]
 pub struct ExpositionBody {
-    rendering: Option<Arc<Rendering>>,
-    gzip: bool,
-    next: usize,
-    left: u64,
+    left: Bytes,
 }
+
+/// What is handed on at once: a slow reader is not given all of a large text.
+const FRAME: usize = 1 << 20;
 
 impl Body for ExpositionBody {
     type Data = Bytes;
@@ -240,34 +215,16 @@ impl Body for ExpositionBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let this = &mut *self;
-        let Some(rendering) = &this.rendering else {
-            return Poll::Ready(None);
-        };
-        let content = if this.gzip {
-            rendering.gzipped()
-        } else {
-            &rendering.plain
-        };
-        match content.chunks.get(this.next) {
-            Some(chunk) => {
-                let chunk = chunk.clone();
-                this.next += 1;
-                this.left -= chunk.len() as u64;
-                Poll::Ready(Some(Ok(Frame::data(chunk))))
-            }
-            None => {
-                this.rendering = None;
-                Poll::Ready(None)
-            }
-        }
+        let length = self.left.len().min(FRAME);
+        let frame = (length > 0).then(|| Ok(Frame::data(self.left.split_to(length))));
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0
+        self.left.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        SizeHint::with_exact(self.left.len() as u64)
     }
 }
