@@ -12,7 +12,7 @@ use tower_metrics::dashboard::live::{
     self, Check, Control, Equation, LoggedRequest, RecentRequests, Side,
 };
 use tower_metrics::dashboard::{
-    BURNS, Column, Dashboard, Floor, Indicator, Panel, Row, Selector, Slo, Tone, Unit,
+    BURNS, Column, Dashboard, Indicator, Panel, Row, Selector, Slo, Tone, Unit,
 };
 
 const DURATION: &str = "http_server_request_duration_seconds";
@@ -77,26 +77,24 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
 
     let page = live::page(dashboard(), registry)
-        .slo(Slo {
-            name: "availability".into(),
-            promise: "are answered without an error".into(),
-            objective: 0.999,
-            indicator: Indicator::Bad {
+        .slo(Slo::new(
+            "availability",
+            "are answered without an error",
+            0.999,
+            Indicator::Bad {
                 bad: requests().starting("http_response_status_code", "5"),
                 total: requests(),
             },
-            floor: Floor::default(),
-        })
-        .slo(Slo {
-            name: "latency".into(),
-            promise: "are answered within 300 ms".into(),
-            objective: 0.99,
-            indicator: Indicator::Good {
+        ))
+        .slo(Slo::new(
+            "latency",
+            "are answered within 250 ms",
+            0.99,
+            Indicator::Good {
                 good: Selector::new(DURATION).up_to(0.25),
                 total: requests(),
             },
-            floor: Floor::default(),
-        })
+        ))
         .burns(BURNS.map(|burn| burn.scaled(1.0 / 60.0)))
         .control(faults)
         .control(commit)

@@ -37,6 +37,7 @@ pub struct Skip;
 
 /// Where a request's duration ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DurationTo {
     /// At the response's head: how long the server took to answer.
     Head,

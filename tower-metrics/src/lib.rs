@@ -117,6 +117,10 @@ mod service;
 mod sync;
 mod table;
 mod trace_id;
+/// The README's example is compiled, too.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
 #[doc = include_str!("../docs/labels.md")]
 pub mod labels_and_bounds {}
 #[cfg(feature = "axum")]

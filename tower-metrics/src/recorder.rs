@@ -102,11 +102,22 @@ impl Limit {
 /// A label name that a recorder cannot take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("label {name:?}: {why}")]
+#[non_exhaustive]
 pub struct LabelError {
     /// The name.
     pub name: String,
     /// What is wrong with it, and what is allowed.
     pub why: String,
+}
+
+impl LabelError {
+    /// What is wrong with the label of this name, and what is allowed.
+    pub fn new(name: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            why: why.into(),
+        }
+    }
 }
 
 /// Both record every request.

@@ -9,7 +9,7 @@ use grafana_linter::{lint, panels};
 use serde_json::Value;
 use tower_metrics::Names;
 use tower_metrics::dashboard::{
-    Annotation, Column, Dashboard, Error, Event, Flavour, Panel, Red, Row, Selector, Tone, Unit,
+    Annotation, Column, Dashboard, Error, Event, Flavour, Panel, Red, Row, Selector, Unit,
     objectives, red,
 };
 
@@ -142,12 +142,10 @@ fn rows_of_ones_own_are_drawn_after_the_others() {
             .size(24, 8)
             .series("{queue}", Selector::new("jobs").value().sum_by(["queue"])),
     );
-    let dashboard = red(&Names::open_telemetry()).row(row).annotate(Annotation {
-        title: "Deployed".to_owned(),
-        event: Event::Moves(Selector::new("deployments_total")),
-        by: vec!["version".to_owned()],
-        tone: Tone::Neutral,
-    });
+    let dashboard = red(&Names::open_telemetry()).row(row).annotate(
+        Annotation::new("Deployed", Event::Moves(Selector::new("deployments_total")))
+            .by(["version"]),
+    );
     let json = json(&dashboard, Flavour::Provision);
     assert!(lint(&json).is_empty());
     let last = panels(&json).last().unwrap();

@@ -64,18 +64,22 @@ fn red() -> Red {
 /// Marks where faults change, so that a bend in a line has its reason beside it.
 fn faults(dashboard: Dashboard) -> Dashboard {
     dashboard
-        .annotate(Annotation {
-            title: "Faults in force".to_owned(),
-            event: Event::Rises(Selector::new("ticket_faults_preset")),
-            by: vec!["preset".to_owned()],
-            tone: Tone::Bad,
-        })
-        .annotate(Annotation {
-            title: "Injection began".to_owned(),
-            event: Event::Moves(Selector::new("ticket_faults_injected_total")),
-            by: vec!["operation".to_owned(), "kind".to_owned()],
-            tone: Tone::Warn,
-        })
+        .annotate(
+            Annotation::new(
+                "Faults in force",
+                Event::Rises(Selector::new("ticket_faults_preset")),
+            )
+            .by(["preset"])
+            .tone(Tone::Bad),
+        )
+        .annotate(
+            Annotation::new(
+                "Injection began",
+                Event::Moves(Selector::new("ticket_faults_injected_total")),
+            )
+            .by(["operation", "kind"])
+            .tone(Tone::Warn),
+        )
 }
 
 /// The rate of purchases that ended so, over all servers.
@@ -100,46 +104,49 @@ const POOL: &str = "db_client_connection_pool_name";
 
 fn pool_exhausted() -> Alert {
     let wait = Selector::new("db_client_connection_wait_time_seconds").quantile(0.95, [POOL]);
-    Alert {
-        name: "DatabasePoolExhausted".to_owned(),
-        when: wait,
-        above: 0.5,
-        lasting: Duration::from_secs(600),
-        severity: Severity::Ticket,
-        summary: "Requests wait for a database connection.".to_owned(),
-        description: "For ten minutes one request in twenty has waited more than half a second \
-                      for a connection of the pool {{ $labels.db_client_connection_pool_name }}: \
-                      {{ $value | humanizeDuration }}."
-            .to_owned(),
-        runbook: "**What it means.** Every connection of the pool is in use, and requests queue \
-                  for one before they reach the database.\n\n\
-                  **What to do.** *Platform*, row *Database*: if operations have become slow, the \
-                  cause is in the database (or the `slow-database` faults); if they are quick and \
-                  many, switch `commit` to `group`, or give the pool more connections."
-            .to_owned(),
-    }
+    Alert::new(
+        "DatabasePoolExhausted",
+        wait,
+        0.5,
+        "Requests wait for a database connection.",
+    )
+    .lasting(Duration::from_secs(600))
+    .description(
+        "For ten minutes one request in twenty has waited more than half a second for a \
+         connection of the pool {{ $labels.db_client_connection_pool_name }}: \
+         {{ $value | humanizeDuration }}.",
+    )
+    .runbook(
+        "**What it means.** Every connection of the pool is in use, and requests queue for one \
+         before they reach the database.\n\n\
+         **What to do.** *Platform*, row *Database*: if operations have become slow, the cause \
+         is in the database (or the `slow-database` faults); if they are quick and many, switch \
+         `commit` to `group`, or give the pool more connections.",
+    )
 }
 
 fn purchases_fail() -> Alert {
     let failed = purchases(&["failed"]).rate().sum();
     let tried = purchases(&["sold", "declined", "sold_out", "failed"]);
-    Alert {
-        name: "PurchasesFail".to_owned(),
-        when: failed.ratio(tried.rate().sum()),
-        above: 0.05,
-        lasting: Duration::from_secs(300),
-        severity: Severity::Page,
-        summary: "Purchases fail for another reason than the buyer's.".to_owned(),
-        description: "{{ $value | humanizePercentage }} of the purchases have failed for five \
-                      minutes; declined payments and sold-out concerts are not among them."
-            .to_owned(),
-        runbook: "**What it means.** Buyers who could pay, for tickets that are there, get an \
-                  error: the payment provider or the database does not answer.\n\n\
-                  **What to do.** *Platform*, row *Faults*, tells whether it is injected \
-                  (`payment-outage`): then end it with `PUT /faults` and `{\"preset\": \"calm\"}`. \
-                  Else the server's log has the reason of each failure with its request id."
-            .to_owned(),
-    }
+    Alert::new(
+        "PurchasesFail",
+        failed.ratio(tried.rate().sum()),
+        0.05,
+        "Purchases fail for another reason than the buyer's.",
+    )
+    .lasting(Duration::from_secs(300))
+    .severity(Severity::Page)
+    .description(
+        "{{ $value | humanizePercentage }} of the purchases have failed for five minutes; \
+         declined payments and sold-out concerts are not among them.",
+    )
+    .runbook(
+        "**What it means.** Buyers who could pay, for tickets that are there, get an error: the \
+         payment provider or the database does not answer.\n\n\
+         **What to do.** *Platform*, row *Faults*, tells whether it is injected \
+         (`payment-outage`): then end it with `PUT /faults` and `{\"preset\": \"calm\"}`. Else \
+         the server's log has the reason of each failure with its request id.",
+    )
 }
 
 /// Every file, with its path under `k8s/`.

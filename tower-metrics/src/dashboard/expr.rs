@@ -5,6 +5,7 @@
 /// The metric is named as its family is (`http_server_request_duration_seconds`); [`Part`] says
 /// which of a histogram's series are meant.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Selector {
     /// The family's name.
     pub metric: String,
@@ -16,6 +17,7 @@ pub struct Selector {
 
 /// Which series of a family a selector takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Part {
     /// The value of a counter or gauge; for a histogram, its buckets
     /// (what [`Expr::Quantile`] and heatmaps read).
@@ -30,6 +32,7 @@ pub enum Part {
 
 /// A condition on one label. A label that is absent has the empty value.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Matcher {
     /// The label's name.
     pub label: String,
@@ -41,6 +44,7 @@ pub struct Matcher {
 
 /// What a label's value is compared with.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Pattern {
     /// One of these values, literally.
     AnyOf(Vec<String>),
@@ -195,6 +199,7 @@ impl Selector {
 
 /// How [`Expr::Fold`] makes one value of many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fold {
     /// Their sum.
     Sum,

@@ -4,6 +4,7 @@ use super::expr::{Expr, Selector};
 
 /// A dashboard. Rendering checks it first, and says what is wrong with it.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Dashboard {
     /// Its stable id, 1 to 40 of `a-z A-Z 0-9 - _`: part of its address.
     pub uid: String,
@@ -26,6 +27,7 @@ pub struct Dashboard {
 
 /// Panels under a heading.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Row {
     /// The heading.
     pub title: String,
@@ -37,6 +39,7 @@ pub struct Row {
 
 /// One picture of the data.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Panel {
     /// Its title.
     pub title: String,
@@ -88,6 +91,7 @@ pub enum Show {
 
 /// One expression of a panel, with the name of its lines.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Series {
     /// What its lines are called; `{label}` stands for the label's value.
     pub legend: String,
@@ -99,6 +103,7 @@ pub struct Series {
 
 /// A column of a table.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Column {
     /// Its heading.
     pub title: String,
@@ -112,6 +117,7 @@ pub struct Column {
 
 /// A link from a table's line to another dashboard.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Drill {
     /// The label whose value is handed over.
     pub label: String,
@@ -123,6 +129,7 @@ pub struct Drill {
 
 /// From this value on, the tone.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Threshold {
     /// The value, in the panel's unit.
     pub from: f64,
@@ -132,6 +139,7 @@ pub struct Threshold {
 
 /// What a colour says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Tone {
     /// As it should be.
     Good,
@@ -171,6 +179,7 @@ pub enum Unit {
 
 /// A choice at the dashboard's head: the values of a label.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Variable {
     /// The name that [`Pattern::Variable`](super::Pattern::Variable) uses.
     pub name: String,
@@ -184,6 +193,7 @@ pub struct Variable {
 
 /// A link to another dashboard; time range and variables go along.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Link {
     /// What a viewer reads.
     pub title: String,
@@ -193,6 +203,7 @@ pub struct Link {
 
 /// Marks on every chart.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Annotation {
     /// What the marks are called.
     pub title: String,
@@ -206,11 +217,38 @@ pub struct Annotation {
 
 /// Something that happens at a moment.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
     /// A counter moves after it stood still.
     Moves(Selector),
     /// A gauge is above zero after it was not.
     Rises(Selector),
+}
+
+impl Annotation {
+    /// Marks of a colour that says neither good nor bad, one for each moment.
+    pub fn new(title: impl Into<String>, event: Event) -> Self {
+        Self {
+            title: title.into(),
+            event,
+            by: Vec::new(),
+            tone: Tone::Neutral,
+        }
+    }
+
+    /// With the labels that tell one beginning from another.
+    #[must_use]
+    pub fn by<L: Into<String>>(mut self, labels: impl IntoIterator<Item = L>) -> Self {
+        self.by = labels.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// In another colour.
+    #[must_use]
+    pub fn tone(mut self, tone: Tone) -> Self {
+        self.tone = tone;
+        self
+    }
 }
 
 impl Event {

@@ -9,6 +9,7 @@ use super::panel::{Panel, Row, Tone, Unit};
 
 /// A service level objective: of the requests that count, this share is good.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Slo {
     /// Its name, the value of the label `slo`: `availability`.
     pub name: String,
@@ -26,6 +27,7 @@ pub struct Slo {
 /// How the requests that break an objective are counted. The counters of one are of one metric
 /// family, so that a restart resets both.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Indicator {
     /// The bad ones are a selection.
     Bad {
@@ -64,6 +66,7 @@ impl Default for Floor {
 
 /// How urgent an alert is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Severity {
     /// The budget goes within days: work for the next working day.
     Ticket,
@@ -141,6 +144,29 @@ pub struct Tally {
 }
 
 impl Slo {
+    /// An objective with the default [`Floor`]. `promise` ends "the share of requests that …".
+    pub fn new(
+        name: impl Into<String>,
+        promise: impl Into<String>,
+        objective: f64,
+        indicator: Indicator,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            promise: promise.into(),
+            objective,
+            indicator,
+            floor: Floor::default(),
+        }
+    }
+
+    /// With another floor.
+    #[must_use]
+    pub fn floor(mut self, floor: Floor) -> Self {
+        self.floor = floor;
+        self
+    }
+
     /// The share of requests that may be bad: 0.001 for an objective of 99.9 %.
     #[must_use]
     pub fn budget(&self) -> f64 {

@@ -15,13 +15,13 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use prometheus::Registry;
-
 pub use self::builder::Builder;
 pub use self::exposition::{Exposition, ExpositionBody, Format};
 pub use self::names::Names;
 pub use self::series::Endpoint;
 pub use crate::proto::{counter_value, gauge_value};
+/// Out of the crate `prometheus`, in the version that this crate takes.
+pub use prometheus::{Registry, proto};
 
 use self::cells::Layout;
 use crate::outcome::{End, Ending};

@@ -16,6 +16,7 @@ const SCHEMA_VERSION: u32 = 39;
 
 /// How a dashboard reaches Grafana.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Flavour {
     /// Imported by hand: Grafana asks for the data source (`__inputs`, `__requires`).
     Import,

@@ -38,6 +38,7 @@ pub struct Rules {
 
 /// An alert of your own: it fires where an expression, over five minutes, exceeds a limit.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Alert {
     /// Its name, after the service's: `QueueFull` of `Tickets` is `TicketsQueueFull`.
     pub name: String,
@@ -55,6 +56,56 @@ pub struct Alert {
     pub description: String,
     /// What to do, in Markdown.
     pub runbook: String,
+}
+
+impl Alert {
+    /// A [ticket](Severity::Ticket), as soon as `when` is above the limit. `summary` is one
+    /// sentence, with a capital and a full stop.
+    pub fn new(
+        name: impl Into<String>,
+        when: Expr,
+        above: f64,
+        summary: impl Into<String>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            when,
+            above,
+            lasting: Duration::ZERO,
+            severity: Severity::Ticket,
+            summary: summary.into(),
+            description: String::new(),
+            runbook: String::new(),
+        }
+    }
+
+    /// For how long the limit must be exceeded before anyone is told.
+    #[must_use]
+    pub fn lasting(mut self, duration: Duration) -> Self {
+        self.lasting = duration;
+        self
+    }
+
+    /// How urgent it is.
+    #[must_use]
+    pub fn severity(mut self, severity: Severity) -> Self {
+        self.severity = severity;
+        self
+    }
+
+    /// The particulars; Prometheus' templates are allowed: `{{ $value | humanize }}`.
+    #[must_use]
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = description.into();
+        self
+    }
+
+    /// What to do, in Markdown.
+    #[must_use]
+    pub fn runbook(mut self, runbook: impl Into<String>) -> Self {
+        self.runbook = runbook.into();
+        self
+    }
 }
 
 /// A group of rules.
