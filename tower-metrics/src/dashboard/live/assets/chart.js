@@ -5,8 +5,19 @@ import { axis, clock, minute, text } from "./format.js";
 
 const FONT = "11px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
 const PALETTE = 12;
-const CHARACTER_PX = 6.4;
+/** What stands around a name in a legend, its figure included. */
+const BESIDE_NAME_PX = 86;
+/** The colours that names have been given. */
+const KNOWN = new Map();
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 300, 600, 900, 1800, 3600];
+
+const ruler = document.createElement("canvas").getContext("2d");
+
+/** Of a name in a legend. */
+function width(name) {
+  ruler.font = FONT.replace("11px", "12px");
+  return ruler.measureText(name).width;
+}
 
 /** Options that every chart shares. `view` has the time shown, and takes a selection. */
 export function base(view, host, unit) {
@@ -146,7 +157,22 @@ export class Lines {
   }
 
   tone(name, index) {
-    return this.panel.tones?.[name] ?? `c${(index % PALETTE) + 1}`;
+    return this.tones.get(name) ?? `c${(index % PALETTE) + 1}`;
+  }
+
+  /** A name has the same colour in every chart, unless another has taken it here. */
+  paint() {
+    this.tones = new Map(Object.entries(this.panel.tones ?? {}));
+    const free = new Set(Array.from({ length: PALETTE }, (_, index) => `c${index + 1}`));
+    const take = (name, tone) => { this.tones.set(name, tone); free.delete(tone); };
+    const rest = this.names.filter((name) => !this.tones.has(name));
+    for (const name of rest) if (free.has(KNOWN.get(name))) take(name, KNOWN.get(name));
+    for (const name of rest) {
+      if (this.tones.has(name) || !free.size) continue;
+      const [tone] = free;
+      take(name, tone);
+      if (!KNOWN.has(name)) KNOWN.set(name, tone);
+    }
   }
 
   order(names) {
@@ -157,6 +183,7 @@ export class Lines {
 
   build() {
     this.plot?.destroy();
+    this.paint();
     const { panel, view } = this;
     const options = base(view, this.host, panel.unit);
     const filled = panel.stacked || this.names.length === 1;
@@ -176,8 +203,8 @@ export class Lines {
     this.plot = new uPlot(options, this.empty(), this.host);
     // What is built beside it in this frame may still change its place.
     requestAnimationFrame(() => fit(this.plot, this.host));
-    const longest = Math.max(0, ...this.names.map((name) => name.length));
-    this.legend.style.setProperty("--item", `${Math.round(longest * CHARACTER_PX + 88)}px`);
+    const widths = this.names.map((name) => width(name));
+    this.legend.style.setProperty("--item", `${Math.ceil(Math.max(0, ...widths)) + BESIDE_NAME_PX}px`);
     this.legend.replaceChildren(...this.names.map((name, index) => this.item(name, index)));
   }
 

@@ -56,13 +56,14 @@ export function parts(value, unit) {
     case "per_minute": return rate(value, "/min");
     case "times": return [digits(value), "×"];
     case "exact": return [GROUPED.format(value), ""];
-    case "count": return Number.isInteger(value) && Math.abs(value) < 1e6 ? [GROUPED.format(value), ""] : scaled(value, 1000, SI);
+    case "count": return (Number.isInteger(value) || Math.abs(value) >= 1000) && Math.abs(value) < 1e6 ? [GROUPED.format(value), ""] : scaled(value, 1000, SI);
     default: return unit.startsWith("currency:") ? money(value, unit.slice(9)) : scaled(value, 1000, SI);
   }
 }
 
 function rate(value, per) {
-  const [number, prefix] = scaled(value, 1000, SI);
+  // Always with the same digits: whole numbers are chance here, and columns of them would not align.
+  const [number, prefix] = Math.abs(value) < 999.5 ? [digits(value), ""] : scaled(value, 1000, SI);
   return [number, `${prefix}${per}`];
 }
 
