@@ -32,8 +32,8 @@ use crate::table::Table;
 /// let layer = MetricsLayer::new((Prometheus::new(), OpenTelemetry::new(&meter)));
 /// ```
 ///
-/// Set the meter provider before: a meter that was taken earlier records
-/// nothing.
+/// The meter is that of the crate `opentelemetry` 0.33. Set the meter provider
+/// before: a global meter that was taken earlier records nothing.
 ///
 /// | instrument | unit | attributes |
 /// |---|---|---|
@@ -51,7 +51,7 @@ use crate::table::Table;
 ///
 /// Attributes are made once for each way in which the requests of a route end,
 /// and kept for the life of the process: a request allocates nothing here. The
-/// SDK finds the attributes' sum anew at each call, which is most of the cost.
+/// SDK looks the attributes up at each call, which is most of the cost.
 /// It keeps 2,000 sets of attributes for each instrument unless a view says
 /// otherwise; what comes later goes to `otel.metric.overflow`.
 ///
