@@ -29,6 +29,8 @@ async fn main() -> Result<(), BoxError> {
         .names(Names::open_telemetry_client())
         .build()?;
     let metrics = MetricsLayer::builder(prometheus)
+        // To whom asks a 4xx is an error as well.
+        .client()
         .route(Route::template(|head| {
             head.extensions.get().map(|UrlTemplate(url)| *url)
         }))

@@ -11,7 +11,7 @@ use crate::grpc::{self, GrpcStatus};
 use crate::head::{RequestHead, ResponseHead};
 use crate::label::{Label, LabelNumbers, LabelValues};
 use crate::layer::{DurationTo, Skip, TraceIdFn};
-use crate::outcome::{End, ErrorType, Outcome};
+use crate::outcome::{End, ErrorType, Outcome, Side};
 use crate::recorder::{Limit, Recorder};
 use crate::route::{Entry, Found, Route, Routes};
 use crate::trace_id::TraceId;
@@ -24,6 +24,7 @@ pub(crate) struct Shared<R: Recorder> {
     pub(crate) routes: Routes<R::Series>,
     pub(crate) labels: Vec<Label>,
     pub(crate) grpc: bool,
+    pub(crate) side: Side,
     pub(crate) trace_id: Option<TraceIdFn>,
     pub(crate) time_to_head: bool,
 }
@@ -165,15 +166,15 @@ impl<R: Recorder> Flight<R> {
             None
         };
         let error_type = match grpc_status {
-            Some(grpc) if grpc.is_server_error() => ErrorType::new(grpc.as_str()),
-            _ if !status.is_server_error() => ErrorType::NONE,
+            Some(grpc) if self.shared.side.is_grpc_error(grpc) => ErrorType::new(grpc.as_str()),
+            _ if !self.shared.side.is_error(status) => ErrorType::NONE,
             _ => {
                 let told = if has_extensions {
                     head.extensions.get().copied()
                 } else {
                     None
                 };
-                told.unwrap_or_else(|| ErrorType::of_status(status))
+                told.unwrap_or_else(|| ErrorType::of_code(status))
             }
         };
         if !self.shared.labels.is_empty() {
@@ -305,7 +306,7 @@ impl<R: Recorder> Responding<R> {
             && let Some(grpc_status) = GrpcStatus::from_headers(trailers)
         {
             self.grpc_status = Some(grpc_status);
-            if grpc_status.is_server_error() {
+            if self.flight.shared.side.is_grpc_error(grpc_status) {
                 self.error_type = ErrorType::new(grpc_status.as_str());
             }
         }

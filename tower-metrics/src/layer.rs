@@ -9,7 +9,7 @@ use crate::error::BuildError;
 use crate::flight::Shared;
 use crate::head::RequestHead;
 use crate::label::{Label, MAX_LABELS};
-use crate::outcome::{Ending, ErrorType};
+use crate::outcome::{Ending, ErrorType, Side};
 use crate::recorder::Recorder;
 use crate::route::{Route, RouteSettings, Routes};
 use crate::service::MetricsService;
@@ -129,6 +129,7 @@ pub struct Builder<R: Recorder, C: 'static = ServiceError> {
     initialize: Vec<(Method, String, Ending)>,
     labels: Vec<Label>,
     grpc: bool,
+    side: Side,
     trace_id: Option<TraceIdFn>,
 }
 
@@ -161,6 +162,7 @@ impl<R: Recorder> Builder<R> {
             initialize: Vec::new(),
             labels: Vec::new(),
             grpc: false,
+            side: Side::Server,
             trace_id: None,
         }
     }
@@ -227,6 +229,34 @@ impl<R: Recorder, C> Builder<R, C> {
         self
     }
 
+    /// The layer stands around a client: a 4xx is an error as well as a 5xx,
+    /// and so is every gRPC status but `OK`, as the OpenTelemetry conventions
+    /// have it for the side that asked. Default: around a server, where a 4xx
+    /// is the caller's doing.
+    ///
+    /// Which 4xx is expected the program knows alone. A layer inside that puts
+    /// [`ErrorType::NONE`] into the answer's extensions says so:
+    ///
+    /// ```
+    /// # use http::{Response, StatusCode};
+    /// # use tower::ServiceBuilder;
+    /// # use tower_metrics::{ErrorType, MetricsLayer, Names, Prometheus};
+    /// let prometheus = Prometheus::builder().names(Names::open_telemetry_client()).build()?;
+    /// let layers = ServiceBuilder::new()
+    ///     .layer(MetricsLayer::builder(prometheus).client().build()?)
+    ///     .map_response(|mut response: Response<String>| {
+    ///         if response.status() == StatusCode::NOT_FOUND {
+    ///             response.extensions_mut().insert(ErrorType::NONE);
+    ///         }
+    ///         response
+    ///     });
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn client(mut self) -> Self {
+        self.side = Side::Client;
+        self
+    }
+
     /// Where the duration ends. Default: [`DurationTo::Body`].
     pub fn duration_to(mut self, to: DurationTo) -> Self {
         self.routes.duration_to = to;
@@ -285,6 +315,7 @@ impl<R: Recorder, C> Builder<R, C> {
             initialize: self.initialize,
             labels: self.labels,
             grpc: self.grpc,
+            side: self.side,
             trace_id: self.trace_id,
         }
     }
@@ -319,6 +350,7 @@ impl<R: Recorder, C> Builder<R, C> {
             routes: Routes::new(self.methods, self.max_routes, self.routes),
             labels: self.labels,
             grpc: self.grpc,
+            side: self.side,
             trace_id: self.trace_id,
         }));
         for (method, route, ending) in self.initialize {
@@ -327,7 +359,7 @@ impl<R: Recorder, C> Builder<R, C> {
             let series = shared
                 .routes
                 .series(method, entry, |m, r| shared.recorder.series(m, r));
-            shared.recorder.initialize(series, ending);
+            shared.recorder.initialize(series, self.side.ending(ending));
         }
         MetricsLayer {
             shared,
@@ -349,6 +381,7 @@ impl<R: Recorder, C> fmt::Debug for Builder<R, C> {
             .field("initialize", &self.initialize)
             .field("labels", &self.labels)
             .field("grpc", &self.grpc)
+            .field("side", &self.side)
             .finish_non_exhaustive()
     }
 }

@@ -37,6 +37,9 @@
 //!   unknown methods are `_OTHER`; routes and custom labels have caps, and what
 //!   goes beyond is counted as `_OTHER` and in `tower_metrics_overflow_total`.
 //!
+//! Around a [client](Builder::client) a 4xx is an error too, and so is every
+//! gRPC status but `OK`.
+//!
 //! Errors of the service are those whose error type is neither empty nor
 //! `cancelled` nor `body_cancelled`.
 //!

@@ -42,6 +42,7 @@ pub enum Outcome {
 ///
 /// It is read from 5xx responses only: a 4xx is the client's doing and no
 /// error of the service. Without one a 5xx has its status code as error type.
+/// A layer around a [client](crate::Builder::client) reads it from 4xx too.
 /// Values are `'static`, so that their number is bounded by the program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ErrorType(&'static str);
@@ -82,20 +83,32 @@ impl ErrorType {
         !matches!(self.0, "" | "cancelled" | "body_cancelled")
     }
 
-    /// The error type of a response with this status and no `ErrorType`.
+    /// The error type of a server's response with this status and no
+    /// `ErrorType`.
     pub(crate) fn of_status(status: StatusCode) -> Self {
-        const CODES: &str = "500501502503504505506507508509\
+        if status.is_server_error() {
+            Self::of_code(status)
+        } else {
+            Self::NONE
+        }
+    }
+
+    /// The code itself, of a 4xx or a 5xx.
+    pub(crate) fn of_code(status: StatusCode) -> Self {
+        const CODES: &str = "400401402403404405406407408409\
+            410411412413414415416417418419420421422423424425426427428429\
+            430431432433434435436437438439440441442443444445446447448449\
+            450451452453454455456457458459460461462463464465466467468469\
+            470471472473474475476477478479480481482483484485486487488489\
+            490491492493494495496497498499\
+            500501502503504505506507508509\
             510511512513514515516517518519520521522523524525526527528529\
             530531532533534535536537538539540541542543544545546547548549\
             550551552553554555556557558559560561562563564565566567568569\
             570571572573574575576577578579580581582583584585586587588589\
             590591592593594595596597598599";
-        if status.is_server_error() {
-            let at = usize::from(status.as_u16() - 500) * 3;
-            Self(&CODES[at..at + 3])
-        } else {
-            Self::NONE
-        }
+        let at = usize::from(status.as_u16().wrapping_sub(400)) * 3;
+        Self(CODES.get(at..at + 3).unwrap_or_default())
     }
 }
 
@@ -171,6 +184,42 @@ impl From<ErrorType> for Ending {
     }
 }
 
+/// Whose requests a layer sees. It decides which answers are errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Those that a server answers.
+    Server,
+    /// Those that a client sends.
+    Client,
+}
+
+impl Side {
+    /// By the OpenTelemetry HTTP convention.
+    #[inline]
+    pub(crate) fn is_error(self, status: StatusCode) -> bool {
+        status.is_server_error() || (self == Self::Client && status.is_client_error())
+    }
+
+    /// By the OpenTelemetry RPC convention.
+    pub(crate) fn is_grpc_error(self, status: GrpcStatus) -> bool {
+        match self {
+            Self::Server => status.is_server_error(),
+            Self::Client => status.code() != 0,
+        }
+    }
+
+    /// The way in which requests end here that end with this status alone.
+    pub(crate) fn ending(self, mut ending: Ending) -> Ending {
+        if let Some(status) = ending.status
+            && self.is_error(status)
+            && ending.error_type == ErrorType::NONE
+        {
+            ending.error_type = ErrorType::of_code(status);
+        }
+        ending
+    }
+}
+
 /// All that is known of a request when it has ended; what a
 /// [`Recorder`](crate::Recorder) records.
 #[derive(Clone, Debug)]
@@ -206,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_5xx_has_its_code_as_error_type_and_nothing_else_has_one() {
+    fn every_5xx_has_its_code_as_error_type_and_a_clients_4xx_too() {
         for code in 100..1000 {
             let status = StatusCode::from_u16(code).unwrap();
             let expected = if (500..600).contains(&code) {
@@ -215,6 +264,12 @@ mod tests {
                 String::new()
             };
             assert_eq!(ErrorType::of_status(status).as_str(), expected);
+            let expected = if (400..600).contains(&code) {
+                code.to_string()
+            } else {
+                String::new()
+            };
+            assert_eq!(ErrorType::of_code(status).as_str(), expected);
         }
     }
 

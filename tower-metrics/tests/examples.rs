@@ -255,7 +255,7 @@ fn the_client_counts_its_answers_and_its_failures() {
         )
     };
     assert_eq!(count("/concerts/{id}", "200", ""), 2.0);
-    assert_eq!(count("/concerts/{id}", "404", ""), 1.0);
+    assert_eq!(count("/concerts/{id}", "404", "404"), 1.0);
     assert_eq!(count("/slow", "", "timeout"), 1.0);
     assert_eq!(count("/slow", "", "connection"), 1.0);
     assert_eq!(figures.sum("http_client_active_requests", &[]), 0.0);

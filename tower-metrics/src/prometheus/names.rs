@@ -46,7 +46,13 @@ impl Names {
         Self::of_convention("server", "http_route", Some("url_scheme"))
     }
 
-    /// The OpenTelemetry semantic conventions for HTTP clients.
+    /// The OpenTelemetry semantic conventions for HTTP clients. Tell the layer
+    /// that it stands around a [`client`](crate::Builder::client), too.
+    ///
+    /// The route is `url.template`, which the caller knows:
+    /// [`Route::template`](crate::Route::template). `server_address` and
+    /// `server_port` are labels of your own, since only the program knows how
+    /// many servers it asks: [`Label::from_request`](crate::Label::from_request).
     pub fn open_telemetry_client() -> Self {
         Self::of_convention("client", "url_template", None)
     }
