@@ -104,7 +104,7 @@ impl Server {
             timeout: options.request_timeout,
         };
         let seen = Seen::default();
-        let books = Books::open(tickets.clone(), metrics.clone(), prometheus, seen.clone()).await?;
+        let books = Books::open(tickets.clone(), metrics.clone(), prometheus, seen.clone()).await;
         let router = api::router(
             Api {
                 tickets: tickets.clone(),

@@ -24,6 +24,12 @@ const SHARE: u32 = 50;
 /// in milliseconds, before it is said that they do.
 const SETTLING: [u64; 8] = [5, 10, 20, 40, 80, 160, 320, 320];
 
+/// How often the database is asked again that does not answer, be it an injected fault.
+const TRIES: usize = 3;
+/// Why the counters are not compared with the database.
+const SHARED: &str = "not compared: other servers sell from it too";
+const UNREAD: &str = "not compared: it could not be read when the server started";
+
 /// What is compared.
 #[derive(Debug)]
 pub(crate) struct Books {
@@ -35,11 +41,11 @@ pub(crate) struct Books {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// How many more tickets the database had sold than we had counted, while we were its only
-    /// server: the difference that must stay. `None` where others sold too.
-    ahead: Option<i64>,
+    /// server: the difference that must stay. Or why that is not known.
+    ahead: Result<i64, &'static str>,
     /// What we had counted when we last looked.
     counted: Option<i64>,
     /// The purchases' rows as they were read last, and when they may be read again.
@@ -49,28 +55,31 @@ struct State {
 impl Books {
     /// To be called before the first request is let in: what the database has sold by then is
     /// where the counters begin.
-    ///
-    /// # Errors
-    /// Those of the database.
     pub(crate) async fn open(
         tickets: Tickets,
         metrics: Arc<Metrics>,
         prometheus: Prometheus,
         seen: Seen,
-    ) -> Result<Self, Error> {
+    ) -> Self {
         let books = Self {
             tickets,
             metrics,
             seen,
             registry: prometheus.registry().clone(),
             names: prometheus.names(),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                ahead: Err(UNREAD),
+                counted: None,
+                rows: None,
+            }),
         };
-        if books.is_alone().await? {
-            let ahead = books.booked().await? - books.metrics.tickets();
-            books.state().ahead = Some(ahead);
-        }
-        Ok(books)
+        let ahead = match books.is_alone().await {
+            Ok(true) => books.booked().await.map_err(|_| UNREAD),
+            Ok(false) => Err(SHARED),
+            Err(_) => Err(UNREAD),
+        };
+        books.state().ahead = ahead;
+        books
     }
 
     /// The badge. The database is asked on the runtime that serves the API.
@@ -83,7 +92,7 @@ impl Books {
             let books = books.clone();
             // Aborted where nobody waits for it any more.
             let mut reading = JoinSet::new();
-            reading.spawn_on(async move { books.equations().await }, &runtime);
+            reading.spawn_on(async move { books.read().await }, &runtime);
             async move {
                 match reading.join_next().await {
                     Some(Ok(Ok(equations))) => Ok(equations),
@@ -92,6 +101,15 @@ impl Books {
                 }
             }
         })
+    }
+
+    async fn read(&self) -> Result<Vec<Equation>, Error> {
+        for _ in 1..TRIES {
+            if let Ok(equations) = self.equations().await {
+                return Ok(equations);
+            }
+        }
+        self.equations().await
     }
 
     async fn equations(&self) -> Result<Vec<Equation>, Error> {
@@ -144,23 +162,20 @@ impl Books {
         let after = self.metrics.tickets();
         let mut state = self.state();
         if !alone {
-            state.ahead = None;
-        } else if state.ahead.is_none() && still && before == after {
-            state.ahead = Some(booked - after);
+            state.ahead = Err(SHARED);
+        } else if state.ahead.is_err() && still && before == after {
+            state.ahead = Ok(booked - after);
         }
-        let counted = |ahead: i64| {
-            let (low, high) = (before.min(after) + ahead, before.max(after) + ahead);
-            (low as f64, high as f64)
-        };
         let equation = Equation::new("tickets sold, as counted");
-        Ok(match state.ahead.map(counted) {
-            Some((low, high)) => equation
-                .side(Side::between("at the start + counted", low, high))
+        Ok(match state.ahead {
+            Ok(ahead) => equation
+                .side(Side::between(
+                    "at the start + counted",
+                    (before.min(after) + ahead) as f64,
+                    (before.max(after) + ahead) as f64,
+                ))
                 .side(Side::exact("database", booked as f64)),
-            None => equation.side(Side::exact(
-                "database, not compared: other servers sell from it too",
-                booked as f64,
-            )),
+            Err(why) => equation.side(Side::exact(format!("database, {why}"), booked as f64)),
         })
     }
 
@@ -253,7 +268,7 @@ mod tests {
             let seen = Seen::default();
             let books = Books::open(tickets.clone(), metrics, prometheus, seen).await;
             Self {
-                books: books.unwrap(),
+                books,
                 tickets,
                 url,
                 concert,

@@ -160,3 +160,24 @@ async fn a_cell_of_the_heatmap_opens_the_log_lines_of_its_requests() {
         "{found}"
     );
 }
+
+#[tokio::test]
+async fn books_that_cannot_be_read_are_neither_right_nor_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("faults.toml");
+    let outage = "[[faults]]\noperation = \"database\"\nfail.as = \"unavailable\"\n";
+    std::fs::write(&file, outage).unwrap();
+    let server = Server::start(&["--faults", file.to_str().unwrap()]);
+    until("the badge says why", async || {
+        let books = books(&server).await;
+        assert_eq!(books["holds"], false, "{books}");
+        books["error"].to_string().contains("cannot be read")
+    })
+    .await;
+    server.put_faults(&json!({"preset": "calm"})).await;
+    until("the counters are compared again", async || {
+        let books = books(&server).await;
+        books["holds"] == true && books.to_string().contains("at the start + counted")
+    })
+    .await;
+}
