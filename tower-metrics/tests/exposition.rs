@@ -601,4 +601,47 @@ mod the_real_prometheus {
         );
         assert!(!exemplars.contains("\"job\":\"text\""), "{exemplars}");
     }
+
+    /// Every query that the guide to moving over from axum-prometheus has.
+    #[tokio::test]
+    async fn answers_the_queries_of_who_moves_over() {
+        if !programs::present("prometheus", &["--version"]) {
+            return;
+        }
+        let mut names = Names::axum_prometheus();
+        names.error_type = Some("error_type".into());
+        let prometheus = Prometheus::builder().names(names).build().unwrap();
+        traffic(prometheus, false).await;
+        let target = serve(prometheus.exposition()).await;
+        let server = Server::start(&format!(
+            "- {{job_name: api, static_configs: [{{targets: ['{target}']}}]}}\n"
+        ));
+        let seen = |number| move |answer: &str| answer.contains(&format!(",\"{number}\"]"));
+        let requests = "/api/v1/query?query=sum(axum_http_requests_total)";
+        server.ask(requests, seen(6)).await;
+        // A rate sees what is added to what there was.
+        traffic(prometheus, false).await;
+        server.ask(requests, seen(12)).await;
+
+        let guide = include_str!("../docs/from-axum-prometheus.md");
+        let blocks = guide.split("```text\n").skip(1);
+        let lines = blocks.flat_map(|block| {
+            let (block, _) = block.split_once("```").unwrap();
+            // A line that goes on is indented.
+            let joined = block.replace("\n ", " ");
+            joined.lines().map(str::to_owned).collect::<Vec<_>>()
+        });
+        let queries: Vec<_> = lines.filter(|line| line.contains("axum_http_")).collect();
+        assert_eq!(queries.len(), 5, "{queries:#?}");
+        for query in queries {
+            let escaped: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let path = format!("/api/v1/query?query={escaped}");
+            let answered = |answer: &str| {
+                answer.contains("\"status\":\"success\"")
+                    && answer.contains("\"value\"")
+                    && !answer.contains("NaN")
+            };
+            server.ask(&path, answered).await;
+        }
+    }
 }
