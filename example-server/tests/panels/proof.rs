@@ -165,7 +165,8 @@ impl<'a> Proof<'a> {
         found
     }
 
-    /// The answer to a query, which shows something, and whose selectors all match something.
+    /// The answer to a query, which shows something at some time, and whose selectors all match
+    /// something.
     async fn shows(&self, query: &Query, values: &Values) -> Vec<Series> {
         let found = self.answers(query, values).await;
         let text = values.fill(&query.text);
@@ -173,7 +174,8 @@ impl<'a> Proof<'a> {
             "{}, {}, {}: {text}",
             query.dashboard, query.title, query.letter
         );
-        let mut figures = found.iter().flat_map(|series| &series.values);
+        let all_along = self.prometheus.range(&text, self.range).await.unwrap();
+        let mut figures = all_along.iter().flat_map(|series| &series.values);
         let zero = ZERO.contains(&(&query.title, &query.letter));
         assert!(
             zero || figures.any(|(_, value)| *value != 0.0),
