@@ -230,3 +230,12 @@ async fn an_ops_port_beyond_loopback_without_a_token_changes_nothing() {
         assert_eq!(server.ops.get(path).await.unwrap().status, 200, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_server_that_plays_faults_is_ready_all_the_same() {
+    let server = Server::start(&[]);
+    let down = json!({ "faults": [{ "operation": "*", "fail": { "as": "unavailable" } }] });
+    server.put_faults(&down).await;
+    assert_eq!(server.api.get("/concerts").await.unwrap().status, 503);
+    assert_eq!(server.ops.get("/readyz").await.unwrap().status, 200);
+}

@@ -141,7 +141,14 @@ where
     fn ping(&self) -> Answer<'_, ()> {
         Box::pin(async move {
             let query = sqlx::query("SELECT 1 FROM concerts LIMIT 1");
-            self.rows("ping", query).await.map(drop)
+            let mut connection = self.acquire().await?;
+            // Without faults: it is asked whether the database really answers.
+            self.probe
+                .timed("ping", async {
+                    query.fetch_all(&mut *connection).await?;
+                    Ok(())
+                })
+                .await
         })
     }
 }

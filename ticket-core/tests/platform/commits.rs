@@ -341,3 +341,15 @@ async fn a_database_that_would_not_keep_its_word_is_refused() {
         );
     }
 }
+
+#[tokio::test]
+async fn faults_on_the_database_leave_alone_who_asks_whether_it_answers() {
+    let down = r#"{"faults": [{"operation": "*", "fail": {"as": "unavailable"}}]}"#;
+    for platform in platforms().await {
+        let concert = platform.concert(10).await;
+        let document = Document::from_json(down).unwrap();
+        platform.tickets.faults().replace(document);
+        platform.buy(&concert, 1).await.unwrap_err();
+        platform.tickets.ping().await.unwrap();
+    }
+}
