@@ -7,6 +7,8 @@ use crate::{Error, policy::Operation};
 pub(crate) enum Failure {
     /// A fault on `database`: nothing was changed.
     Injected,
+    /// Other rows were written than were decided on: rolled back.
+    Unlike,
     /// The database or the way to it failed.
     Sql {
         error: Arc<sqlx::Error>,
@@ -83,20 +85,32 @@ impl Failure {
     fn kind(&self) -> Option<Kind> {
         match self {
             Self::Injected => None,
+            Self::Unlike => Some(Kind::Refused),
             Self::Sql { error, .. } => Some(kind(error)),
         }
     }
 
     pub(crate) fn into_error(self) -> Error {
-        let Self::Sql { error, .. } = self else {
-            return Error::Injected {
-                operation: Operation::Database,
-            };
+        let overloaded = Error::Overloaded {
+            retry_after: Duration::from_secs(1),
+        };
+        let error = match self {
+            Self::Injected => {
+                return Error::Injected {
+                    operation: Operation::Database,
+                };
+            }
+            Self::Unlike => {
+                return Error::Setup {
+                    problem: "it writes other rows than it is given: a trigger or a rule of its \
+                              own stands in the way"
+                        .into(),
+                };
+            }
+            Self::Sql { error, .. } => error,
         };
         match kind(&error) {
-            Kind::Conflict | Kind::Busy => Error::Overloaded {
-                retry_after: Duration::from_secs(1),
-            },
+            Kind::Conflict | Kind::Busy => overloaded,
             Kind::Lost | Kind::Down => Error::Unavailable {
                 retry_after: Duration::from_secs(1),
                 source: error,
@@ -137,9 +151,10 @@ fn code_kind(code: &str) -> Kind {
             "55P03" | "57014" | "53300" | "53200" => Kind::Busy,
             // cannot_connect_now
             "57P03" => Kind::Down,
-            // admin_shutdown, crash_shutdown, idle_session_timeout, and CockroachDB's
+            // admin_shutdown, crash_shutdown, idle_session_timeout,
+            // idle_in_transaction_session_timeout, transaction_timeout, and CockroachDB's
             // statement_completion_unknown
-            "57P01" | "57P02" | "57P05" | "40003" => Kind::Lost,
+            "57P01" | "57P02" | "57P05" | "25P03" | "25P04" | "40003" => Kind::Lost,
             class if class.starts_with("08") => Kind::Lost,
             _ => Kind::Refused,
         };
@@ -150,5 +165,22 @@ fn code_kind(code: &str) -> Kind {
         // SQLITE_IOERR, SQLITE_FULL
         Ok(10 | 13) => Kind::Lost,
         _ => Kind::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_thrown_out_by_postgresql_may_try_again() {
+        // Of a session, of a session in a transaction, of a transaction that took too long.
+        for code in ["57P01", "57P05", "25P03", "25P04", "08006"] {
+            assert_eq!(code_kind(code), Kind::Lost, "{code}");
+        }
+        // Of the same class, and our own mistake.
+        for code in ["25P02", "25006"] {
+            assert_eq!(code_kind(code), Kind::Refused, "{code}");
+        }
     }
 }

@@ -286,9 +286,13 @@ async fn decide(
     let verdicts = order::decide(orders, facts);
     let sold = order::to_insert(orders, &verdicts, &stood);
     if !sold.is_empty() {
-        let quantities = order::quantities(sold.iter().copied());
-        take(&mut transaction, &quantities).await?;
-        insert(&mut transaction, sold).await?;
+        let (quantities, count) = (order::quantities(sold.iter().copied()), sold.len());
+        let all = take(&mut transaction, &quantities).await? == quantities.len() as u64
+            && insert(&mut transaction, sold).await? == count as u64;
+        if !all {
+            transaction.rollback().await?;
+            return Err(Failure::Unlike);
+        }
         probe.fault().await?;
     }
     transaction.commit().await.map_err(Failure::committing)?;

@@ -2,6 +2,8 @@
 
 use sqlx::{AssertSqlSafe, Executor};
 
+use ticket_core::Error;
+
 use crate::platforms;
 
 #[tokio::test]
@@ -77,5 +79,43 @@ async fn the_database_refuses_what_must_not_be() {
             assert!(error.contains(why), "{}: {what}: {error}", platform.name);
         }
         platform.check_books().await;
+    }
+}
+
+/// A trigger that lets a purchase fall under the table.
+const SWALLOWED: [&str; 2] = [
+    "CREATE TRIGGER swallow BEFORE INSERT ON purchases WHEN NEW.buyer = 'bob' \
+     BEGIN SELECT RAISE(IGNORE); END",
+    "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF NEW.buyer = 'bob' THEN RETURN NULL; ELSE RETURN NEW; END IF; END $$; \
+     CREATE TRIGGER swallow BEFORE INSERT ON purchases FOR EACH ROW EXECUTE FUNCTION swallow()",
+];
+
+#[tokio::test]
+async fn what_is_not_written_is_not_sold() {
+    for platform in platforms().await {
+        let concert = platform.concert(10).await;
+        if platform.url.starts_with("sqlite") {
+            let pool = sqlx::SqlitePool::connect(&platform.url).await.unwrap();
+            pool.execute(SWALLOWED[0]).await.unwrap();
+            pool.close().await;
+        } else {
+            let pool = sqlx::PgPool::connect(&platform.url).await.unwrap();
+            pool.execute(SWALLOWED[1]).await.unwrap();
+            pool.close().await;
+        }
+        let buy = |buyer| platform.buy_as(buyer, &concert, 2, None);
+        let (ann, bob, eve) = tokio::join!(buy("ann"), buy("bob"), buy("eve"));
+        ann.unwrap();
+        eve.unwrap();
+        let error = bob.unwrap_err();
+        assert!(matches!(error, Error::Setup { .. }), "{error:?}");
+        let line = &platform.check_books().await.concerts[0];
+        assert_eq!(
+            (line.purchases, line.stock.sold),
+            (2, 4),
+            "{}",
+            platform.name
+        );
     }
 }
