@@ -1,10 +1,15 @@
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{Money, policy::Operation};
 
 /// Is told what happens, so that it can be counted. All methods do nothing unless overridden.
 ///
-/// They are called on the hot path: they must be quick and must not block.
+/// They are called on the hot path: they must be quick and must not block. A panic in one is
+/// logged and goes no further: what was told has happened all the same.
 pub trait Observer: Send + Sync + 'static {
     /// A purchase or a refund was answered.
     fn purchase(&self, event: &PurchaseEvent<'_>) {
@@ -47,6 +52,58 @@ pub trait Observer: Send + Sync + 'static {
 
 /// Watches nothing.
 impl Observer for () {}
+
+/// An observer whose panics end with it. Without, one of them would end a lane of commits, and
+/// every purchase after it.
+pub(crate) struct Guarded(pub(crate) Arc<dyn Observer>);
+
+impl Guarded {
+    fn tell(&self, what: &'static str, tell: impl FnOnce(&dyn Observer)) {
+        if catch_unwind(AssertUnwindSafe(|| tell(&*self.0))).is_err() {
+            tracing::error!(what, "the observer panicked");
+        }
+    }
+}
+
+impl Observer for Guarded {
+    fn purchase(&self, event: &PurchaseEvent<'_>) {
+        self.tell("purchase", |observer| observer.purchase(event));
+    }
+
+    fn next_night(&self, concert: &str, tickets: u32) {
+        self.tell("next night", |observer| {
+            observer.next_night(concert, tickets);
+        });
+    }
+
+    fn fault_injected(&self, operation: Operation, kind: FaultKind) {
+        self.tell("fault", |observer| {
+            observer.fault_injected(operation, kind);
+        });
+    }
+
+    fn database_operation(
+        &self,
+        system: &'static str,
+        operation: &'static str,
+        duration: Duration,
+        ok: bool,
+    ) {
+        self.tell("database operation", |observer| {
+            observer.database_operation(system, operation, duration, ok);
+        });
+    }
+
+    fn connection_wait(&self, pool: &'static str, wait: Duration) {
+        self.tell("wait for a connection", |observer| {
+            observer.connection_wait(pool, wait);
+        });
+    }
+
+    fn batch(&self, size: usize) {
+        self.tell("batch", |observer| observer.batch(size));
+    }
+}
 
 /// A purchase or a refund, and how it ended.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -16,7 +16,7 @@ use crate::{
     Outcome, Page, Payments, PoolState, Purchase, PurchaseId, Purchased, Stock, Totals,
     commit::{Buyer, Committer, Waiting},
     concert::micros,
-    observer::PurchaseEvent,
+    observer::{Guarded, PurchaseEvent},
     page::MAX_PAGE,
     payment::Gateway,
     policy::{Fail, Faults, Operation},
@@ -115,7 +115,8 @@ impl Tickets {
     /// # Errors
     /// [`Error::Setup`] for an address or settings that do not serve, [`Error::Migrate`] where
     /// the schema cannot be brought up to date, [`Error::Unavailable`] where nobody answers.
-    pub async fn open(url: &str, options: Options) -> Result<Self, Error> {
+    pub async fn open(url: &str, mut options: Options) -> Result<Self, Error> {
+        options.observer = Arc::new(Guarded(options.observer));
         let timeouts = Timeouts {
             connection: options.connection_timeout,
             lock: options.lock_timeout,
@@ -449,7 +450,8 @@ impl Tickets {
         self.again(|| self.0.store.servers()).await
     }
 
-    /// Whether the database answers, asked once.
+    /// Whether the database answers, asked once. Faults on `database` leave it alone: a server
+    /// that plays them is ready all the same.
     ///
     /// # Errors
     /// Those of the database.

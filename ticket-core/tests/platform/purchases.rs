@@ -1,4 +1,7 @@
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use ticket_core::{
@@ -346,5 +349,38 @@ async fn the_observer_is_told_each_outcome_once() {
         let struck_off = std::mem::take(&mut *told.2.lock().unwrap());
         assert_eq!(struck_off, [("radiohead".to_owned(), 3)]);
         told.0.lock().unwrap().clear();
+    }
+}
+
+/// Panics at everything that it is told.
+struct Panics;
+
+impl Observer for Panics {
+    fn purchase(&self, _: &PurchaseEvent<'_>) {
+        panic!("a purchase");
+    }
+
+    fn database_operation(&self, _: &'static str, _: &'static str, _: Duration, _: bool) {
+        panic!("a database operation");
+    }
+
+    fn batch(&self, _: usize) {
+        panic!("a batch");
+    }
+}
+
+#[tokio::test]
+async fn an_observer_that_panics_stops_no_one_from_buying() {
+    let options = Options {
+        observer: Arc::new(Panics),
+        ..Options::default()
+    };
+    for platform in platforms_with(options).await {
+        let concert = platform.concert(3).await;
+        for _ in 0..3 {
+            platform.buy(&concert, 1).await.unwrap();
+        }
+        let line = &platform.check_books().await.concerts[0];
+        assert_eq!(line.purchases, 3, "{}", platform.name);
     }
 }
