@@ -85,7 +85,7 @@ export function drawMarks(u, marks) {
       ctx.fillStyle = faded("mark", 0.08);
       ctx.fillRect(at, bbox.top, end - at, bbox.height);
     }
-    if (at >= bbox.left) lines.push([at, mark.title]);
+    if (at >= bbox.left) lines.push([at, mark]);
   }
   ctx.strokeStyle = colour("mark");
   ctx.lineWidth = ratio;
@@ -100,7 +100,7 @@ export function drawMarks(u, marks) {
   ctx.restore();
 }
 
-/** Names right of their lines (left of them at the edge), lower where another stands in the way. */
+/** Names right of their lines, lower where another stands in the way. At the edge, what lasts is named to the left. */
 function nameMarks(ctx, lines, right, top) {
   const ratio = devicePixelRatio;
   const gap = 4 * ratio;
@@ -113,9 +113,11 @@ function nameMarks(ctx, lines, right, top) {
   ctx.strokeStyle = colour("card");
   ctx.fillStyle = colour("mark");
   const taken = [-Infinity, -Infinity, -Infinity];
-  for (const [at, title] of lines) {
+  for (const [at, { title, lasts }] of lines) {
     const width = ctx.measureText(title).width;
-    const from = at + gap + width > right ? at - gap - width : at + gap;
+    const fits = at + gap + width <= right;
+    if (!fits && !lasts) continue;
+    const from = fits ? at + gap : at - gap - width;
     const row = taken.findIndex((end) => end < from);
     if (row < 0) continue;
     const y = top + (10 + 13 * row) * ratio;

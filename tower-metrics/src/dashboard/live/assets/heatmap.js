@@ -168,7 +168,7 @@ export class Heatmap {
     if (!this.open) return;
     const [from, to] = this.bounds2(row);
     const column = this.drawn.columns.get(start);
-    if (column?.[row]) this.open({ from: column.from, to: column.to, at_least: from, at_most: to });
+    if (column?.[row]) this.open({ from: column.from, to: column.to, at_least: from, at_most: to }, Math.round(column[row]));
   }
 
   key(event) {

@@ -17,7 +17,8 @@ function line(entry) {
     el("pre", entry.line || entry.id));
 }
 
-export async function openRequests(query) {
+/** Lists the requests that answer `query`; `count` is how many there were, where that is known. */
+export async function openRequests(query, count) {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) if (value !== null) parameters.set(name, value);
   const about = [];
@@ -35,6 +36,8 @@ export async function openRequests(query) {
     const answer = await fetch(`api/requests?${parameters}`);
     if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
     const { requests } = await answer.json();
+    if (count > requests.length) about.push(`${requests.length} of ${count}`);
+    put(byId("requests-note"), about.join(" · "));
     list.replaceChildren(...(requests.length ? requests.map(line)
       : [el("p.muted", "None of them is kept any more: only a sample of recent requests is.")]));
     if (requests.length === 1) list.firstChild.open = true;
