@@ -79,8 +79,9 @@
 //!   bounds, and how many series that makes.
 //! - `with_axum`: what nesting, merging, fallbacks and the layer's place do to
 //!   the figures.
+//! - [`with_tonic`]: gRPC statuses, and the layer's place among tonic's own.
 //! - `from_axum_prometheus`: moving over with the dashboards that are there.
-//! - [`Recorder`]: writing one of your own.
+//! - [`writing_a_recorder`]: figures that go elsewhere.
 //!
 //! Whole programs to run and to copy, with
 //! `cargo run -p tower-metrics --example NAME`: `axum`, `tonic`, `hyper`,
@@ -129,6 +130,8 @@ pub mod labels_and_bounds {}
 #[cfg(feature = "axum")]
 #[doc = include_str!("../docs/axum.md")]
 pub mod with_axum {}
+#[doc = include_str!("../docs/tonic.md")]
+pub mod with_tonic {}
 #[cfg(feature = "axum")]
 #[doc = include_str!("../docs/from-axum-prometheus.md")]
 pub mod from_axum_prometheus {}
