@@ -8,7 +8,7 @@ use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
-use crate::flight::Responding;
+use crate::flight::Flight;
 use crate::outcome::Outcome;
 use crate::recorder::Recorder;
 
@@ -19,37 +19,13 @@ pub struct ResponseBody<B, R: Recorder> {
     #[pin]
     inner: B,
     /// `None` once the request has ended.
-    responding: Option<Responding<R>>,
-    /// Set while we are inside the inner body: still set when we are dropped,
-    /// it panicked. `std::thread::panicking` would not tell, for with a
-    /// catch-panic layer outside the unwinding is over by then.
-    polling: bool,
+    flight: Option<Flight<R>>,
 }
 
 impl<B, R: Recorder> ResponseBody<B, R> {
     #[inline]
-    pub(crate) fn watched(inner: B, responding: Responding<R>) -> Self {
-        Self {
-            inner,
-            responding: Some(responding),
-            polling: false,
-        }
-    }
-
-    pub(crate) fn unwatched(inner: B) -> Self {
-        Self {
-            inner,
-            responding: None,
-            polling: false,
-        }
-    }
-}
-
-#[inline]
-fn end<R: Recorder>(responding: &mut Option<Responding<R>>, outcome: Outcome) {
-    if let Some(ended) = responding {
-        ended.end(outcome);
-        *responding = None;
+    pub(crate) fn new(inner: B, flight: Option<Flight<R>>) -> Self {
+        Self { inner, flight }
     }
 }
 
@@ -57,37 +33,42 @@ impl<B: Body, R: Recorder> Body for ResponseBody<B, R> {
     type Data = B::Data;
     type Error = B::Error;
 
+    #[inline]
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        *this.polling = true;
+        let Some(flight) = this.flight else {
+            return this.inner.poll_frame(cx);
+        };
+        flight.set_polling(true);
         let polled = this.inner.as_mut().poll_frame(cx);
-        *this.polling = false;
+        flight.set_polling(false);
 
-        match &polled {
-            Poll::Pending => {}
+        let ended = match &polled {
+            Poll::Pending => None,
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(responding) = this.responding {
-                    let last = if let Some(data) = frame.data_ref() {
-                        responding.sent(data.remaining() as u64)
-                    } else {
-                        if let Some(trailers) = frame.trailers_ref() {
-                            responding.trailers(trailers);
-                        }
-                        // Nothing follows trailers.
-                        frame.is_trailers()
-                    };
-                    // hyper does not ask again after the last byte of a sized
-                    // body: its end is here, or it would look like a hang-up.
-                    if last || this.inner.is_end_stream() {
-                        end(this.responding, Outcome::Complete);
+                let last = if let Some(data) = frame.data_ref() {
+                    flight.sent(data.remaining() as u64)
+                } else {
+                    if let Some(trailers) = frame.trailers_ref() {
+                        flight.trailers(trailers);
                     }
-                }
+                    // Nothing follows trailers.
+                    frame.is_trailers()
+                };
+                // hyper does not ask again after the last byte of a sized
+                // body: its end is here, or it would look like a hang-up.
+                (last || this.inner.is_end_stream()).then_some(Outcome::Complete)
             }
-            Poll::Ready(Some(Err(_))) => end(this.responding, Outcome::BodyError),
-            Poll::Ready(None) => end(this.responding, Outcome::Complete),
+            Poll::Ready(Some(Err(_))) => Some(Outcome::BodyError),
+            Poll::Ready(None) => Some(Outcome::Complete),
+        };
+        if let Some(outcome) = ended
+            && let Some(flight) = this.flight.take()
+        {
+            flight.end(outcome);
         }
         polled
     }
@@ -103,14 +84,11 @@ impl<B: Body, R: Recorder> Body for ResponseBody<B, R> {
 
 #[pinned_drop]
 impl<B, R: Recorder> PinnedDrop for ResponseBody<B, R> {
+    #[inline]
     fn drop(self: Pin<&mut Self>) {
-        let this = self.project();
-        let outcome = if *this.polling {
-            Outcome::Panic
-        } else {
-            Outcome::BodyCancelled
-        };
-        end(this.responding, outcome);
+        if let Some(flight) = self.project().flight.take() {
+            flight.end_of_dropped_body();
+        }
     }
 }
 
@@ -118,13 +96,13 @@ impl<B: fmt::Debug, R: Recorder> fmt::Debug for ResponseBody<B, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody")
             .field("inner", &self.inner)
-            .field("ended", &self.responding.is_none())
+            .field("ended", &self.flight.is_none())
             .finish()
     }
 }
 
 impl<B: Default, R: Recorder> Default for ResponseBody<B, R> {
     fn default() -> Self {
-        Self::unwatched(B::default())
+        Self::new(B::default(), None)
     }
 }

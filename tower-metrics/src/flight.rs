@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::response::Parts;
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body::Body;
 
-use crate::body::ResponseBody;
 use crate::clock::Instant;
 use crate::grpc::{self, GrpcStatus};
 use crate::head::{RequestHead, ResponseHead};
 use crate::label::{Label, LabelNumbers, LabelValues};
 use crate::layer::{DurationTo, Skip, TraceIdFn};
 use crate::outcome::{End, ErrorType, Outcome, Side};
+use crate::pool;
 use crate::recorder::{Limit, Recorder};
-use crate::route::{Entry, Found, Route, Routes};
+use crate::route::{Found, Route, Routes, Target, is_skipped};
 use crate::trace_id::TraceId;
 
 /// What all requests of a layer share. It lives as long as the process: a
@@ -21,171 +22,304 @@ use crate::trace_id::TraceId;
 pub(crate) struct Shared<R: Recorder> {
     pub(crate) recorder: R,
     pub(crate) route: Route,
-    pub(crate) routes: Routes<R::Series>,
+    pub(crate) routes: Routes<R>,
     pub(crate) labels: Vec<Label>,
     pub(crate) grpc: bool,
     pub(crate) side: Side,
     pub(crate) trace_id: Option<TraceIdFn>,
     pub(crate) time_to_head: bool,
+    /// Whether more than its route and method is to be asked of a request.
+    pub(crate) asks: bool,
 }
 
 /// A request under way. Whoever holds it ends it, exactly once.
-pub(crate) struct Flight<R: Recorder> {
-    shared: &'static Shared<R>,
-    entry: &'static Entry<R::Series>,
-    series: R::Series,
-    /// `None` once the request has ended, or gone on to its response.
+///
+/// What is known of a request stays in one place from its beginning to its
+/// end, in a box that is used again; what the service hands on to the future
+/// and the future to the body is a pointer. Moving all of it along would be
+/// most of what a request costs: a processor that copies what was written in
+/// smaller pieces just now waits until they have reached its cache.
+pub(crate) struct Flight<R: Recorder>(Box<State<R>>);
+
+struct State<R: Recorder> {
+    target: &'static Target<R>,
+    /// `None` once the request has ended.
     in_flight: Option<R::InFlight>,
     start: Instant,
     request_size: u64,
-    labels: LabelNumbers,
-    trace_id: Option<TraceId>,
-    /// A route that takes its place only if the answer shows that it exists.
-    candidate: Option<Box<str>>,
-    method: u8,
     kind: Kind,
+    /// Set while we are inside what we wrap, or inside what the user has us
+    /// ask about its answer: still set when we are dropped, it panicked.
+    /// `std::thread::panicking` would not tell, for with a catch-panic layer
+    /// outside the unwinding is over by then.
+    polling: bool,
+    /// Whether `extra` is as it was made.
+    plain: bool,
+    // Of the response, once there is one:
+    status: StatusCode,
+    /// The body's bytes, where their number is known before they come.
+    size: u64,
+    sent: u64,
+    extra: Extra,
 }
 
+/// More bytes than any body has.
+const UNKNOWN: u64 = u64::MAX;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Plain,
     Head,
     Connect,
     Grpc,
 }
 
-impl<R: Recorder> Flight<R> {
-    /// Begins a request; `None` where its route is left out.
-    #[inline]
-    pub(crate) fn begin<B: Body>(shared: &'static Shared<R>, request: &Request<B>) -> Option<Self> {
-        let head = RequestHead::from(request);
-        let routes = &shared.routes;
-        let is_grpc = shared.grpc && grpc::is_grpc(head.headers);
+impl Kind {
+    #[inline(always)]
+    pub(crate) fn of(method: &Method) -> Self {
+        match *method {
+            Method::HEAD => Self::Head,
+            Method::CONNECT => Self::Connect,
+            _ => Self::Plain,
+        }
+    }
+}
 
-        let found = if is_grpc {
-            Found::Path(head.uri.path().into())
-        } else {
-            shared.route.of(&head)
-        };
+/// What few requests have.
+#[derive(Default)]
+struct Extra {
+    labels: LabelNumbers,
+    trace_id: Option<TraceId>,
+    /// A route that takes its place only if the answer shows that it exists.
+    candidate: Option<Box<str>>,
+    /// An error type that the status alone does not tell.
+    error_type: Option<ErrorType>,
+    grpc_status: Option<GrpcStatus>,
+    /// When the head came, where anybody asked.
+    head_at: Option<Duration>,
+    /// The duration ended at the head, and was recorded there.
+    streams: bool,
+}
+
+impl<R: Recorder> Flight<R> {
+    /// Begins a request whose target is known.
+    #[inline(never)]
+    pub(crate) fn begin(target: &'static Target<R>, kind: Kind, request_size: u64) -> Self {
+        let start = Instant::now();
+        let mut state = pool::take().unwrap_or_else(|| State::new(target, start));
+        // Field by field: a whole one would be made elsewhere and copied.
+        state.target = target;
+        state.in_flight = Some(target.shared.recorder.begin(target.series));
+        state.start = start;
+        state.request_size = request_size;
+        state.kind = kind;
+        state.polling = false;
+        Self(state)
+    }
+
+    /// Begins a request; `None` where its route is left out.
+    pub(crate) fn begin_unknown<B: Body>(
+        shared: &'static Shared<R>,
+        request: &Request<B>,
+    ) -> Option<Self> {
+        let head = RequestHead::from(request);
+        let is_grpc = shared.grpc && grpc::is_grpc(head.headers);
         let mut candidate = None;
-        let entry = match found {
-            Found::Template(route) => match routes.take(route) {
-                Ok(entry) => entry,
-                Err(other) => {
-                    shared.recorder.overflowed(Limit::Routes);
-                    other
-                }
-            },
-            Found::Path(path) => routes.known(&path).unwrap_or_else(|| {
-                candidate = Some(Box::from(path));
-                routes.other()
-            }),
+        let entry = match shared.find(&head, is_grpc) {
+            Found::Entry(entry) => entry,
+            Found::Overflow => {
+                shared.recorder.overflowed(Limit::Routes);
+                shared.routes.other()
+            }
+            Found::Candidate(route) => {
+                candidate = Some(route);
+                shared.routes.other()
+            }
         };
-        if entry.skip || (!head.extensions.is_empty() && head.extensions.get::<Skip>().is_some()) {
+        if entry.skip || is_skipped(head.extensions) {
             return None;
         }
-
-        let method = routes.method(head.method);
-        let series = routes.series(method, entry, |m, r| shared.recorder.series(m, r));
-        let labels = if shared.labels.is_empty() {
-            LabelNumbers::default()
+        let target = shared.target(shared.routes.method(head.method), entry);
+        let kind = if is_grpc {
+            Kind::Grpc
         } else {
-            LabelNumbers::of_request(&shared.labels, &head, &shared.recorder)
+            Kind::of(head.method)
         };
-        Some(Self {
-            shared,
-            entry,
-            series,
-            request_size: request_size(request),
-            labels,
-            trace_id: shared
-                .trace_id
-                .as_ref()
-                .and_then(|trace_id| trace_id(&head)),
-            candidate,
-            // The layer takes at most 200 methods.
-            method: method as u8,
-            kind: match *head.method {
-                Method::HEAD => Kind::Head,
-                Method::CONNECT => Kind::Connect,
-                _ if is_grpc => Kind::Grpc,
-                _ => Kind::Plain,
-            },
-            in_flight: Some(shared.recorder.begin(series)),
-            start: Instant::now(),
-        })
+        let mut flight = Self::begin(target, kind, size_of_body(request));
+        if candidate.is_some() {
+            flight.0.extra().candidate = candidate;
+        }
+        Some(flight)
+    }
+
+    /// Asks what the user wants to know of the request.
+    pub(crate) fn ask(&mut self, head: &RequestHead<'_>) {
+        let shared = self.0.target.shared;
+        if !shared.labels.is_empty() {
+            self.0.extra().labels =
+                LabelNumbers::of_request(&shared.labels, head, &shared.recorder);
+        }
+        if let Some(find) = &shared.trace_id
+            && let Some(trace_id) = find(head)
+        {
+            self.0.extra().trace_id = Some(trace_id);
+        }
+    }
+
+    /// We go into what we wrap, or have come back.
+    #[inline]
+    pub(crate) fn set_polling(&mut self, polling: bool) {
+        self.0.polling = polling;
+    }
+
+    /// Takes a look at the response. Whether a body is to be followed;
+    /// otherwise the request has ended.
+    #[inline(never)]
+    pub(crate) fn respond<B: Body>(&mut self, head: &Parts, body: &B) -> bool {
+        let state = &mut *self.0;
+        state.status = head.status;
+        state.sent = 0;
+        // What nearly every response is needs no second look.
+        if state.plain
+            && state.kind == Kind::Plain
+            && !state.target.looks_at_heads
+            && matches!(head.status.as_u16(), 200..=203 | 205..=299 | 400..=499)
+            && head.extensions.is_empty()
+            && let Some(size) = body.size_hint().exact()
+            && size > 0
+            && !body.is_end_stream()
+        {
+            state.size = size;
+        } else {
+            state.look_at_head(&ResponseHead::from(head), body);
+        }
+        state.polling = false;
+        state.in_flight.is_some()
+    }
+
+    /// Bytes were handed on; whether they were the last.
+    #[inline]
+    pub(crate) fn sent(&mut self, bytes: u64) -> bool {
+        let state = &mut *self.0;
+        state.sent += bytes;
+        state.sent >= state.size
+    }
+
+    /// Trailers were handed on.
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+        if self.0.kind == Kind::Grpc
+            && let Some(grpc_status) = GrpcStatus::from_headers(trailers)
+        {
+            self.0.set_grpc_status(grpc_status);
+        }
+    }
+
+    /// Ends a request that has a response, if it has not ended.
+    #[inline(never)]
+    pub(crate) fn end(mut self, outcome: Outcome) {
+        self.0.end(outcome);
+        self.give_back();
+    }
+
+    /// Ends a request whose response's body is dropped.
+    #[cold]
+    pub(crate) fn end_of_dropped_body(self) {
+        let outcome = if self.0.polling {
+            Outcome::Panic
+        } else {
+            Outcome::BodyCancelled
+        };
+        self.end(outcome);
+    }
+
+    /// Ends a request whose future is dropped.
+    #[cold]
+    pub(crate) fn end_of_dropped_future(self) {
+        if self.0.polling {
+            self.end_without_response(Outcome::Panic, ErrorType::PANIC);
+        } else {
+            self.end_without_response(Outcome::Cancelled, ErrorType::CANCELLED);
+        }
     }
 
     /// Ends a request that had no response.
-    pub(crate) fn end_without_response(&mut self, outcome: Outcome, error_type: ErrorType) {
+    #[cold]
+    pub(crate) fn end_without_response(mut self, outcome: Outcome, error_type: ErrorType) {
+        let state = &mut *self.0;
+        state.sent = 0;
         let end = End {
-            outcome,
             status: None,
+            outcome,
             error_type,
-            duration: self.start.elapsed(),
-            time_to_head: None,
-            request_size: self.request_size,
-            response_size: 0,
-            grpc_status: None,
-            labels: self.label_values(),
-            trace_id: self.trace_id,
+            ..state.describe()
         };
-        if let Some(in_flight) = self.in_flight.take() {
-            self.shared.recorder.end(self.series, in_flight, &end);
+        let target = state.target;
+        if let Some(in_flight) = state.in_flight.take() {
+            target.shared.recorder.end(target.series, in_flight, &end);
         }
+        self.give_back();
     }
 
-    /// Hands the request on to its response; what is left here ends nothing.
-    #[inline]
-    fn go_on(&mut self) -> Self {
-        Self {
-            in_flight: self.in_flight.take(),
-            candidate: None,
-            ..*self
+    #[inline(always)]
+    fn give_back(mut self) {
+        if !self.0.plain {
+            self.0.plain = true;
+            self.0.extra = Extra::default();
         }
+        pool::give(self.0);
+    }
+}
+
+impl<R: Recorder> State<R> {
+    #[cold]
+    fn new(target: &'static Target<R>, start: Instant) -> Box<Self> {
+        Box::new(Self {
+            target,
+            in_flight: None,
+            start,
+            request_size: 0,
+            kind: Kind::Plain,
+            polling: false,
+            plain: true,
+            status: StatusCode::OK,
+            size: UNKNOWN,
+            sent: 0,
+            extra: Extra::default(),
+        })
     }
 
-    /// Takes the response, and follows its body where one can come.
-    #[inline]
-    pub(crate) fn respond<B: Body>(
-        &mut self,
-        response: Response<B>,
-    ) -> Response<ResponseBody<B, R>> {
-        let head = ResponseHead::from(&response);
+    fn extra(&mut self) -> &mut Extra {
+        self.plain = false;
+        &mut self.extra
+    }
+
+    #[inline(never)]
+    fn look_at_head<B: Body>(&mut self, head: &ResponseHead<'_>, body: &B) {
         let status = head.status;
         let has_extensions = !head.extensions.is_empty();
         if has_extensions && head.extensions.get::<Skip>().is_some() {
-            if let Some(in_flight) = self.in_flight.take() {
-                self.shared.recorder.abandon(self.series, in_flight);
-            }
-            return response.map(ResponseBody::unwatched);
+            return self.abandon();
         }
-        let grpc_status = if self.kind == Kind::Grpc {
-            GrpcStatus::from_headers(head.headers)
-        } else {
-            None
-        };
-        let error_type = match grpc_status {
-            Some(grpc) if self.shared.side.is_grpc_error(grpc) => ErrorType::new(grpc.as_str()),
-            _ if !self.shared.side.is_error(status) => ErrorType::NONE,
-            _ => {
-                let told = if has_extensions {
-                    head.extensions.get().copied()
-                } else {
-                    None
-                };
-                told.unwrap_or_else(|| ErrorType::of_code(status))
-            }
-        };
-        if !self.shared.labels.is_empty() {
-            self.labels
-                .add_response(&self.shared.labels, &head, &self.shared.recorder);
+        let shared = self.target.shared;
+        if has_extensions
+            && shared.side.is_error(status)
+            && let Some(told) = head.extensions.get()
+        {
+            self.extra().error_type = Some(*told);
         }
-        if self.candidate.is_some() {
-            self.settle_route(status, grpc_status);
+        if self.kind == Kind::Grpc
+            && let Some(grpc_status) = GrpcStatus::from_headers(head.headers)
+        {
+            self.set_grpc_status(grpc_status);
+        }
+        if !shared.labels.is_empty() {
+            let labels = &mut self.extra().labels;
+            labels.add_response(&shared.labels, head, &shared.recorder);
+        }
+        if let Some(route) = self.extra.candidate.take() {
+            self.settle_route(&route);
         }
 
-        let body = response.body();
         // hyper drops a body after as many bytes as the head promises, and a
         // file server knows the size while its body does not.
         let exact_size = body
@@ -201,49 +335,45 @@ impl<R: Recorder> Flight<R> {
             || (exact_size == Some(0) && !has_trailers);
         let upgraded = status == StatusCode::SWITCHING_PROTOCOLS
             || (self.kind == Kind::Connect && status.is_success());
-        let streams = upgraded || (!no_body && exact_size.is_none() && is_event_stream(&head));
-        let to_head = self.entry.duration_to == DurationTo::Head;
-        let head_at = if streams || to_head || self.shared.time_to_head {
-            Some(self.start.elapsed())
-        } else {
-            None
+        let streams = upgraded || (!no_body && exact_size.is_none() && is_event_stream(head));
+        self.size = match exact_size {
+            Some(size) if !has_trailers => size,
+            _ => UNKNOWN,
         };
-
-        let mut responding = Responding {
-            left: if has_trailers { None } else { exact_size },
-            flight: self.go_on(),
-            status,
-            error_type,
-            grpc_status,
-            head_at,
-            streams,
-            sent: 0,
-        };
-        if streams {
-            responding.begin_stream();
-        } else if no_body {
-            responding.end(Outcome::Complete);
-            return response.map(ResponseBody::unwatched);
+        if streams || shared.time_to_head || self.target.duration_to == DurationTo::Head {
+            let head_at = self.start.elapsed();
+            let extra = self.extra();
+            extra.head_at = Some(head_at);
+            extra.streams = streams;
         }
-        response.map(|body| ResponseBody::watched(body, responding))
+        if streams {
+            self.begin_stream();
+        } else if no_body {
+            self.end(Outcome::Complete);
+        }
+    }
+
+    fn set_grpc_status(&mut self, grpc_status: GrpcStatus) {
+        let side = self.target.shared.side;
+        let extra = self.extra();
+        extra.grpc_status = Some(grpc_status);
+        if side.is_grpc_error(grpc_status) {
+            extra.error_type = Some(ErrorType::new(grpc_status.as_str()));
+        }
     }
 
     /// Gives a route made from a path its place, unless the answer says that
     /// there is no such route.
-    #[cold]
-    fn settle_route(&mut self, status: StatusCode, grpc_status: Option<GrpcStatus>) {
-        let Some(route) = self.candidate.take() else {
-            return;
-        };
-        let unknown =
-            status == StatusCode::NOT_FOUND || grpc_status == Some(GrpcStatus::UNIMPLEMENTED);
-        let shared = self.shared;
-        let entry = match shared.routes.known(&route) {
+    fn settle_route(&mut self, route: &str) {
+        let unknown = self.status == StatusCode::NOT_FOUND
+            || self.extra.grpc_status == Some(GrpcStatus::UNIMPLEMENTED);
+        let shared = self.target.shared;
+        let entry = match shared.routes.known(route) {
             // Another request has shown meanwhile that it exists.
             Some(entry) => entry,
             // No place, and no overflow either: there is no such route.
             None if unknown => shared.routes.none(),
-            None => match shared.routes.take(&route) {
+            None => match shared.routes.take(route) {
                 Ok(entry) => entry,
                 Err(_) => {
                     shared.recorder.overflowed(Limit::Routes);
@@ -251,130 +381,92 @@ impl<R: Recorder> Flight<R> {
                 }
             },
         };
-        let series = shared
-            .routes
-            .series(usize::from(self.method), entry, |m, r| {
-                shared.recorder.series(m, r)
-            });
-        let begun = self.in_flight.replace(shared.recorder.begin(series));
-        if let Some(begun) = begun {
-            shared.recorder.abandon(self.series, begun);
-        }
-        self.series = series;
-        self.entry = entry;
+        let target = shared.target(self.target.method, entry);
+        let begun = shared.recorder.begin(target.series);
+        self.abandon();
+        self.in_flight = Some(begun);
+        self.target = target;
     }
 
-    fn label_values(&self) -> LabelValues<'static> {
-        LabelValues {
-            labels: &self.shared.labels,
-            numbers: self.labels,
-        }
-    }
-}
-
-/// A request whose response has begun and has a body to follow.
-pub(crate) struct Responding<R: Recorder> {
-    flight: Flight<R>,
-    status: StatusCode,
-    error_type: ErrorType,
-    grpc_status: Option<GrpcStatus>,
-    /// When the head came, where anybody asked.
-    head_at: Option<Duration>,
-    /// The duration ended at the head, and was recorded there.
-    streams: bool,
-    /// How many bytes are still to come, where that is known.
-    left: Option<u64>,
-    sent: u64,
-}
-
-impl<R: Recorder> Responding<R> {
-    /// Bytes were handed on; whether they were the last.
-    pub(crate) fn sent(&mut self, bytes: u64) -> bool {
-        self.sent += bytes;
-        match &mut self.left {
-            Some(left) => {
-                *left = left.saturating_sub(bytes);
-                *left == 0
-            }
-            None => false,
+    fn abandon(&mut self) {
+        let target = self.target;
+        if let Some(in_flight) = self.in_flight.take() {
+            target.shared.recorder.abandon(target.series, in_flight);
         }
     }
 
-    /// Trailers were handed on.
-    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
-        if self.flight.kind == Kind::Grpc
-            && let Some(grpc_status) = GrpcStatus::from_headers(trailers)
-        {
-            self.grpc_status = Some(grpc_status);
-            if self.flight.shared.side.is_grpc_error(grpc_status) {
-                self.error_type = ErrorType::new(grpc_status.as_str());
-            }
-        }
-    }
-
-    #[cold]
     fn begin_stream(&mut self) {
-        let end = self.describe(Outcome::Complete);
-        let flight = &mut self.flight;
-        if let Some(in_flight) = &mut flight.in_flight {
-            let recorder = &flight.shared.recorder;
-            recorder.begin_stream(flight.series, in_flight, &end);
+        let end = self.describe();
+        let target = self.target;
+        if let Some(in_flight) = &mut self.in_flight {
+            let recorder = &target.shared.recorder;
+            recorder.begin_stream(target.series, in_flight, &end);
         }
     }
 
-    /// Ends the request; what comes after that is not heard.
-    #[inline]
-    pub(crate) fn end(&mut self, outcome: Outcome) {
-        let Some(in_flight) = self.flight.in_flight.take() else {
+    #[inline(always)]
+    fn end(&mut self, outcome: Outcome) {
+        let Some(in_flight) = self.in_flight.take() else {
             return;
         };
-        if self.streams {
+        let target = self.target;
+        let recorder = &target.shared.recorder;
+        let mut end = self.describe();
+        if self.extra.streams {
             // It was counted at its head. Leaving an open stream is how it ends.
-            let end = self.describe(Outcome::Complete);
-            let flight = &self.flight;
-            return flight
-                .shared
-                .recorder
-                .end_stream(flight.series, in_flight, &end);
+            return recorder.end_stream(target.series, in_flight, &end);
         }
+        end.outcome = outcome;
         match outcome {
-            Outcome::Panic => self.error_type = ErrorType::PANIC,
-            Outcome::BodyError => self.error_type = ErrorType::BODY_ERROR,
-            Outcome::BodyCancelled => self.error_type = ErrorType::BODY_CANCELLED,
+            Outcome::Panic => end.error_type = ErrorType::PANIC,
+            Outcome::BodyError => end.error_type = ErrorType::BODY_ERROR,
+            Outcome::BodyCancelled => end.error_type = ErrorType::BODY_CANCELLED,
             _ => {}
         }
-        let end = self.describe(outcome);
-        let flight = &self.flight;
-        flight.shared.recorder.end(flight.series, in_flight, &end);
+        recorder.end(target.series, in_flight, &end);
     }
 
-    #[inline]
-    fn describe(&self, outcome: Outcome) -> End<'static> {
-        let flight = &self.flight;
-        let duration = match self.head_at {
-            Some(at) if self.streams || flight.entry.duration_to == DurationTo::Head => at,
-            _ => flight.start.elapsed(),
-        };
-        End {
-            outcome,
+    /// The request as it is if it has ended now, whole.
+    #[inline(always)]
+    fn describe(&self) -> End<'static> {
+        let shared = self.target.shared;
+        let mut end = End {
+            outcome: Outcome::Complete,
             status: Some(self.status),
-            error_type: self.error_type,
-            duration,
-            time_to_head: if flight.shared.time_to_head {
-                self.head_at
-            } else {
-                None
-            },
-            request_size: flight.request_size,
+            error_type: shared.side.error_type_of(self.status),
+            duration: Duration::ZERO,
+            time_to_head: None,
+            request_size: self.request_size,
             response_size: self.sent,
-            grpc_status: self.grpc_status,
-            labels: flight.label_values(),
-            trace_id: flight.trace_id,
+            grpc_status: None,
+            labels: LabelValues {
+                labels: &shared.labels,
+                numbers: LabelNumbers::default(),
+            },
+            trace_id: None,
+        };
+        let mut to_head = None;
+        if !self.plain {
+            let extra = &self.extra;
+            end.error_type = extra.error_type.unwrap_or(end.error_type);
+            end.grpc_status = extra.grpc_status;
+            end.labels.numbers = extra.labels;
+            end.trace_id = extra.trace_id;
+            if shared.time_to_head {
+                end.time_to_head = extra.head_at;
+            }
+            if extra.streams || self.target.duration_to == DurationTo::Head {
+                to_head = extra.head_at;
+            }
         }
+        end.duration = to_head.unwrap_or_else(|| self.start.elapsed());
+        end
     }
 }
 
-fn request_size<B: Body>(request: &Request<B>) -> u64 {
+/// The request's bytes, as far as its body or its head says.
+#[inline(always)]
+pub(crate) fn size_of_body<B: Body>(request: &Request<B>) -> u64 {
     let exact_size = request.body().size_hint().exact();
     exact_size
         .or_else(|| content_length(request.headers()))

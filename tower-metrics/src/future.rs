@@ -11,31 +11,17 @@ use pin_project::{pin_project, pinned_drop};
 use crate::body::ResponseBody;
 use crate::flight::Flight;
 use crate::layer::ClassifyError;
-use crate::outcome::{ErrorType, Outcome};
+use crate::outcome::Outcome;
 use crate::recorder::Recorder;
 
 /// The future of [`MetricsService`](crate::MetricsService).
 #[pin_project(PinnedDrop)]
 pub struct ResponseFuture<F, R: Recorder, C: 'static> {
     #[pin]
-    inner: F,
+    pub(crate) inner: F,
     /// `None` once the response has come, and for a route that is left out.
-    flight: Option<Flight<R>>,
-    /// Set while we are inside the inner future, or inside what the user has
-    /// us ask about its answer: still set when we are dropped, it panicked.
-    polling: bool,
-    classify: &'static C,
-}
-
-impl<F, R: Recorder, C> ResponseFuture<F, R, C> {
-    pub(crate) fn new(inner: F, flight: Option<Flight<R>>, classify: &'static C) -> Self {
-        Self {
-            inner,
-            flight,
-            polling: false,
-            classify,
-        }
-    }
+    pub(crate) flight: Option<Flight<R>>,
+    pub(crate) classify: &'static C,
 }
 
 impl<F, R, C, B, E> Future for ResponseFuture<F, R, C>
@@ -47,42 +33,46 @@ where
 {
     type Output = Result<Response<ResponseBody<B, R>>, E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        *this.polling = true;
-        let polled = this.inner.poll(cx);
-        if polled.is_pending() {
-            *this.polling = false;
-        }
-
-        let result = ready!(polled);
         let Some(flight) = this.flight else {
-            return Poll::Ready(result.map(|response| response.map(ResponseBody::unwatched)));
+            let response = ready!(this.inner.poll(cx))?;
+            return Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, None))));
         };
-        let result = match result {
-            Ok(response) => Ok(flight.respond(response)),
-            Err(error) => {
-                let error_type = this.classify.classify(&error);
-                flight.end_without_response(Outcome::ServiceError, error_type);
-                Err(error)
+        flight.set_polling(true);
+        match this.inner.poll(cx) {
+            Poll::Pending => {
+                flight.set_polling(false);
+                Poll::Pending
             }
-        };
-        *this.flight = None;
-        *this.polling = false;
-        Poll::Ready(result)
+            Poll::Ready(Ok(response)) => {
+                let (head, body) = response.into_parts();
+                let follow = flight.respond(&head, &body);
+                let mut flight = this.flight.take();
+                if !follow && let Some(ended) = flight.take() {
+                    ended.end(Outcome::Complete);
+                }
+                let body = ResponseBody::new(body, flight);
+                Poll::Ready(Ok(Response::from_parts(head, body)))
+            }
+            Poll::Ready(Err(error)) => {
+                let error_type = this.classify.classify(&error);
+                if let Some(flight) = this.flight.take() {
+                    flight.end_without_response(Outcome::ServiceError, error_type);
+                }
+                Poll::Ready(Err(error))
+            }
+        }
     }
 }
 
 #[pinned_drop]
 impl<F, R: Recorder, C> PinnedDrop for ResponseFuture<F, R, C> {
+    #[inline]
     fn drop(self: Pin<&mut Self>) {
-        let this = self.project();
-        if let Some(flight) = this.flight {
-            if *this.polling {
-                flight.end_without_response(Outcome::Panic, ErrorType::PANIC);
-            } else {
-                flight.end_without_response(Outcome::Cancelled, ErrorType::CANCELLED);
-            }
+        if let Some(flight) = self.project().flight.take() {
+            flight.end_of_dropped_future();
         }
     }
 }

@@ -39,6 +39,7 @@ impl GrpcStatus {
     }
 
     /// The number on the wire.
+    #[inline]
     pub const fn code(self) -> u8 {
         self.0
     }

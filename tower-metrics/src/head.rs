@@ -1,6 +1,7 @@
 //! What a route, a label or a trace id may be made from.
 
-use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::response::Parts;
+use http::{Extensions, HeaderMap, Method, Request, StatusCode, Uri, Version};
 
 /// A request without its body.
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +43,12 @@ pub struct ResponseHead<'a> {
     pub extensions: &'a Extensions,
 }
 
-impl<'a, B> From<&'a Response<B>> for ResponseHead<'a> {
-    fn from(response: &'a Response<B>) -> Self {
+impl<'a> From<&'a Parts> for ResponseHead<'a> {
+    fn from(head: &'a Parts) -> Self {
         Self {
-            status: response.status(),
-            headers: response.headers(),
-            extensions: response.extensions(),
+            status: head.status,
+            headers: &head.headers,
+            extensions: &head.extensions,
         }
     }
 }

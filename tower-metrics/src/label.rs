@@ -234,6 +234,7 @@ impl LabelValues<'_> {
     }
 
     /// A key that is equal exactly for equal values of the same layer's labels.
+    #[inline]
     pub fn key(&self) -> LabelKey {
         LabelKey(self.labels.as_ptr().addr(), self.numbers)
     }

@@ -343,8 +343,9 @@ impl<R: Recorder, C> Builder<R, C> {
     }
 
     fn finish(self) -> MetricsLayer<R, C> {
-        let shared = Box::leak(Box::new(Shared {
+        let shared: &'static Shared<R> = Box::leak(Box::new(Shared {
             time_to_head: self.recorder.wants_time_to_head(),
+            asks: self.grpc || !self.labels.is_empty() || self.trace_id.is_some(),
             recorder: self.recorder,
             route: self.route,
             routes: Routes::new(self.methods, self.max_routes, self.routes),
@@ -356,10 +357,9 @@ impl<R: Recorder, C> Builder<R, C> {
         for (method, route, ending) in self.initialize {
             let entry = shared.routes.take(&route).unwrap_or_else(|other| other);
             let method = shared.routes.method(&method);
-            let series = shared
-                .routes
-                .series(method, entry, |m, r| shared.recorder.series(m, r));
-            shared.recorder.initialize(series, self.side.ending(ending));
+            let target = shared.target(method, entry);
+            let ending = self.side.ending(ending);
+            shared.recorder.initialize(target.series, ending);
         }
         MetricsLayer {
             shared,

@@ -100,6 +100,8 @@
 
 mod body;
 mod bounds;
+#[cfg(feature = "axum")]
+mod by_address;
 mod clock;
 #[cfg(feature = "dashboard")]
 pub mod dashboard;
@@ -113,6 +115,7 @@ mod layer;
 #[cfg(feature = "opentelemetry")]
 pub mod opentelemetry;
 mod outcome;
+mod pool;
 pub mod prometheus;
 mod proto;
 mod recorder;

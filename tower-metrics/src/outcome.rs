@@ -73,6 +73,7 @@ impl ErrorType {
     }
 
     /// The label's value.
+    #[inline]
     pub const fn as_str(self) -> &'static str {
         self.0
     }
@@ -81,16 +82,6 @@ impl ErrorType {
     /// empty value and the client's own doing.
     pub fn is_error(self) -> bool {
         !matches!(self.0, "" | "cancelled" | "body_cancelled")
-    }
-
-    /// The error type of a server's response with this status and no
-    /// `ErrorType`.
-    pub(crate) fn of_status(status: StatusCode) -> Self {
-        if status.is_server_error() {
-            Self::of_code(status)
-        } else {
-            Self::NONE
-        }
     }
 
     /// The code itself, of a 4xx or a 5xx.
@@ -161,7 +152,7 @@ impl From<StatusCode> for Ending {
     fn from(status: StatusCode) -> Self {
         Self {
             status: Some(status),
-            error_type: ErrorType::of_status(status),
+            error_type: Side::Server.error_type_of(status),
         }
     }
 }
@@ -200,6 +191,16 @@ impl Side {
         status.is_server_error() || (self == Self::Client && status.is_client_error())
     }
 
+    /// The error type of a response that tells no other.
+    #[inline]
+    pub(crate) fn error_type_of(self, status: StatusCode) -> ErrorType {
+        if self.is_error(status) {
+            ErrorType::of_code(status)
+        } else {
+            ErrorType::NONE
+        }
+    }
+
     /// By the OpenTelemetry RPC convention.
     pub(crate) fn is_grpc_error(self, status: GrpcStatus) -> bool {
         match self {
@@ -211,10 +212,9 @@ impl Side {
     /// The way in which requests end here that end with this status alone.
     pub(crate) fn ending(self, mut ending: Ending) -> Ending {
         if let Some(status) = ending.status
-            && self.is_error(status)
             && ending.error_type == ErrorType::NONE
         {
-            ending.error_type = ErrorType::of_code(status);
+            ending.error_type = self.error_type_of(status);
         }
         ending
     }
@@ -263,7 +263,7 @@ mod tests {
             } else {
                 String::new()
             };
-            assert_eq!(ErrorType::of_status(status).as_str(), expected);
+            assert_eq!(Side::Server.error_type_of(status).as_str(), expected);
             let expected = if (400..600).contains(&code) {
                 code.to_string()
             } else {

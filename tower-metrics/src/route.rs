@@ -4,10 +4,16 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
 
-use http::Method;
+#[cfg(feature = "axum")]
+use axum::extract::MatchedPath;
+use http::{Extensions, Method, Request};
 
+#[cfg(feature = "axum")]
+use crate::by_address::ByAddress;
+use crate::flight::Shared;
 use crate::head::RequestHead;
-use crate::layer::DurationTo;
+use crate::layer::{DurationTo, Skip};
+use crate::recorder::Recorder;
 use crate::table::Table;
 
 type RouteFn = dyn for<'a> Fn(&RequestHead<'a>) -> Option<Cow<'a, str>> + Send + Sync;
@@ -73,27 +79,12 @@ impl Route {
     ///
     /// A new route takes one of the layer's places only when its answer is
     /// neither 404 nor gRPC's `UNIMPLEMENTED`, so that a scanner cannot use
-    /// them up.
+    /// them up. The function must not panic: the request would not be counted.
     pub fn from_fn<F>(route: F) -> Self
     where
         F: for<'a> Fn(&RequestHead<'a>) -> Option<Cow<'a, str>> + Send + Sync + 'static,
     {
         Self(Source::From(Box::new(route)))
-    }
-
-    /// The route of a request, and whether it must prove itself by its answer.
-    pub(crate) fn of<'a>(&'a self, head: &RequestHead<'a>) -> Found<'a> {
-        match &self.0 {
-            #[cfg(feature = "axum")]
-            Source::MatchedPath => Found::Template(
-                head.extensions
-                    .get::<axum::extract::MatchedPath>()
-                    .map_or("", |path| path.as_str()),
-            ),
-            Source::Fixed(route) => Found::Template(route),
-            Source::Template(template) => Found::Template(template(head).unwrap_or_default()),
-            Source::From(route) => Found::Path(route(head).unwrap_or_default()),
-        }
     }
 }
 
@@ -119,24 +110,37 @@ impl fmt::Debug for Route {
     }
 }
 
-/// A request's route as its source gives it.
-pub(crate) enum Found<'a> {
-    /// A template out of the program.
-    Template(&'a str),
-    /// Made from what the client sent.
-    Path(Cow<'a, str>),
+/// Where a request's route leads.
+pub(crate) enum Found<R: Recorder> {
+    Entry(&'static Entry<R>),
+    /// There is no place left for it.
+    Overflow,
+    /// Made from what the client sent, and not seen before: it must prove
+    /// itself by its answer.
+    Candidate(Box<str>),
 }
 
 /// The value of a label that has no place left, and of a method outside the list.
 pub(crate) const OTHER: &str = "_OTHER";
 
-/// A route's settings and its series by method.
-#[derive(Debug)]
-pub(crate) struct Entry<S> {
-    pub(crate) route: &'static str,
-    pub(crate) skip: bool,
+/// A method and route, resolved: all that a request in flight has to know of
+/// its layer. Lives as long as the process.
+pub(crate) struct Target<R: Recorder> {
+    pub(crate) shared: &'static Shared<R>,
+    pub(crate) series: R::Series,
     pub(crate) duration_to: DurationTo,
-    by_method: Box<[OnceLock<S>]>,
+    /// Whether every response's head is looked at.
+    pub(crate) looks_at_heads: bool,
+    /// The method's place in the list.
+    pub(crate) method: usize,
+}
+
+/// A route's settings and its targets by method.
+pub(crate) struct Entry<R: Recorder> {
+    route: &'static str,
+    pub(crate) skip: bool,
+    duration_to: DurationTo,
+    by_method: Box<[OnceLock<Target<R>>]>,
 }
 
 /// What a layer says of single routes.
@@ -148,18 +152,20 @@ pub(crate) struct RouteSettings {
 }
 
 /// The routes that a layer has seen.
-#[derive(Debug)]
-pub(crate) struct Routes<S> {
+pub(crate) struct Routes<R: Recorder> {
     /// `GET` first: a method is found by a scan.
     methods: Vec<Method>,
     names: Vec<&'static str>,
-    table: Table<Entry<S>>,
-    none: Entry<S>,
-    other: Entry<S>,
+    table: Table<Entry<R>>,
+    #[cfg(feature = "axum")]
+    matched: ByAddress<&'static Entry<R>>,
+    fixed: OnceLock<&'static Entry<R>>,
+    none: Entry<R>,
+    other: Entry<R>,
     settings: RouteSettings,
 }
 
-impl<S: Copy> Routes<S> {
+impl<R: Recorder> Routes<R> {
     pub(crate) fn new(methods: Vec<Method>, max: usize, settings: RouteSettings) -> Self {
         let names = methods
             .iter()
@@ -172,6 +178,9 @@ impl<S: Copy> Routes<S> {
             methods,
             names,
             table: Table::new(max + settings.skip.len()),
+            #[cfg(feature = "axum")]
+            matched: ByAddress::new(),
+            fixed: OnceLock::new(),
             settings,
         };
         // Routes that are left out have their place from the start: made from
@@ -186,6 +195,7 @@ impl<S: Copy> Routes<S> {
     }
 
     /// The method's place in the list; the one after the last is `_OTHER`.
+    #[inline]
     pub(crate) fn method(&self, method: &Method) -> usize {
         self.methods
             .iter()
@@ -194,7 +204,8 @@ impl<S: Copy> Routes<S> {
     }
 
     /// A route that has its place already.
-    pub(crate) fn known(&self, route: &str) -> Option<&Entry<S>> {
+    #[inline]
+    pub(crate) fn known(&self, route: &str) -> Option<&Entry<R>> {
         if route.is_empty() {
             Some(&self.none)
         } else {
@@ -203,9 +214,10 @@ impl<S: Copy> Routes<S> {
     }
 
     /// A route, which takes a place where it is new; `Err` is the overflow.
-    pub(crate) fn take(&self, route: &str) -> Result<&Entry<S>, &Entry<S>> {
-        if route.is_empty() {
-            return Ok(&self.none);
+    #[inline]
+    pub(crate) fn take(&self, route: &str) -> Result<&Entry<R>, &Entry<R>> {
+        if let Some(known) = self.known(route) {
+            return Ok(known);
         }
         self.table
             .get_or_add(route, || {
@@ -215,27 +227,114 @@ impl<S: Copy> Routes<S> {
     }
 
     /// Where requests go that belong to no route.
-    pub(crate) fn none(&self) -> &Entry<S> {
+    pub(crate) fn none(&self) -> &Entry<R> {
         &self.none
     }
 
     /// Where requests go whose route has no place (yet).
-    pub(crate) fn other(&self) -> &Entry<S> {
+    pub(crate) fn other(&self) -> &Entry<R> {
         &self.other
-    }
-
-    /// The series of a method and a route; `make` is asked once for each.
-    pub(crate) fn series(
-        &self,
-        method: usize,
-        entry: &Entry<S>,
-        make: impl FnOnce(&'static str, &'static str) -> S,
-    ) -> S {
-        *entry.by_method[method].get_or_init(|| make(self.names[method], entry.route))
     }
 }
 
-impl<S> Entry<S> {
+impl<R: Recorder> Shared<R> {
+    /// What a request belongs to, where that is known without a look at the
+    /// text of its route.
+    #[inline(always)]
+    pub(crate) fn known_target<B>(
+        &'static self,
+        request: &Request<B>,
+    ) -> Option<&'static Target<R>> {
+        let extensions = request.extensions();
+        let entry = self.known_entry(extensions)?;
+        if entry.skip || is_skipped(extensions) {
+            return None;
+        }
+        entry.by_method[self.routes.method(request.method())].get()
+    }
+
+    #[inline(always)]
+    fn known_entry(&'static self, extensions: &Extensions) -> Option<&'static Entry<R>> {
+        match &self.route.0 {
+            #[cfg(feature = "axum")]
+            Source::MatchedPath => match extensions.get() {
+                Some(path) => self.routes.matched.get(path),
+                None => Some(&self.routes.none),
+            },
+            Source::Fixed(_) => self.routes.fixed.get().copied(),
+            Source::Template(_) | Source::From(_) => None,
+        }
+    }
+
+    /// Where the route of a request leads.
+    pub(crate) fn find(&'static self, head: &RequestHead<'_>, is_grpc: bool) -> Found<R> {
+        if !is_grpc && let Some(entry) = self.known_entry(head.extensions) {
+            return Found::Entry(entry);
+        }
+        let routes = &self.routes;
+        let path = match &self.route.0 {
+            _ if is_grpc => Cow::Borrowed(head.uri.path()),
+            #[cfg(feature = "axum")]
+            Source::MatchedPath => {
+                let Some(path) = head.extensions.get::<MatchedPath>() else {
+                    return Found::Entry(&routes.none);
+                };
+                return routes.take(path.as_str()).map_or(Found::Overflow, |entry| {
+                    routes.matched.add(path, entry);
+                    Found::Entry(entry)
+                });
+            }
+            Source::Fixed(route) => {
+                return routes.take(route).map_or(Found::Overflow, |entry| {
+                    Found::Entry(routes.fixed.get_or_init(|| entry))
+                });
+            }
+            Source::Template(template) => {
+                let route = template(head).unwrap_or_default();
+                return routes.take(route).map_or(Found::Overflow, Found::Entry);
+            }
+            Source::From(route) => route(head).unwrap_or_default(),
+        };
+        match routes.known(&path) {
+            Some(entry) => Found::Entry(entry),
+            None => Found::Candidate(path.into()),
+        }
+    }
+
+    /// A method and a route, whose series is made where it is new.
+    #[inline]
+    pub(crate) fn target(
+        &'static self,
+        method: usize,
+        entry: &'static Entry<R>,
+    ) -> &'static Target<R> {
+        let target = &entry.by_method[method];
+        target
+            .get()
+            .unwrap_or_else(|| target.get_or_init(|| self.new_target(method, entry)))
+    }
+
+    #[cold]
+    fn new_target(&'static self, method: usize, entry: &Entry<R>) -> Target<R> {
+        Target {
+            shared: self,
+            series: self.recorder.series(self.routes.names[method], entry.route),
+            duration_to: entry.duration_to,
+            looks_at_heads: self.time_to_head
+                || !self.labels.is_empty()
+                || entry.duration_to == DurationTo::Head,
+            method,
+        }
+    }
+}
+
+/// Whether a layer outside has left this one request out.
+#[inline(always)]
+pub(crate) fn is_skipped(extensions: &Extensions) -> bool {
+    !extensions.is_empty() && extensions.get::<Skip>().is_some()
+}
+
+impl<R: Recorder> Entry<R> {
     fn new(route: &'static str, methods: &[Method], settings: &RouteSettings) -> Self {
         Self {
             route,

@@ -8,8 +8,9 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::body::ResponseBody;
-use crate::flight::{Flight, Shared};
+use crate::flight::{Flight, Kind, Shared, size_of_body};
 use crate::future::ResponseFuture;
+use crate::head::RequestHead;
 use crate::layer::{ClassifyError, ServiceError};
 use crate::outcome::{ErrorType, Outcome};
 use crate::recorder::Recorder;
@@ -66,10 +67,50 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<Q>) -> Self::Future {
-        let mut guard = CallGuard(Flight::begin(self.shared, &request));
-        let inner = self.inner.call(request);
-        ResponseFuture::new(inner, guard.0.take(), self.classify)
+        if !self.shared.asks
+            && let Some(target) = self.shared.known_target(&request)
+        {
+            let kind = Kind::of(request.method());
+            let flight = Flight::begin(target, kind, size_of_body(&request));
+            return self.call_inner(request, CallGuard(Some(flight)));
+        }
+        self.call_unknown(request)
+    }
+}
+
+impl<S, R: Recorder, C> MetricsService<S, R, C> {
+    /// Calls with a request of which more is to be asked, or whose route has
+    /// not been seen before.
+    #[inline(never)]
+    fn call_unknown<Q: Body>(&mut self, request: Request<Q>) -> ResponseFuture<S::Future, R, C>
+    where
+        S: Service<Request<Q>>,
+    {
+        let mut guard = CallGuard(Flight::begin_unknown(self.shared, &request));
+        if self.shared.asks
+            && let Some(flight) = &mut guard.0
+        {
+            flight.ask(&RequestHead::from(&request));
+        }
+        self.call_inner(request, guard)
+    }
+
+    #[inline(always)]
+    fn call_inner<Q>(
+        &mut self,
+        request: Request<Q>,
+        mut guard: CallGuard<R>,
+    ) -> ResponseFuture<S::Future, R, C>
+    where
+        S: Service<Request<Q>>,
+    {
+        ResponseFuture {
+            inner: self.inner.call(request),
+            flight: guard.0.take(),
+            classify: self.classify,
+        }
     }
 }
 
@@ -77,8 +118,9 @@ where
 struct CallGuard<R: Recorder>(Option<Flight<R>>);
 
 impl<R: Recorder> Drop for CallGuard<R> {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(flight) = &mut self.0 {
+        if let Some(flight) = self.0.take() {
             flight.end_without_response(Outcome::Panic, ErrorType::PANIC);
         }
     }

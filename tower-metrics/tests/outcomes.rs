@@ -608,6 +608,21 @@ mod a_panic {
     }
 
     #[tokio::test]
+    async fn in_a_label_of_the_request_is_counted() {
+        let mut watch = Watch::new();
+        let service =
+            service_fn(|_: Request<Incoming>| async { Ok::<_, io::Error>(ok(Script::default())) });
+        let label = Label::from_request("plan", 1, |_| panic!("a label panics on purpose"));
+        let layer = MetricsLayer::builder(watch.recorder()).label(label).build();
+        assert!(
+            get(serve(layer.unwrap().layer(service)).await)
+                .await
+                .is_err()
+        );
+        watch.ended("", "panic").await;
+    }
+
+    #[tokio::test]
     async fn that_a_layer_outside_catches_is_counted_as_it_passes() {
         let mut watch = Watch::new();
         let service = ServiceBuilder::new()

@@ -49,12 +49,6 @@ impl Cell {
 #[repr(align(64))]
 pub(crate) struct Line([Cell; 8]);
 
-impl Line {
-    pub(crate) fn first(&self) -> &Cell {
-        &self.0[0]
-    }
-}
-
 /// Where in a series' cells which number stands.
 ///
 /// The sums come first and the duration's buckets next, so that a fast request
@@ -181,7 +175,7 @@ impl Cells {
     }
 
     /// A request ended.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record(&self, layout: &Layout, end: &End<'_>) {
         self.record_sizes(layout, end);
         self.record_duration(layout, end);
@@ -201,7 +195,7 @@ impl Cells {
         self.cell(OPEN).add_release(1u64.wrapping_neg());
     }
 
-    #[inline]
+    #[inline(always)]
     fn record_sizes(&self, layout: &Layout, end: &End<'_>) {
         self.cell(REQUEST_SUM).add(end.request_size);
         self.cell(RESPONSE_SUM).add(end.response_size);
@@ -215,7 +209,7 @@ impl Cells {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn record_duration(&self, layout: &Layout, end: &End<'_>) {
         let nanoseconds = nanoseconds(end.duration);
         self.cell(DURATION_SUM).add(nanoseconds);

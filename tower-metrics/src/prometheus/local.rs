@@ -1,88 +1,218 @@
 //! What a thread keeps at hand, so that recording looks nothing up.
 
-use std::cell::RefCell;
-use std::sync::LazyLock;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::{LazyLock, OnceLock};
 
-use super::cells::{Cells, Line};
-use super::series::{Endpoint, Key};
-use super::slots::{Lease, Slots};
+use foldhash::fast::RandomState;
+
+use super::cells::{self, Cells};
+use super::series::{Answer, Endpoint, Key};
+use super::slots::{Lease, Slot, Slots};
+use crate::label::LabelValues;
 use crate::outcome::End;
 
 static SLOTS: LazyLock<Slots> = LazyLock::new(Slots::new);
 
+/// No thread's slot.
+const NONE: Slot = Slot::MAX;
+
 thread_local! {
-    static LOCAL: RefCell<Local> = RefCell::new(Local { lease: SLOTS.lease(), endpoints: Vec::new() });
+    /// This thread's slot; `NONE` before its first request and after its end.
+    static SLOT: Cell<Slot> = const { Cell::new(NONE) };
+    static LOCAL: RefCell<Local> = RefCell::new(Local::new());
 }
 
 struct Local {
     lease: Lease<'static>,
     /// By the endpoint's index.
-    endpoints: Vec<LocalEndpoint>,
+    endpoints: Vec<Known>,
 }
 
 #[derive(Default)]
-struct LocalEndpoint {
-    begun: Option<&'static Line>,
-    /// In the order of their first request: mostly one, seldom more than five.
-    cells: Vec<(Key, &'static Cells)>,
+struct Known {
+    own: Option<&'static ThreadEndpoint>,
+    /// The cells that [`ThreadEndpoint::find`] does not look for: custom labels can make
+    /// many.
+    others: HashMap<Key, &'static Cells, RandomState>,
+}
+
+/// An endpoint's figures as the holder of one slot counts them. It is what a
+/// request in flight remembers of where it began.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct ThreadEndpoint {
+    slot: Slot,
+    /// How many requests began.
+    pub(crate) begun: cells::Cell,
+    first: OnceLock<&'static Node>,
+}
+
+/// The cells of one way to end, in the order of their first request: mostly
+/// one, seldom more than five.
+#[derive(Debug)]
+struct Node {
+    key: Key,
+    cells: &'static Cells,
+    next: OnceLock<&'static Node>,
+}
+
+/// How many nodes are compared one after the other.
+const NODES: usize = 8;
+
+impl ThreadEndpoint {
+    pub(crate) fn new(slot: Slot) -> Self {
+        Self {
+            slot,
+            begun: cells::Cell::default(),
+            first: OnceLock::new(),
+        }
+    }
+
+    #[inline(always)]
+    fn find(&self, key: &Key) -> Option<&'static Cells> {
+        let mut place = &self.first;
+        for _ in 0..NODES {
+            let node = place.get()?;
+            if node.key == *key {
+                return Some(node.cells);
+            }
+            place = &node.next;
+        }
+        None
+    }
+
+    /// Remembers cells, where there is room.
+    fn add(&self, key: Key, cells: &'static Cells) -> bool {
+        let mut place = &self.first;
+        for _ in 0..NODES {
+            match place.get() {
+                Some(node) => place = &node.next,
+                None => {
+                    let next = OnceLock::new();
+                    place.get_or_init(|| Box::leak(Box::new(Node { key, cells, next })));
+                    return true;
+                }
+            }
+        }
+        false
+    }
 }
 
 impl Local {
-    #[inline]
-    fn endpoint(&mut self, index: usize) -> &mut LocalEndpoint {
-        if index >= self.endpoints.len() {
-            self.grow(index);
+    fn new() -> Self {
+        let lease = SLOTS.lease();
+        SLOT.set(lease.slot());
+        Self {
+            lease,
+            endpoints: Vec::new(),
         }
-        &mut self.endpoints[index]
+    }
+
+    #[inline]
+    fn own(&mut self, endpoint: &'static Endpoint) -> &'static ThreadEndpoint {
+        if let Some(known) = self.endpoints.get(endpoint.index)
+            && let Some(own) = known.own
+        {
+            return own;
+        }
+        self.new_own(endpoint)
     }
 
     #[cold]
-    fn grow(&mut self, index: usize) {
-        self.endpoints
-            .resize_with(index + 1, LocalEndpoint::default);
-    }
-}
-
-/// This thread's count of the requests that began at an endpoint.
-#[inline]
-pub(crate) fn with_begun(endpoint: &'static Endpoint, then: impl FnOnce(&Line)) {
-    let mut then = Some(then);
-    let done = LOCAL.try_with(|local| {
-        let Some(then) = then.take() else { return };
-        let local = &mut *local.borrow_mut();
-        let slot = local.lease.slot();
-        let begun = &mut local.endpoint(endpoint.index).begun;
-        then(begun.get_or_insert_with(|| endpoint.begun_of(slot)));
-    });
-    // A thread that is ending has given its slot back already: a request that
-    // is dropped with the thread's other locals leases one for the moment.
-    if let (Err(_), Some(then)) = (done, then) {
-        let lease = SLOTS.lease();
-        then(endpoint.begun_of(lease.slot()));
-    }
-}
-
-/// This thread's cells for requests that end like this one.
-#[inline]
-pub(crate) fn with_cells(endpoint: &'static Endpoint, end: &End<'_>, then: impl FnOnce(&Cells)) {
-    let mut then = Some(then);
-    let done = LOCAL.try_with(|local| {
-        let Some(then) = then.take() else { return };
-        let local = &mut *local.borrow_mut();
-        let slot = local.lease.slot();
-        let cells = &mut local.endpoint(endpoint.index).cells;
-        let key = Key::of(end);
-        match cells.iter().find(|(known, _)| *known == key) {
-            Some((_, found)) => then(found),
-            None => {
-                let found = endpoint.cells_of(slot, end);
-                cells.push((key, found));
-                then(found);
-            }
+    fn new_own(&mut self, endpoint: &'static Endpoint) -> &'static ThreadEndpoint {
+        let index = endpoint.index;
+        if index >= self.endpoints.len() {
+            self.endpoints.resize_with(index + 1, Known::default);
         }
-    });
-    if let (Err(_), Some(then)) = (done, then) {
-        let lease = SLOTS.lease();
-        then(endpoint.cells_of(lease.slot(), end));
+        let own = endpoint.own_of(self.lease.slot());
+        self.endpoints[index].own = Some(own);
+        own
     }
+
+    fn cells(
+        &mut self,
+        endpoint: &'static Endpoint,
+        key: Key,
+        answer: Answer,
+        labels: LabelValues<'_>,
+    ) -> &'static Cells {
+        let own = self.own(endpoint);
+        if let Some(cells) = own.find(&key) {
+            return cells;
+        }
+        let others = &mut self.endpoints[endpoint.index].others;
+        if let Some(cells) = others.get(&key) {
+            return cells;
+        }
+        let cells = endpoint.cells_of(self.lease.slot(), answer, labels);
+        if !own.add(key, cells) {
+            others.insert(key, cells);
+        }
+        cells
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        SLOT.set(NONE);
+    }
+}
+
+/// This thread's figures of an endpoint.
+#[inline(always)]
+pub(crate) fn with_own<T>(
+    endpoint: &'static Endpoint,
+    then: impl Fn(&'static ThreadEndpoint) -> T,
+) -> T {
+    let own = LOCAL.try_with(|local| local.borrow_mut().own(endpoint));
+    match own {
+        Ok(own) => then(own),
+        // A thread that is ending has given its slot back already: a request
+        // that is dropped with the thread's other locals leases one for the
+        // moment.
+        Err(_) => {
+            let lease = SLOTS.lease();
+            then(endpoint.own_of(lease.slot()))
+        }
+    }
+}
+
+/// This thread's cells for requests that end like this one, which began at
+/// `own`.
+#[inline(always)]
+pub(crate) fn with_cells(
+    endpoint: &'static Endpoint,
+    own: &'static ThreadEndpoint,
+    end: &End<'_>,
+    then: impl FnOnce(&'static Cells),
+) {
+    let key = Key::of(end);
+    let known = if own.slot == SLOT.get() {
+        own.find(&key)
+    } else {
+        None
+    };
+    let (cells, _lease) = match known {
+        Some(cells) => (cells, None),
+        None => cells_of(endpoint, key, Answer::of(end), end.labels),
+    };
+    then(cells);
+}
+
+/// Of a request that began on another thread, or is the first that ends so.
+/// What comes with the cells must be held while they are written.
+#[inline(never)]
+fn cells_of(
+    endpoint: &'static Endpoint,
+    key: Key,
+    answer: Answer,
+    labels: LabelValues<'_>,
+) -> (&'static Cells, Option<Lease<'static>>) {
+    let cells = LOCAL.try_with(|local| local.borrow_mut().cells(endpoint, key, answer, labels));
+    cells.map(|cells| (cells, None)).unwrap_or_else(|_| {
+        let lease = SLOTS.lease();
+        let cells = endpoint.cells_of(lease.slot(), answer, labels);
+        (cells, Some(lease))
+    })
 }

@@ -17,6 +17,7 @@ use std::sync::{PoisonError, RwLock};
 
 pub use self::builder::Builder;
 pub use self::exposition::{Exposition, ExpositionBody, Format};
+pub use self::local::ThreadEndpoint;
 pub use self::names::Names;
 pub use self::series::Endpoint;
 pub use crate::proto::{counter_value, gauge_value};
@@ -140,35 +141,44 @@ impl Inner {
 
 impl Recorder for Prometheus {
     type Series = &'static Endpoint;
-    /// Nothing: requests in flight are those that began less those that ended.
-    type InFlight = ();
+    type InFlight = &'static ThreadEndpoint;
 
     fn series(&self, method: &'static str, route: &'static str) -> &'static Endpoint {
         self.0.endpoint(method, route)
     }
 
-    #[inline]
-    fn begin(&self, endpoint: &'static Endpoint) {
-        local::with_begun(endpoint, |begun| begun.first().add(1));
+    #[inline(always)]
+    fn begin(&self, endpoint: &'static Endpoint) -> &'static ThreadEndpoint {
+        local::with_own(endpoint, |own| {
+            own.begun.add(1);
+            own
+        })
     }
 
-    #[inline]
-    fn end(&self, endpoint: &'static Endpoint, (): (), end: &End<'_>) {
-        local::with_cells(endpoint, end, |cells| cells.record(endpoint.layout, end));
+    #[inline(always)]
+    fn end(&self, endpoint: &'static Endpoint, own: &'static ThreadEndpoint, end: &End<'_>) {
+        local::with_cells(endpoint, own, end, |cells| {
+            cells.record(endpoint.layout, end)
+        });
     }
 
-    fn abandon(&self, endpoint: &'static Endpoint, (): ()) {
-        local::with_begun(endpoint, |begun| begun.first().add(1u64.wrapping_neg()));
+    fn abandon(&self, endpoint: &'static Endpoint, _: &'static ThreadEndpoint) {
+        local::with_own(endpoint, |own| own.begun.add(1u64.wrapping_neg()));
     }
 
-    fn begin_stream(&self, endpoint: &'static Endpoint, (): &mut (), head: &End<'_>) {
-        local::with_cells(endpoint, head, |cells| {
+    fn begin_stream(
+        &self,
+        endpoint: &'static Endpoint,
+        own: &mut &'static ThreadEndpoint,
+        head: &End<'_>,
+    ) {
+        local::with_cells(endpoint, own, head, |cells| {
             cells.record_stream_begin(endpoint.layout, head)
         });
     }
 
-    fn end_stream(&self, endpoint: &'static Endpoint, (): (), end: &End<'_>) {
-        local::with_cells(endpoint, end, |cells| {
+    fn end_stream(&self, endpoint: &'static Endpoint, own: &'static ThreadEndpoint, end: &End<'_>) {
+        local::with_cells(endpoint, own, end, |cells| {
             cells.record_stream_end(endpoint.layout, end)
         });
     }

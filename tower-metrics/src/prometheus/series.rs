@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::StatusCode;
 
-use super::cells::{Cells, Layout, Line};
+use super::cells::{Cells, Layout};
+use super::local::ThreadEndpoint;
 use super::names::Names;
 use super::slots::Slot;
 use crate::grpc::GrpcStatus;
@@ -27,7 +28,7 @@ pub struct Endpoint {
     /// The labels of the in-flight gauge, as they are written.
     pub(crate) labels: Box<str>,
     constant: &'static [(String, String)],
-    begun: BySlot<Line>,
+    owns: BySlot<ThreadEndpoint>,
     /// By their labels as they are written: presets without a label for it do
     /// not tell errors apart, and then several answers are one series.
     series: Mutex<BTreeMap<&'static str, &'static Series>>,
@@ -45,30 +46,42 @@ pub(crate) struct Series {
 
 /// What tells the series of an endpoint apart, custom labels aside.
 #[derive(Clone, Copy, Debug)]
-struct Answer {
+pub(crate) struct Answer {
     status: Option<StatusCode>,
     error_type: ErrorType,
     grpc: Option<GrpcStatus>,
 }
 
+impl Answer {
+    #[inline]
+    pub(crate) fn of(end: &End<'_>) -> Self {
+        Self {
+            status: end.status,
+            error_type: end.error_type,
+            grpc: end.grpc_status,
+        }
+    }
+}
+
 /// Like the labels of a request's end, quick to compare. Different keys may
 /// have the same labels, never the other way round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    status: u16,
-    grpc: u8,
-    error_type: (usize, usize),
+    /// The status, the gRPC status, and the length of the error type.
+    answer: u64,
+    error_type: usize,
     labels: LabelKey,
 }
 
 impl Key {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(end: &End<'_>) -> Self {
+        let status = end.status.map_or(0, |status| status.as_u16());
+        let grpc = end.grpc_status.map_or(u8::MAX, GrpcStatus::code);
         let error_type = end.error_type.as_str();
         Self {
-            status: end.status.map_or(0, |status| status.as_u16()),
-            grpc: end.grpc_status.map_or(u8::MAX, GrpcStatus::code),
-            error_type: (error_type.as_ptr().addr(), error_type.len()),
+            answer: u64::from(status) | u64::from(grpc) << 16 | (error_type.len() as u64) << 24,
+            error_type: error_type.as_ptr().addr(),
             labels: end.labels.key(),
         }
     }
@@ -121,7 +134,7 @@ impl Endpoint {
             names,
             labels: Box::default(),
             constant,
-            begun: BySlot::new(),
+            owns: BySlot::new(),
             series: Mutex::new(BTreeMap::new()),
         };
         let mut labels = String::new();
@@ -131,26 +144,27 @@ impl Endpoint {
     }
 
     /// A thread's count of the requests that began here.
-    pub(crate) fn begun_of(&self, slot: Slot) -> &'static Line {
-        self.begun.get(slot, Line::default)
+    pub(crate) fn own_of(&self, slot: Slot) -> &'static ThreadEndpoint {
+        self.owns.get(slot, || ThreadEndpoint::new(slot))
     }
 
     /// All requests that began here.
     pub(crate) fn begun(&self) -> u64 {
         let mut begun = 0u64;
-        self.begun
-            .for_each(|line| begun = begun.wrapping_add(line.first().get()));
+        self.owns
+            .for_each(|own| begun = begun.wrapping_add(own.begun.get()));
         begun
     }
 
-    /// A thread's cells for requests that end like this one.
-    pub(crate) fn cells_of(&self, slot: Slot, end: &End<'_>) -> &'static Cells {
-        let answer = Answer {
-            status: end.status,
-            error_type: end.error_type,
-            grpc: end.grpc_status,
-        };
-        self.series(answer, &end.labels)
+    /// A thread's cells for requests with this answer.
+    #[cold]
+    pub(crate) fn cells_of(
+        &self,
+        slot: Slot,
+        answer: Answer,
+        labels: LabelValues<'_>,
+    ) -> &'static Cells {
+        self.series(answer, &labels)
             .cells
             .get(slot, || Cells::new(self.layout))
     }

@@ -51,6 +51,7 @@ pub(crate) struct Lease<'a> {
 }
 
 impl Lease<'_> {
+    #[inline]
     pub(crate) fn slot(&self) -> Slot {
         self.slot
     }
@@ -74,29 +75,29 @@ mod loom_tests {
     use loom::thread;
 
     use super::*;
-    use crate::prometheus::cells::Line;
+    use crate::prometheus::cells::Cell;
 
     #[test]
     fn a_slot_that_is_handed_on_loses_nothing() {
         loom::model(|| {
             let slots = Arc::new(Slots::new());
-            let cells: Arc<[Line; 3]> = Arc::default();
+            let cells: Arc<[Cell; 3]> = Arc::default();
             let threads: Vec<_> = (0..2)
                 .map(|_| {
                     let (slots, cells) = (Arc::clone(&slots), Arc::clone(&cells));
                     thread::spawn(move || {
                         let lease = slots.lease();
-                        cells[lease.slot() as usize].first().add(1);
+                        cells[lease.slot() as usize].add(1);
                     })
                 })
                 .collect();
             let lease = slots.lease();
-            cells[lease.slot() as usize].first().add(1);
+            cells[lease.slot() as usize].add(1);
             drop(lease);
             for thread in threads {
                 thread.join().unwrap();
             }
-            let counted: u64 = cells.iter().map(|line| line.first().get()).sum();
+            let counted: u64 = cells.iter().map(Cell::get).sum();
             assert_eq!(counted, 3);
         });
     }

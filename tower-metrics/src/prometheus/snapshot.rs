@@ -204,6 +204,7 @@ mod loom_tests {
     use http::StatusCode;
     use loom::thread;
 
+    use super::super::series::Answer;
     use super::*;
     use crate::label::LabelValues;
     use crate::outcome::{End, ErrorType, Outcome};
@@ -243,9 +244,9 @@ mod loom_tests {
         loom::model(|| {
             let endpoint = endpoint();
             // As threads keep them: found without a lock.
-            let begun = endpoint.begun_of(0);
-            let cells = endpoint.cells_of(1, &END);
-            let begins = thread::spawn(move || begun.first().add(1));
+            let own = endpoint.own_of(0);
+            let cells = endpoint.cells_of(1, Answer::of(&END), END.labels);
+            let begins = thread::spawn(move || own.begun.add(1));
             let reader = thread::spawn(move || {
                 let (in_flight, count, nanoseconds, bytes) = read(endpoint);
                 assert!(in_flight <= 1, "{in_flight} in flight");
@@ -267,9 +268,9 @@ mod loom_tests {
     fn a_stream_is_in_flight_until_it_has_ended() {
         loom::model(|| {
             let endpoint = endpoint();
-            let begun = endpoint.begun_of(0);
-            let first = endpoint.cells_of(0, &END);
-            let second = endpoint.cells_of(1, &END);
+            let own = endpoint.own_of(0);
+            let first = endpoint.cells_of(0, Answer::of(&END), END.labels);
+            let second = endpoint.cells_of(1, Answer::of(&END), END.labels);
             let reader = thread::spawn(move || {
                 let (in_flight, count, ..) = read(endpoint);
                 // One that begins while it is read may be seen as two, never
@@ -277,7 +278,7 @@ mod loom_tests {
                 assert!(in_flight <= 2, "{in_flight} in flight");
                 assert!(count <= 1, "{count} have begun");
             });
-            begun.first().add(1);
+            own.begun.add(1);
             first.record_stream_begin(endpoint.layout, &END);
             let ends = thread::spawn(move || second.record_stream_end(endpoint.layout, &END));
             ends.join().unwrap();
@@ -290,10 +291,12 @@ mod loom_tests {
     fn a_series_that_is_made_while_it_is_read_is_seen_whole_or_not_at_all() {
         loom::model(|| {
             let endpoint = endpoint();
-            let begun = endpoint.begun_of(0);
+            let own = endpoint.own_of(0);
             let thread = thread::spawn(move || {
-                begun.first().add(1);
-                endpoint.cells_of(0, &END).record(endpoint.layout, &END);
+                own.begun.add(1);
+                endpoint
+                    .cells_of(0, Answer::of(&END), END.labels)
+                    .record(endpoint.layout, &END);
             });
             let mut snapshot = Snapshot::default();
             snapshot.read(&[endpoint]);
