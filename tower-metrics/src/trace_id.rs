@@ -3,7 +3,9 @@
 use std::fmt;
 use std::num::NonZeroU128;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A W3C trace id: 16 bytes, not all zero, shown as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,7 +24,7 @@ impl TraceId {
     /// The trace id of a W3C `traceparent` header; `None` where there is none
     /// or it is malformed.
     pub fn from_traceparent(headers: &HeaderMap) -> Option<Self> {
-        let value = headers.get("traceparent")?.as_bytes();
+        let value = headers.get(TRACEPARENT)?.as_bytes();
         // version "-" trace-id "-" parent-id "-" flags; later versions may
         // append, and version ff is forbidden.
         let long_enough = value.len() == 55 || (value.len() > 55 && value[55] == b'-');
@@ -32,58 +34,16 @@ impl TraceId {
         if value.starts_with(b"ff") {
             return None;
         }
-        let digits = &value[3..35];
-        if !digits
-            .iter()
-            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        {
-            return None;
+        let mut id = 0;
+        for digit in &value[3..35] {
+            let digit = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            id = id << 4 | u128::from(digit);
         }
-        let text = std::str::from_utf8(digits).ok()?;
-        Self::new(u128::from_str_radix(text, 16).ok()?)
-    }
-
-    /// The trace id of the current `tracing` span, as tracing-opentelemetry
-    /// knows it. `None` outside of any span, without tracing-opentelemetry's
-    /// layer, and where the trace is not sampled: nobody could look it up.
-    ///
-    /// Exemplars are asked for in the call into the service, so a span must be
-    /// current there: the layer that makes the spans stands outside the
-    /// metrics layer. tower-http's `TraceLayer` enters its span for that call;
-    /// its default span has the level `DEBUG`, which a filter may leave out.
-    ///
-    /// ```
-    /// # #[cfg(feature = "axum")] {
-    /// use axum::Router;
-    /// use tower_http::trace::TraceLayer;
-    /// use tower_metrics::{MetricsLayer, Prometheus, TraceId};
-    ///
-    /// let metrics = MetricsLayer::builder(Prometheus::new())
-    ///     .exemplars(|_| TraceId::from_current_span())
-    ///     .build()?;
-    /// let app: Router = Router::new()
-    ///     // Routes, then:
-    ///     .layer(metrics)
-    ///     // Outside: axum's last layer is the first that a request meets.
-    ///     .layer(TraceLayer::new_for_http());
-    /// # }
-    /// # Ok::<_, tower_metrics::BuildError>(())
-    /// ```
-    ///
-    /// Asking starts the span as OpenTelemetry sees it: a parent from the
-    /// request's headers must be set before, where the span is made.
-    #[cfg(feature = "tracing-opentelemetry")]
-    pub fn from_current_span() -> Option<Self> {
-        use opentelemetry::trace::TraceContextExt as _;
-        use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-
-        let context = tracing::Span::current().context();
-        let span = context.span();
-        let span = span.span_context();
-        if !span.is_sampled() {
-            return None;
-        }
-        Self::new(u128::from_be_bytes(span.trace_id().to_bytes()))
+        Self::new(id)
     }
 }
 
