@@ -90,7 +90,12 @@ async fn the_metrics_agree_with_what_was_sent() {
             > 0.0
     );
     #[cfg(target_os = "linux")]
-    assert!(server.metric("process_resident_memory_bytes", &[]).await > 0.0);
+    {
+        assert!(server.metric("process_resident_memory_bytes", &[]).await > 0.0);
+        // Not in whole seconds.
+        let cpu = server.metric("process_cpu_seconds_total", &[]).await;
+        assert!(cpu > 0.0 && cpu.fract() != 0.0, "{cpu}");
+    }
 }
 
 #[tokio::test]
