@@ -36,6 +36,21 @@ pub(crate) fn error_ratio(tally: &Tally) -> f64 {
     tally.count(is_error) as f64 / tally.count(|kind| !is_hung_up(kind)) as f64
 }
 
+/// What a recording rule of an objective counts, where the load can: how long its own requests
+/// took is for the server to say.
+pub(crate) fn objective(tally: &Tally, slo: &str, record: &str) -> Option<f64> {
+    let count = if record.starts_with("job_slo:bad_requests:") && slo == "availability" {
+        tally.count(is_error)
+    } else if record.starts_with("job_slo:requests:") && slo == "availability" {
+        tally.count(|kind| !is_hung_up(kind))
+    } else if record.starts_with("job_slo:requests:") && slo == "latency" {
+        tally.count(|kind| kind.3.is_empty())
+    } else {
+        return None;
+    };
+    Some(count as f64)
+}
+
 pub(crate) fn all(tally: &Tally) -> Vec<Expected> {
     let mut all = http(tally, "HTTP overview");
     all.extend(http(tally, "HTTP by route"));

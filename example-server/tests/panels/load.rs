@@ -69,7 +69,7 @@ impl Load {
         for (title, capacity, currency) in [
             ("Nina Simone", 1_000_000, "EUR"),
             ("Aretha Franklin", 500_000, "GBP"),
-            ("A very small club", 25, "EUR"),
+            ("A very small club", 5, "EUR"),
         ] {
             let mut concert = new_concert(capacity);
             concert["title"] = json!(title);
@@ -173,7 +173,7 @@ impl Load {
 
     /// A visitor, again and again until this future is dropped between two visits.
     pub(crate) async fn visit(&self, visitor: usize, gone: &std::sync::atomic::AtomicBool) {
-        let mut tick = interval(Duration::from_millis(200));
+        let mut tick = interval(Duration::from_millis(400));
         let (big, small) = self.concerts.split_at(2);
         for visit in 0.. {
             tick.tick().await;
@@ -213,6 +213,16 @@ impl Load {
     pub(crate) async fn rush(&self, visitors: usize) {
         let path = format!("/concerts/{}", self.concerts[0].0);
         join_all((0..visitors).map(|_| self.ask("GET", CONCERT, &path, &[], None))).await;
+    }
+
+    /// A request that the server gives up, once it has been let in.
+    pub(crate) async fn wait_in_vain(&self) {
+        let concert = new_concert(1);
+        until("a request has timed out", async || {
+            let answer = self.ask("POST", LIST, LIST, &[], Some(&concert)).await;
+            answer.status == 504
+        })
+        .await;
     }
 
     /// Clients that hang up before an answer to a request which takes for ever.
