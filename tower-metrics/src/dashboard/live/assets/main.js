@@ -63,7 +63,7 @@ function ranges() {
 
 function panel(definition) {
   const body = el("div.body");
-  const figure = el(`figure.panel.${definition.kind}`, { "data-panel": definition.id },
+  const figure = el(`figure.panel.${definition.kind}`, { "data-panel": definition.id, "aria-label": definition.title },
     el("figcaption", el("h3", definition.title)), body);
   if (definition.help) figure.querySelector("figcaption").title = definition.help;
   figure.style.setProperty("--span", definition.width);

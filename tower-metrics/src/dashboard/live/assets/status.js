@@ -22,7 +22,7 @@ export class Objectives {
           long, short, state);
         return { row, long, short, state, alert };
       });
-      const card = el("figure.panel.objective",
+      const card = el("figure.panel.objective", { "aria-label": objective.title },
         el("figcaption", el("h3", objective.title), el("span.grow"), lamp),
         el("p.budget", `${percent(objective.objective)} of requests ${objective.promise}. Now broken by `, budget, "."),
         el("table", el("thead", el("tr",
