@@ -1,8 +1,9 @@
 //! A real Chromium, driven over its DevTools protocol.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
 use http::Method;
@@ -21,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Browser {
     child: Child,
     devtools: Client,
-    _profile: TempDir,
+    /// Its profile, and whatever else it writes.
+    folder: TempDir,
 }
 
 impl Browser {
@@ -30,7 +32,7 @@ impl Browser {
     /// # Panics
     /// Where `CI` is set and Chromium is not installed.
     pub(crate) fn start() -> Option<Self> {
-        let profile = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("chromium");
         command
             .args([
@@ -45,7 +47,8 @@ impl Browser {
                 "--disable-sync",
                 "--remote-debugging-port=0",
             ])
-            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .arg(format!("--user-data-dir={}", folder.path().display()))
+            .env("TMPDIR", folder.path())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut child = match command.spawn() {
@@ -67,7 +70,7 @@ impl Browser {
         Some(Self {
             child,
             devtools: Client::new(format!("http://{address}").parse().unwrap()),
-            _profile: profile,
+            folder,
         })
     }
 
@@ -94,6 +97,11 @@ impl Drop for Browser {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Its processes notice one by one that it is gone, and write until then.
+        let begun = Instant::now();
+        while fs::remove_dir_all(self.folder.path()).is_err() && begun.elapsed() < PATIENCE {
+            std::thread::yield_now();
+        }
     }
 }
 

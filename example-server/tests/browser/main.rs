@@ -127,6 +127,7 @@ async fn the_page_shows_the_figures_that_the_metrics_have() {
     let requests = server.requests(&[]).await;
     assert_eq!((sold, amount, requests), (9.0, 585.0, 24.0));
 
+    page.find("figure", "Tickets left").await;
     let badge = page.find("DisclosureTriangle", "The books balance").await;
     page.click(badge).await;
     let sides = "Object.fromEntries([...document.querySelectorAll('#badges details[open] dt')]\
@@ -244,6 +245,13 @@ async fn switches_are_reached_and_pressed_with_the_keyboard_alone() {
     was_quiet(&mut page, &server, &[]).await;
 }
 
+/// The dialog is there, and what is typed goes into its field.
+async fn token_is_asked(page: &mut Page) {
+    page.find("dialog", "Admin token").await;
+    page.until("document.querySelector('dialog[open] input') === document.activeElement")
+        .await;
+}
+
 #[tokio::test]
 async fn the_token_is_asked_for_once_and_a_wrong_one_changes_nothing() {
     let Some(browser) = Browser::start() else {
@@ -254,12 +262,12 @@ async fn the_token_is_asked_for_once_and_a_wrong_one_changes_nothing() {
     let faults = page.find("switch", "slow-database").await;
 
     page.click(faults).await;
-    page.find("dialog", "Admin token").await;
+    token_is_asked(&mut page).await;
     page.press("Escape").await;
     page.until("!document.querySelector('dialog[open]')").await;
 
     page.click(faults).await;
-    page.find("dialog", "Admin token").await;
+    token_is_asked(&mut page).await;
     page.write("wrong").await;
     page.press("Enter").await;
     page.until("document.getElementById('say').innerText.includes('could not be changed')")
@@ -267,7 +275,7 @@ async fn the_token_is_asked_for_once_and_a_wrong_one_changes_nothing() {
     assert_eq!(in_force(&server).await, "calm");
 
     page.click(faults).await;
-    page.find("dialog", "Admin token").await;
+    token_is_asked(&mut page).await;
     page.write("s3cret").await;
     page.press("Enter").await;
     is_in_force(&server, "slow-database").await;
