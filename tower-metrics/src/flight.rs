@@ -140,10 +140,9 @@ impl<R: Recorder> Flight<R> {
             return None;
         }
         let target = shared.target(shared.routes.method(head.method), entry);
-        let kind = if is_grpc {
-            Kind::Grpc
-        } else {
-            Kind::of(head.method)
+        let kind = match Kind::of(head.method) {
+            Kind::Plain if is_grpc => Kind::Grpc,
+            kind => kind,
         };
         let mut flight = Self::begin(target, kind, size_of_body(request));
         if candidate.is_some() {
@@ -247,10 +246,15 @@ impl<R: Recorder> Flight<R> {
     pub(crate) fn end_without_response(mut self, outcome: Outcome, error_type: ErrorType) {
         let state = &mut *self.0;
         state.sent = 0;
+        // Of a response that was looked at when something panicked, nothing is
+        // told.
         let end = End {
-            status: None,
             outcome,
+            status: None,
             error_type,
+            duration: state.start.elapsed(),
+            time_to_head: None,
+            grpc_status: None,
             ..state.describe()
         };
         let target = state.target;

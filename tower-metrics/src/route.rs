@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[cfg(feature = "axum")]
 use axum::extract::MatchedPath;
@@ -141,7 +142,14 @@ pub(crate) struct Entry<R: Recorder> {
     pub(crate) skip: bool,
     duration_to: DurationTo,
     by_method: Box<[OnceLock<Target<R>>]>,
+    /// How often its text was found at an address that was not known.
+    texts: AtomicUsize,
 }
+
+/// At how many addresses a route is remembered. One is enough for a router;
+/// within a nested service the text is made anew for each request, and that
+/// must not use up everybody's places.
+const MAX_TEXTS: usize = 8;
 
 /// What a layer says of single routes.
 #[derive(Debug, Default)]
@@ -280,7 +288,9 @@ impl<R: Recorder> Shared<R> {
                     return Found::Entry(&routes.none);
                 };
                 return routes.take(path.as_str()).map_or(Found::Overflow, |entry| {
-                    routes.matched.add(path, entry);
+                    if entry.texts.fetch_add(1, Ordering::Relaxed) < MAX_TEXTS {
+                        routes.matched.add(path, entry);
+                    }
                     Found::Entry(entry)
                 });
             }
@@ -345,6 +355,7 @@ impl<R: Recorder> Entry<R> {
                 .find(|(named, _)| named == route)
                 .map_or(settings.duration_to, |(_, to)| *to),
             by_method: (0..=methods.len()).map(|_| OnceLock::new()).collect(),
+            texts: AtomicUsize::new(0),
         }
     }
 }

@@ -150,6 +150,24 @@ mod a_response_that_is_sent_whole {
     }
 
     #[tokio::test]
+    async fn head_has_none_with_a_content_type_of_grpc_either() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus)
+            .grpc(true)
+            .build()
+            .unwrap();
+        let service = service_fn(|_: Request<Script>| async {
+            Ok::<_, io::Error>(ok(Script::chunks(&["never sent"])))
+        });
+        let request = Request::head("/package.Service/Method")
+            .header("content-type", "application/grpc")
+            .body(Script::default());
+        drop(layer.layer(service).oneshot(request.unwrap()).await);
+        let figures = figures::Figures::of(&prometheus);
+        assert_eq!(figures.requests(&[("error_type", "")]), 1.0);
+    }
+
+    #[tokio::test]
     async fn statuses_without_a_body_end_with_the_head() {
         for status in [204, 304] {
             let mut watch = Watch::new();
