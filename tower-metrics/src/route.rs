@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
+#[cfg(feature = "axum")]
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[cfg(feature = "axum")]
@@ -143,12 +144,14 @@ pub(crate) struct Entry<R: Recorder> {
     duration_to: DurationTo,
     by_method: Box<[OnceLock<Target<R>>]>,
     /// How often its text was found at an address that was not known.
+    #[cfg(feature = "axum")]
     texts: AtomicUsize,
 }
 
 /// At how many addresses a route is remembered. One is enough for a router;
 /// within a nested service the text is made anew for each request, and that
 /// must not use up everybody's places.
+#[cfg(feature = "axum")]
 const MAX_TEXTS: usize = 8;
 
 /// What a layer says of single routes.
@@ -262,6 +265,7 @@ impl<R: Recorder> Shared<R> {
     }
 
     #[inline(always)]
+    #[cfg_attr(not(feature = "axum"), expect(unused_variables))]
     fn known_entry(&'static self, extensions: &Extensions) -> Option<&'static Entry<R>> {
         match &self.route.0 {
             #[cfg(feature = "axum")]
@@ -355,6 +359,7 @@ impl<R: Recorder> Entry<R> {
                 .find(|(named, _)| named == route)
                 .map_or(settings.duration_to, |(_, to)| *to),
             by_method: (0..=methods.len()).map(|_| OnceLock::new()).collect(),
+            #[cfg(feature = "axum")]
             texts: AtomicUsize::new(0),
         }
     }

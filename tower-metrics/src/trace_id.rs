@@ -45,6 +45,49 @@ impl TraceId {
         }
         Self::new(id)
     }
+
+    /// The trace id of the current `tracing` span, as tracing-opentelemetry
+    /// knows it. `None` outside of any span, without tracing-opentelemetry's
+    /// layer, and where the trace is not sampled: nobody could look it up.
+    ///
+    /// Exemplars are asked for in the call into the service, so a span must be
+    /// current there: the layer that makes the spans stands outside the
+    /// metrics layer. tower-http's `TraceLayer` enters its span for that call;
+    /// its default span has the level `DEBUG`, which a filter may leave out.
+    ///
+    /// ```
+    /// # #[cfg(feature = "axum")] {
+    /// use axum::Router;
+    /// use tower_http::trace::TraceLayer;
+    /// use tower_metrics::{MetricsLayer, Prometheus, TraceId};
+    ///
+    /// let metrics = MetricsLayer::builder(Prometheus::new())
+    ///     .exemplars(|_| TraceId::from_current_span())
+    ///     .build()?;
+    /// let app: Router = Router::new()
+    ///     // Routes, then:
+    ///     .layer(metrics)
+    ///     // Outside: axum's last layer is the first that a request meets.
+    ///     .layer(TraceLayer::new_for_http());
+    /// # }
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    ///
+    /// Asking starts the span as OpenTelemetry sees it: a parent from the
+    /// request's headers must be set before, where the span is made.
+    #[cfg(feature = "tracing-opentelemetry")]
+    pub fn from_current_span() -> Option<Self> {
+        use opentelemetry::trace::TraceContextExt as _;
+        use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+        let context = tracing::Span::current().context();
+        let span = context.span();
+        let span = span.span_context();
+        if !span.is_sampled() {
+            return None;
+        }
+        Self::new(u128::from_be_bytes(span.trace_id().to_bytes()))
+    }
 }
 
 impl fmt::Display for TraceId {
