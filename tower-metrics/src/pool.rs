@@ -4,8 +4,8 @@
 use std::any::Any;
 use std::cell::RefCell;
 
-/// As many as a thread keeps at most, for requests that begin on one thread
-/// and end on another.
+/// As many as a thread keeps at most. A thread whose requests all end on
+/// another one finds none here, and allocates.
 const MAX: usize = 128;
 
 thread_local! {

@@ -18,7 +18,7 @@ pub trait Recorder: 'static {
     type Series: Copy + 'static;
 
     /// What a request in flight must give back when it ends.
-    type InFlight: 'static;
+    type InFlight;
 
     /// Makes the series of a method and a route. Asked once for each pair and
     /// layer; several layers may ask for the same pair.

@@ -63,7 +63,8 @@ impl Route {
     /// ```
     ///
     /// A template is text of the program and not of a request, so that it takes
-    /// its place whatever the answer is.
+    /// its place whatever the answer is. The function must not panic: the
+    /// request would not be counted.
     pub fn template<F>(template: F) -> Self
     where
         F: Fn(&RequestHead<'_>) -> Option<&'static str> + Send + Sync + 'static,
@@ -292,7 +293,10 @@ impl<R: Recorder> Shared<R> {
                     return Found::Entry(&routes.none);
                 };
                 return routes.take(path.as_str()).map_or(Found::Overflow, |entry| {
-                    if entry.texts.fetch_add(1, Ordering::Relaxed) < MAX_TEXTS {
+                    // Looked at first: a request must not write what threads share.
+                    if entry.texts.load(Ordering::Relaxed) < MAX_TEXTS
+                        && entry.texts.fetch_add(1, Ordering::Relaxed) < MAX_TEXTS
+                    {
                         routes.matched.add(path, entry);
                     }
                     Found::Entry(entry)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -150,21 +150,29 @@ mod a_response_that_is_sent_whole {
     }
 
     #[tokio::test]
-    async fn head_has_none_with_a_content_type_of_grpc_either() {
-        let prometheus = Prometheus::new();
-        let layer = MetricsLayer::builder(prometheus)
-            .grpc(true)
-            .build()
-            .unwrap();
-        let service = service_fn(|_: Request<Script>| async {
-            Ok::<_, io::Error>(ok(Script::chunks(&["never sent"])))
-        });
-        let request = Request::head("/package.Service/Method")
-            .header("content-type", "application/grpc")
-            .body(Script::default());
-        drop(layer.layer(service).oneshot(request.unwrap()).await);
-        let figures = figures::Figures::of(&prometheus);
-        assert_eq!(figures.requests(&[("error_type", "")]), 1.0);
+    async fn head_and_connect_have_none_with_a_content_type_of_grpc_either() {
+        for method in [Method::HEAD, Method::CONNECT] {
+            let prometheus = Prometheus::new();
+            let layer = MetricsLayer::builder(prometheus).grpc(true).build();
+            let service = service_fn(|_: Request<Script>| async {
+                Ok::<_, io::Error>(ok(Script::chunks(&["never sent"])))
+            });
+            let request = Request::builder()
+                .method(method)
+                .uri("/package.Service/Method")
+                .header("content-type", "application/grpc")
+                .body(Script::default());
+            drop(
+                layer
+                    .unwrap()
+                    .layer(service)
+                    .oneshot(request.unwrap())
+                    .await,
+            );
+            let figures = figures::Figures::of(&prometheus);
+            assert_eq!(figures.requests(&[("error_type", "")]), 1.0);
+            assert_eq!(figures.in_flight(), 0.0);
+        }
     }
 
     #[tokio::test]

@@ -143,7 +143,7 @@ impl Endpoint {
         endpoint
     }
 
-    /// A thread's count of the requests that began here.
+    /// What the holder of a slot counts here.
     pub(crate) fn own_of(&self, slot: Slot) -> &'static ThreadEndpoint {
         self.owns.get(slot, || ThreadEndpoint::new(slot))
     }
