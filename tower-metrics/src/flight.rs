@@ -10,7 +10,7 @@ use crate::clock::Instant;
 use crate::grpc::{self, GrpcStatus};
 use crate::head::{RequestHead, ResponseHead};
 use crate::label::{Label, LabelNumbers, LabelValues};
-use crate::layer::{DurationTo, Skip, TraceIdFn};
+use crate::layer::{DurationTo, TraceIdFn};
 use crate::outcome::{End, ErrorType, Outcome, Side};
 use crate::pool;
 use crate::recorder::{Limit, Recorder};
@@ -245,7 +245,6 @@ impl<R: Recorder> Flight<R> {
     #[cold]
     pub(crate) fn end_without_response(mut self, outcome: Outcome, error_type: ErrorType) {
         let state = &mut *self.0;
-        state.sent = 0;
         // Of a response that was looked at when something panicked, nothing is
         // told.
         let end = End {
@@ -254,6 +253,7 @@ impl<R: Recorder> Flight<R> {
             error_type,
             duration: state.start.elapsed(),
             time_to_head: None,
+            response_size: 0,
             grpc_status: None,
             ..state.describe()
         };
@@ -300,13 +300,11 @@ impl<R: Recorder> State<R> {
     #[inline(never)]
     fn look_at_head<B: Body>(&mut self, head: &ResponseHead<'_>, body: &B) {
         let status = head.status;
-        let has_extensions = !head.extensions.is_empty();
-        if has_extensions && head.extensions.get::<Skip>().is_some() {
+        if is_skipped(head.extensions) {
             return self.abandon();
         }
         let shared = self.target.shared;
-        if has_extensions
-            && shared.side.is_error(status)
+        if shared.side.is_error(status)
             && let Some(told) = head.extensions.get()
         {
             self.extra().error_type = Some(*told);

@@ -228,8 +228,8 @@ impl<R: Recorder> Routes<R> {
     /// A route, which takes a place where it is new; `Err` is the overflow.
     #[inline]
     pub(crate) fn take(&self, route: &str) -> Result<&Entry<R>, &Entry<R>> {
-        if let Some(known) = self.known(route) {
-            return Ok(known);
+        if route.is_empty() {
+            return Ok(&self.none);
         }
         self.table
             .get_or_add(route, || {
@@ -326,10 +326,7 @@ impl<R: Recorder> Shared<R> {
         method: usize,
         entry: &'static Entry<R>,
     ) -> &'static Target<R> {
-        let target = &entry.by_method[method];
-        target
-            .get()
-            .unwrap_or_else(|| target.get_or_init(|| self.new_target(method, entry)))
+        entry.by_method[method].get_or_init(|| self.new_target(method, entry))
     }
 
     #[cold]
@@ -346,7 +343,7 @@ impl<R: Recorder> Shared<R> {
     }
 }
 
-/// Whether a layer outside has left this one request out.
+/// Whether a layer outside has left this one request out, or an answer its route.
 #[inline(always)]
 pub(crate) fn is_skipped(extensions: &Extensions) -> bool {
     !extensions.is_empty() && extensions.get::<Skip>().is_some()
