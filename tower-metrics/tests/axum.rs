@@ -19,6 +19,7 @@ use http_body_util::BodyExt;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::cors::{Any, CorsLayer};
+use tower_metrics::prometheus::Format;
 use tower_metrics::{MetricsLayer, MetricsService, Prometheus, Route, Skip};
 
 use self::figures::Figures;
@@ -463,6 +464,39 @@ async fn the_exposition_is_a_service_of_the_router() {
         .await
         .unwrap();
     assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn the_exposition_is_a_handler_in_a_router_of_any_state() {
+    #[derive(Clone)]
+    struct State;
+    let (prometheus, metrics) = setup();
+    let app = Router::new()
+        .route("/", get(ok))
+        .layer(metrics)
+        .route("/metrics", get(prometheus.exposition()))
+        .with_state(State);
+    let ask = async |method: &str, accept: &str| {
+        let request = Request::builder().method(method).uri("/metrics");
+        let request = request.header("accept", accept).body(Body::empty());
+        let response = app.clone().oneshot(request.unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        (head, body.collect().await.unwrap().to_bytes())
+    };
+    for (accept, format) in [
+        ("*/*", Format::Text),
+        ("application/openmetrics-text", Format::OpenMetrics),
+    ] {
+        let (head, body) = ask("GET", accept).await;
+        assert_eq!(head.headers["content-type"], format.content_type());
+        assert_eq!(body, prometheus.exposition().render(format).as_bytes());
+        let (head, none) = ask("HEAD", accept).await;
+        assert_eq!(head.headers["content-length"], body.len().to_string());
+        assert!(none.is_empty());
+    }
+    let (head, _) = ask("POST", "*/*").await;
+    assert_eq!(head.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(head.headers["allow"], "GET,HEAD");
 }
 
 #[tokio::test]

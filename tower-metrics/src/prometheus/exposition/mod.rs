@@ -1,6 +1,8 @@
 //! Serves a registry: our families straight from their cells, everything else
 //! from `gather()`.
 
+#[cfg(feature = "axum")]
+mod handler;
 mod negotiate;
 mod output;
 mod write;
@@ -23,7 +25,17 @@ use super::Inner;
 use super::snapshot::Snapshot;
 
 /// Serves everything in a recorder's registry to Prometheus: a tower service
-/// that never fails.
+/// that never fails, and with the feature `axum` a handler too.
+///
+/// ```
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
+/// # let prometheus = tower_metrics::Prometheus::new();
+/// let ops: Router = Router::new().route("/metrics", get(prometheus.exposition()));
+/// // Or as any other service:
+/// let ops: Router = Router::new().route_service("/metrics", prometheus.exposition());
+/// # }
+/// ```
 ///
 /// It answers `GET` and `HEAD` in the text format 0.0.4, or in OpenMetrics 1.0
 /// where `Accept` prefers it, and compresses with gzip where `Accept-Encoding`
