@@ -35,6 +35,15 @@ pub enum BuildError {
         /// How many there are.
         count: usize,
     },
+    /// Places for more routes than a layer can have, or for fewer than are named
+    /// in advance.
+    #[error("max_routes {max}: {named}, as many as are named in advance, to 1000000 are allowed")]
+    MaxRoutes {
+        /// For how many routes there was to be a place.
+        max: usize,
+        /// How many [`initialize`](crate::Builder::initialize) names.
+        named: usize,
+    },
     /// A histogram's bound is not a finite number that the histogram can hold.
     #[error("bound {bound} of {histogram}: must be a finite number, {allowed}")]
     Bound {

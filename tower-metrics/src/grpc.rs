@@ -29,8 +29,40 @@ const NAMES: [&str; 17] = [
 ];
 
 impl GrpcStatus {
+    /// No error.
+    pub const OK: Self = Self(0);
+    /// The operation was cancelled, mostly by the caller.
+    pub const CANCELLED: Self = Self(1);
+    /// An error of which no more is known.
+    pub const UNKNOWN: Self = Self(2);
+    /// The caller's argument is wrong whatever the state.
+    pub const INVALID_ARGUMENT: Self = Self(3);
+    /// The deadline passed before the operation ended.
+    pub const DEADLINE_EXCEEDED: Self = Self(4);
+    /// What was asked for is not there.
+    pub const NOT_FOUND: Self = Self(5);
+    /// What was to be made is there already.
+    pub const ALREADY_EXISTS: Self = Self(6);
+    /// The caller may not do this.
+    pub const PERMISSION_DENIED: Self = Self(7);
+    /// A quota or a resource is used up.
+    pub const RESOURCE_EXHAUSTED: Self = Self(8);
+    /// The system is not in a state for this.
+    pub const FAILED_PRECONDITION: Self = Self(9);
+    /// The operation was aborted, as by a conflict.
+    pub const ABORTED: Self = Self(10);
+    /// The operation went past what is valid.
+    pub const OUT_OF_RANGE: Self = Self(11);
     /// The answer to a method that the server does not have.
     pub const UNIMPLEMENTED: Self = Self(12);
+    /// An invariant of the server is broken.
+    pub const INTERNAL: Self = Self(13);
+    /// The service cannot be reached now.
+    pub const UNAVAILABLE: Self = Self(14);
+    /// Data is lost or damaged for good.
+    pub const DATA_LOSS: Self = Self(15);
+    /// The caller is not known.
+    pub const UNAUTHENTICATED: Self = Self(16);
 
     /// From the number on the wire; a number outside 0 to 16 is `UNKNOWN`, as
     /// gRPC itself reads it.

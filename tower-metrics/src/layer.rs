@@ -1,5 +1,6 @@
 //! The layer and its builder.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use http::Method;
@@ -135,6 +136,9 @@ pub struct Builder<R: Recorder, C: 'static = ServiceError> {
 
 pub(crate) type TraceIdFn = Box<dyn Fn(&RequestHead<'_>) -> Option<TraceId> + Send + Sync>;
 
+/// A table with more places is a mistake: its memory is taken at once.
+const MAX_ROUTES: usize = 1_000_000;
+
 /// The methods of the OpenTelemetry HTTP convention, the frequent ones first.
 const METHODS: [Method; 9] = [
     Method::GET,
@@ -183,8 +187,9 @@ impl<R: Recorder, C> Builder<R, C> {
         self
     }
 
-    /// How many routes are told apart; those that come later are `_OTHER`.
-    /// Default: 1,000.
+    /// How many routes are told apart, up to 1,000,000; those that come later
+    /// are `_OTHER`. Default: 1,000. Each place takes some 200 bytes from the
+    /// start.
     pub fn max_routes(mut self, max: usize) -> Self {
         self.max_routes = max;
         self
@@ -201,8 +206,9 @@ impl<R: Recorder, C> Builder<R, C> {
 
     /// Shows a route's figures from the start, at zero, so that `increase()`
     /// sees its first request and its first error. Name the ways in which its
-    /// requests may end: statuses, and, where a response carries an
-    /// [`ErrorType`](crate::ErrorType), the error types too.
+    /// requests may end, as [`Ending`] has them: statuses, and, where a response
+    /// carries an [`ErrorType`](crate::ErrorType), the error types too; for gRPC
+    /// its own statuses.
     pub fn initialize<I>(mut self, method: Method, route: impl Into<String>, endings: I) -> Self
     where
         I: IntoIterator<Item: Into<Ending>>,
@@ -335,6 +341,14 @@ impl<R: Recorder, C> Builder<R, C> {
         if self.methods.is_empty() || self.methods.len() > 200 {
             return Err(BuildError::Methods {
                 count: self.methods.len(),
+            });
+        }
+        let named: BTreeSet<_> = self.initialize.iter().map(|(_, route, _)| route).collect();
+        let named = named.iter().filter(|route| !route.is_empty()).count();
+        if !(named..=MAX_ROUTES).contains(&self.max_routes) {
+            return Err(BuildError::MaxRoutes {
+                max: self.max_routes,
+                named,
             });
         }
         let names: Vec<_> = self.labels.iter().map(Label::name).collect();

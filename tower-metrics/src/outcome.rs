@@ -119,21 +119,24 @@ impl fmt::Display for ErrorType {
 ///
 /// A status stands for a response with that status and no
 /// [`ErrorType`]; both together for one that carries it; an error type alone
-/// for a request that has no response.
+/// for a request that has no response; a gRPC status for a call that is
+/// answered with it, over HTTP's 200.
 ///
 /// ```
 /// # use http::StatusCode;
-/// # use tower_metrics::{Ending, ErrorType};
-/// let endings: [Ending; 3] = [
+/// # use tower_metrics::{Ending, ErrorType, GrpcStatus};
+/// let endings: [Ending; 4] = [
 ///     StatusCode::OK.into(),
 ///     (StatusCode::SERVICE_UNAVAILABLE, ErrorType::SHED).into(),
 ///     ErrorType::CANCELLED.into(),
+///     GrpcStatus::UNAVAILABLE.into(),
 /// ];
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ending {
     pub(crate) status: Option<StatusCode>,
     pub(crate) error_type: ErrorType,
+    pub(crate) grpc_status: Option<GrpcStatus>,
 }
 
 impl Ending {
@@ -146,6 +149,11 @@ impl Ending {
     pub fn error_type(&self) -> ErrorType {
         self.error_type
     }
+
+    /// The gRPC status; `None` where it is not a call's.
+    pub fn grpc_status(&self) -> Option<GrpcStatus> {
+        self.grpc_status
+    }
 }
 
 impl From<StatusCode> for Ending {
@@ -153,6 +161,7 @@ impl From<StatusCode> for Ending {
         Self {
             status: Some(status),
             error_type: Side::Server.error_type_of(status),
+            grpc_status: None,
         }
     }
 }
@@ -162,6 +171,7 @@ impl From<(StatusCode, ErrorType)> for Ending {
         Self {
             status: Some(status),
             error_type,
+            grpc_status: None,
         }
     }
 }
@@ -171,6 +181,17 @@ impl From<ErrorType> for Ending {
         Self {
             status: None,
             error_type,
+            grpc_status: None,
+        }
+    }
+}
+
+impl From<GrpcStatus> for Ending {
+    fn from(grpc_status: GrpcStatus) -> Self {
+        Self {
+            status: Some(StatusCode::OK),
+            error_type: Side::Server.grpc_error_type_of(grpc_status),
+            grpc_status: Some(grpc_status),
         }
     }
 }
@@ -209,12 +230,24 @@ impl Side {
         }
     }
 
+    /// The error type of a call that is answered with this.
+    fn grpc_error_type_of(self, status: GrpcStatus) -> ErrorType {
+        if self.is_grpc_error(status) {
+            ErrorType::new(status.as_str())
+        } else {
+            ErrorType::NONE
+        }
+    }
+
     /// The way in which requests end here that end with this status alone.
     pub(crate) fn ending(self, mut ending: Ending) -> Ending {
         if let Some(status) = ending.status
             && ending.error_type == ErrorType::NONE
         {
-            ending.error_type = self.error_type_of(status);
+            ending.error_type = match ending.grpc_status {
+                Some(grpc_status) => self.grpc_error_type_of(grpc_status),
+                None => self.error_type_of(status),
+            };
         }
         ending
     }

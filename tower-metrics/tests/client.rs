@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_metrics::prometheus::Format;
 use tower_metrics::{
-    Builder, ErrorType, GrpcStatus, MetricsLayer, Names, Prometheus, Recorder, Route,
+    Builder, Ending, ErrorType, GrpcStatus, MetricsLayer, Names, Prometheus, Recorder, Route,
 };
 
 use self::figures::Figures;
@@ -150,7 +150,11 @@ async fn every_grpc_status_but_ok_is_an_error_of_a_client() {
 #[test]
 fn initial_series_of_a_client_have_its_errors() {
     let prometheus = setup();
-    let endings = [StatusCode::OK, StatusCode::NOT_FOUND];
+    let endings: [Ending; 3] = [
+        StatusCode::OK.into(),
+        StatusCode::NOT_FOUND.into(),
+        GrpcStatus::NOT_FOUND.into(),
+    ];
     client(prometheus)
         .initialize(http::Method::GET, "/users/{id}", endings)
         .build()
@@ -159,6 +163,7 @@ fn initial_series_of_a_client_have_its_errors() {
     for answer in [
         r#"http_response_status_code="200",error_type="""#,
         r#"http_response_status_code="404",error_type="404""#,
+        r#"http_response_status_code="200",error_type="NOT_FOUND",rpc_response_status_code="NOT_FOUND""#,
     ] {
         assert!(text.contains(answer), "{text}");
     }

@@ -15,8 +15,8 @@ use prometheus::{Counter, Registry};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_metrics::prometheus::Builder;
 use tower_metrics::{
-    BuildError, Ending, ErrorType, Label, LabelValue, MetricsLayer, Names, Prometheus, Recorder,
-    Route,
+    BuildError, Ending, ErrorType, GrpcStatus, Label, LabelValue, MetricsLayer, Names, Prometheus,
+    Recorder, Route,
 };
 
 use self::figures::Figures;
@@ -659,6 +659,19 @@ mod a_setting_is_refused {
                 "201 methods: 1 to 200 are allowed",
             ),
             (
+                builder().max_routes(usize::MAX),
+                "max_routes 18446744073709551615: 0, as many as are named in advance, to 1000000 are \
+                 allowed",
+            ),
+            (
+                ["/a", "/b", "", "/a"]
+                    .into_iter()
+                    .fold(builder().max_routes(1), |b, route| {
+                        b.initialize(Method::GET, route, [StatusCode::OK])
+                    }),
+                "max_routes 1: 2, as many as are named in advance, to 1000000 are allowed",
+            ),
+            (
                 builder().label(label("a-b")),
                 r#"label "a-b": must match [a-zA-Z_][a-zA-Z0-9_]*"#,
             ),
@@ -827,6 +840,47 @@ mod a_custom_label {
         assert_eq!(figures.requests(&[("a", ""), ("b", "1")]), 1.0);
         assert_eq!(figures.requests(&[("a", ""), ("b", "")]), 1.0);
     }
+
+    /// To Prometheus an empty label is an absent one, and the order of labels
+    /// is nothing: what differs in these alone is one series, and reading it
+    /// would refuse a sample that stands there twice.
+    #[tokio::test]
+    async fn that_is_empty_or_elsewhere_in_the_order_makes_no_series_of_its_own() {
+        let prometheus = Prometheus::new();
+        let layers = [
+            MetricsLayer::builder(prometheus)
+                .label(header("a", 5))
+                .label(header("b", 5))
+                .initialize(Method::GET, "", [StatusCode::OK]),
+            MetricsLayer::builder(prometheus)
+                .label(header("b", 5))
+                .label(header("a", 5)),
+            MetricsLayer::builder(prometheus).label(header("a", 5)),
+            MetricsLayer::builder(prometheus),
+        ];
+        for builder in layers {
+            let layer = builder.build().unwrap();
+            for (a, b) in [(None, None), (Some("1"), Some("2")), (Some("1"), None)] {
+                let mut request = request("GET", "/");
+                for (name, value) in [("a", a), ("b", b)] {
+                    if let Some(value) = value {
+                        request.headers_mut().insert(name, value.parse().unwrap());
+                    }
+                }
+                send(&layer, request, response(200)).await;
+            }
+        }
+        let figures = Figures::of(&prometheus);
+        let series = "http_server_request_duration_seconds_count";
+        assert_eq!(figures.series(series), 3);
+        assert_eq!(figures.sum("tower_metrics_series", &[]), 3.0);
+        assert_eq!(figures.requests(&[("a", ""), ("b", "")]), 6.0);
+        assert_eq!(figures.requests(&[("a", "1"), ("b", "")]), 4.0);
+        assert_eq!(figures.requests(&[("a", "1"), ("b", "2")]), 2.0);
+        let registered = prometheus.registry().gather();
+        let duration = registered.iter().find(|f| f.name().ends_with("seconds"));
+        assert_eq!(duration.unwrap().get_metric().len(), 3);
+    }
 }
 
 mod grpc {
@@ -957,6 +1011,40 @@ mod grpc {
         let builder = MetricsLayer::builder(prometheus).grpc(true).skip([METHOD]);
         send(&builder.build().unwrap(), call(), in_trailers("0")).await;
         assert_eq!(Figures::of(&prometheus).requests(&[]), 0.0);
+    }
+
+    /// Nothing but the first call may be new: `increase()` is to see it.
+    #[tokio::test]
+    async fn a_methods_answers_may_stand_at_zero_from_the_start() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus)
+            .grpc(true)
+            .initialize(
+                Method::POST,
+                METHOD,
+                [GrpcStatus::OK, GrpcStatus::NOT_FOUND, GrpcStatus::INTERNAL],
+            )
+            .build()
+            .unwrap();
+        let before = Figures::of(&prometheus);
+        let codes = [
+            ("0", "OK", ""),
+            ("5", "NOT_FOUND", ""),
+            ("13", "INTERNAL", "INTERNAL"),
+        ];
+        for (code, ..) in codes {
+            send(&layer, call(), in_trailers(code)).await;
+        }
+        let after = Figures::of(&prometheus);
+        assert!(before.0.keys().eq(after.0.keys()), "{before:#?} {after:#?}");
+        for (_, name, error_type) in codes {
+            let labels = [
+                ("rpc_response_status_code", name),
+                ("error_type", error_type),
+            ];
+            assert_eq!(before.requests(&labels), 0.0);
+            assert_eq!(after.requests(&labels), 1.0);
+        }
     }
 
     #[tokio::test]

@@ -175,14 +175,20 @@ impl Endpoint {
             Answer {
                 status: ending.status,
                 error_type: ending.error_type,
-                grpc: None,
+                grpc: ending.grpc_status,
             },
             &LabelValues::NONE,
         );
     }
 
     fn series(&self, answer: Answer, custom: &LabelValues<'_>) -> &'static Series {
-        let custom: Box<[_]> = custom.iter().collect();
+        // An empty label is an absent one, and labels have no order: what
+        // differs in these alone would stand twice in a scrape.
+        let mut custom: Vec<_> = custom
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        custom.sort_unstable();
         let mut labels = String::new();
         self.for_each_answer_label(&answer, &custom, |name, value| {
             push_label(&mut labels, name, value);
@@ -194,7 +200,7 @@ impl Endpoint {
         let series: &Series = Box::leak(Box::new(Series {
             labels: labels.into(),
             answer,
-            custom,
+            custom: custom.into(),
             cells: BySlot::new(),
         }));
         all.insert(&series.labels, series);
