@@ -29,6 +29,10 @@ pub const MAX_LABELS: usize = 4;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say which values a label of it can have",
+    note = "implement `LabelValue` for an enum of your own, or take `Label::from_request` with a cap"
+)]
 pub trait LabelValue: Copy + 'static {
     /// Every value.
     const ALL: &'static [Self];

@@ -47,12 +47,21 @@ pub enum DurationTo {
     Body,
 }
 
-/// Tells what an error of the inner service is about.
-///
-/// Every `Fn(&E) -> ErrorType` does.
-pub trait ClassifyError<E> {
+/// Tells what an error of the inner service is about: every
+/// `Fn(&E) -> ErrorType`, which [`Builder::classify_error`] is given, and
+/// [`ServiceError`]. Nothing else can implement it.
+pub trait ClassifyError<E>: sealed::Sealed<E> {
     /// The error's type.
     fn classify(&self, error: &E) -> ErrorType;
+}
+
+mod sealed {
+    use crate::outcome::ErrorType;
+
+    impl<E, F: Fn(&E) -> ErrorType> Sealed<E> for F {}
+    impl<E> Sealed<E> for super::ServiceError {}
+
+    pub trait Sealed<E> {}
 }
 
 impl<E, F: Fn(&E) -> ErrorType> ClassifyError<E> for F {
@@ -296,8 +305,8 @@ impl<R: Recorder, C> Builder<R, C> {
         self
     }
 
-    /// Tells errors of the inner service apart. Default: all are
-    /// `service_error`.
+    /// Tells errors of the inner service apart, by a function of its error's
+    /// type. Default: all are `service_error`.
     ///
     /// ```
     /// # use tower_metrics::{ErrorType, MetricsLayer, Prometheus};
@@ -310,7 +319,10 @@ impl<R: Recorder, C> Builder<R, C> {
     ///     .build()?;
     /// # Ok::<_, tower_metrics::BuildError>(())
     /// ```
-    pub fn classify_error<F>(self, classify: F) -> Builder<R, F> {
+    pub fn classify_error<E, F>(self, classify: F) -> Builder<R, F>
+    where
+        F: Fn(&E) -> ErrorType,
+    {
         Builder {
             classify,
             recorder: self.recorder,

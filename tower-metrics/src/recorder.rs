@@ -13,6 +13,10 @@ use crate::outcome::{End, Ending};
 ///
 /// How to write one, with a whole example, is told in
 /// [`writing_a_recorder`](crate::writing_a_recorder).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no recorder",
+    note = "`Prometheus::new()` makes one, and so does its builder's `build()?`"
+)]
 pub trait Recorder: 'static {
     /// One method and route.
     type Series: Copy + 'static;

@@ -406,10 +406,12 @@ mod a_scrape {
     }
 }
 
-/// Blocks in its first collection until it is let go, and panics in its second.
+/// Blocks in its first collection until it is let go, and may panic in its
+/// second.
 struct Troubled {
     desc: Desc,
-    collections: AtomicUsize,
+    panics: bool,
+    collections: Arc<AtomicUsize>,
     entered: mpsc::Sender<()>,
     go: std::sync::Mutex<mpsc::Receiver<()>>,
 }
@@ -425,22 +427,28 @@ impl Collector for Troubled {
                 self.entered.send(()).unwrap();
                 self.go.lock().unwrap().recv().unwrap();
             }
-            1 => panic!("a collector panics on purpose"),
+            1 if self.panics => panic!("a collector panics on purpose"),
             _ => {}
         }
         Vec::new()
     }
 }
 
-#[test]
-fn a_collector_that_panics_spoils_no_other_scrape() {
+/// Scrapes while the first one is held up, lets it go, and says what each of
+/// them got and how many renderings there were.
+fn scrapes_beside_a_first(
+    others: usize,
+    panics: bool,
+) -> (Vec<std::thread::Result<String>>, usize) {
     let (entered, has_entered) = mpsc::channel();
     let (let_go, go) = mpsc::channel();
     let prometheus = Prometheus::new();
     let desc = Desc::new("troubled".into(), "Trouble.".into(), vec![], HashMap::new());
+    let collections = Arc::new(AtomicUsize::new(0));
     let troubled = Troubled {
         desc: desc.unwrap(),
-        collections: AtomicUsize::new(0),
+        panics,
+        collections: Arc::clone(&collections),
         entered,
         go: std::sync::Mutex::new(go),
     };
@@ -450,7 +458,7 @@ fn a_collector_that_panics_spoils_no_other_scrape() {
     let first = std::thread::spawn(render);
     has_entered.recv().unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
-    let others: Vec<_> = (0..3)
+    let waiting: Vec<_> = (0..others)
         .map(|_| {
             let asked = Arc::clone(&asked);
             std::thread::spawn(move || {
@@ -459,7 +467,7 @@ fn a_collector_that_panics_spoils_no_other_scrape() {
             })
         })
         .collect();
-    while asked.load(Ordering::Relaxed) < 3 {
+    while asked.load(Ordering::Relaxed) < others {
         std::thread::yield_now();
     }
     // As good as certain to be waiting for the first one by now.
@@ -467,13 +475,28 @@ fn a_collector_that_panics_spoils_no_other_scrape() {
         std::thread::yield_now();
     }
     let_go.send(()).unwrap();
-    let mut texts = vec![first.join().unwrap()];
-    let others: Vec<_> = others.into_iter().map(|other| other.join()).collect();
-    assert_eq!(others.iter().filter(|other| other.is_err()).count(), 1);
-    texts.extend(others.into_iter().flatten());
-    for text in texts {
+    let texts = std::iter::once(first).chain(waiting);
+    let texts = texts.map(|scrape| scrape.join()).collect();
+    (texts, collections.load(Ordering::Relaxed))
+}
+
+#[test]
+fn a_collector_that_panics_spoils_no_other_scrape() {
+    let (texts, _) = scrapes_beside_a_first(3, true);
+    assert_eq!(texts.iter().filter(|text| text.is_err()).count(), 1);
+    for text in texts.into_iter().flatten() {
         assert!(text.contains("tower_metrics_series"), "{text:?}");
     }
+}
+
+#[test]
+fn scrapes_that_wait_for_the_same_one_share_the_next() {
+    let (texts, renderings) = scrapes_beside_a_first(20, false);
+    for text in texts {
+        assert!(text.unwrap().contains("tower_metrics_series"));
+    }
+    // The first one, and one for all: or a few, where a thread came late.
+    assert!((2..10).contains(&renderings), "{renderings} renderings");
 }
 
 mod the_real_prometheus {

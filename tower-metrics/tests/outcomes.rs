@@ -611,7 +611,7 @@ mod a_panic {
         let service =
             service_fn(|_: Request<Incoming>| async { Err::<Response<Script>, _>(failure()) });
         let layer = MetricsLayer::builder(watch.recorder())
-            .classify_error(|_: &io::Error| panic!("a classifier panics on purpose"))
+            .classify_error(|_| panic!("a classifier panics on purpose"))
             .build()
             .unwrap();
         assert!(get(serve(layer.layer(service)).await).await.is_err());
