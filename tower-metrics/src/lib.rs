@@ -37,8 +37,8 @@
 //!   unknown methods are `_OTHER`; routes and custom labels have caps, and what
 //!   goes beyond is counted as `_OTHER` and in `tower_metrics_overflow_total`.
 //!
-//! Around a [client](Builder::client) a 4xx is an error too, and so is every
-//! gRPC status but `OK`.
+//! Around a [client](with_clients) a 4xx is an error too, and so is every gRPC
+//! status but `OK`.
 //!
 //! Errors of the service are those whose error type is neither empty nor
 //! `cancelled` nor `body_cancelled`.
@@ -80,6 +80,8 @@
 //! - `with_axum`: what nesting, merging, fallbacks and the layer's place do to
 //!   the figures.
 //! - [`with_tonic`]: gRPC statuses, and the layer's place among tonic's own.
+//! - [`with_clients`]: what you ask of others: hyper's client, reqwest, tonic's
+//!   channel.
 //! - `from_axum_prometheus`: moving over with the dashboards that are there.
 //! - [`writing_a_recorder`]: figures that go elsewhere.
 //!
@@ -135,6 +137,8 @@ pub mod labels_and_bounds {}
 pub mod with_axum {}
 #[doc = include_str!("../docs/tonic.md")]
 pub mod with_tonic {}
+#[doc = include_str!("../docs/clients.md")]
+pub mod with_clients {}
 #[cfg(feature = "axum")]
 #[doc = include_str!("../docs/from-axum-prometheus.md")]
 pub mod from_axum_prometheus {}
