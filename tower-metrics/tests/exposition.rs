@@ -625,7 +625,23 @@ mod the_real_prometheus {
         assert!(!exemplars.contains("\"job\":\"text\""), "{exemplars}");
     }
 
-    /// Every query that the guide to moving over from axum-prometheus has.
+    /// As dashboards and alerts for that crate ask; it comes with none itself.
+    const DASHBOARDS: &str = r#"
+rate(axum_http_requests_total[5m])
+sum(axum_http_requests_total)
+sum by (endpoint, status, method) (rate(axum_http_requests_total{status=~"^2.*$"}[1m]))
+sum(rate(axum_http_requests_total{endpoint=~"/users/.*",status="500"}[5m])) > 0
+(sum(rate(axum_http_requests_total{status=~"5.."}[5m])) or vector(0)) / clamp_min(sum(rate(axum_http_requests_total[5m])), 1)
+round(increase(axum_http_requests_total{status=~"[45].."}[1h]))
+sum(rate(axum_http_requests_duration_seconds_count[5m])) by (status)
+histogram_quantile(0.95, rate(axum_http_requests_duration_seconds_bucket{status!=""}[5m]))
+max(increase(axum_http_requests_duration_seconds_sum{method!~"POST|PUT"}[1m]) * 1000 / increase(axum_http_requests_duration_seconds_count{method!~"POST|PUT"}[1m])) by (method, endpoint)
+axum_http_requests_pending
+max_over_time(sum(axum_http_requests_pending)[1m:1s])
+"#;
+
+    /// Every query that the guide to moving over from axum-prometheus has, and
+    /// those of dashboards that are there.
     #[tokio::test]
     async fn answers_the_queries_of_who_moves_over() {
         if !programs::present("prometheus", &["--version"]) {
@@ -656,7 +672,8 @@ mod the_real_prometheus {
         });
         let queries: Vec<_> = lines.filter(|line| line.contains("axum_http_")).collect();
         assert_eq!(queries.len(), 5, "{queries:#?}");
-        for query in queries {
+        let theirs = DASHBOARDS.trim().lines().map(str::to_owned);
+        for query in queries.into_iter().chain(theirs) {
             let escaped: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
             let path = format!("/api/v1/query?query={escaped}");
             let answered = |answer: &str| {
