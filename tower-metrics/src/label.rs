@@ -59,6 +59,8 @@ enum Source {
 pub struct Label {
     name: &'static str,
     source: Source,
+    /// How many values an enum has; 0 where requests bring them.
+    known: u16,
     /// From a value to its number, and back.
     numbers: Table<u16>,
     texts: Box<[OnceLock<&'static str>]>,
@@ -115,6 +117,7 @@ impl Label {
         Self {
             name,
             source,
+            known: 0,
             numbers: Table::new(max),
             texts: (0..max).map(|_| OnceLock::new()).collect(),
         }
@@ -122,10 +125,12 @@ impl Label {
 
     fn with_values<V: LabelValue>(name: &'static str, source: Source) -> Self {
         let max = u16::try_from(V::ALL.len()).unwrap_or(u16::MAX);
-        let label = Self::new(name, max, source);
+        let mut label = Self::new(name, max, source);
         for value in V::ALL {
             label.number(value.as_str());
         }
+        // Values with the same text are one, and at most 65,000 have a place.
+        label.known = label.numbers.len() as u16;
         label
     }
 
@@ -198,6 +203,29 @@ impl LabelNumbers {
         numbers
     }
 
+    /// Every combination of the values of enums that a request may have; it
+    /// may have none of them, too.
+    pub(crate) fn known(labels: &[Label], has_response: bool) -> Vec<Self> {
+        let mut all = vec![Self::default()];
+        for (index, label) in labels.iter().enumerate() {
+            let numbers = match label.source {
+                Source::Response(_) if !has_response => 0..0,
+                _ => FIRST..FIRST + label.known,
+            };
+            let more: Vec<_> = numbers
+                .flat_map(|number| {
+                    all.iter().map(move |one| {
+                        let mut one: Self = *one;
+                        one.0[index] = number;
+                        one
+                    })
+                })
+                .collect();
+            all.extend(more);
+        }
+        all
+    }
+
     pub(crate) fn add_response<R: Recorder>(
         &mut self,
         labels: &[Label],
@@ -224,6 +252,7 @@ pub struct LabelValues<'a> {
 
 impl LabelValues<'_> {
     /// No labels.
+    #[cfg(all(test, loom))]
     pub(crate) const NONE: Self = Self {
         labels: &[],
         numbers: LabelNumbers([EMPTY; MAX_LABELS]),

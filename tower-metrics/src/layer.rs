@@ -9,7 +9,7 @@ use tower_layer::Layer;
 use crate::error::BuildError;
 use crate::flight::Shared;
 use crate::head::RequestHead;
-use crate::label::{Label, MAX_LABELS};
+use crate::label::{Label, LabelNumbers, LabelValues, MAX_LABELS};
 use crate::outcome::{Ending, ErrorType, Side};
 use crate::recorder::Recorder;
 use crate::route::{Route, RouteSettings, Routes};
@@ -217,7 +217,8 @@ impl<R: Recorder, C> Builder<R, C> {
     /// sees its first request and its first error. Name the ways in which its
     /// requests may end, as [`Ending`] has them: statuses, and, where a response
     /// carries an [`ErrorType`](crate::ErrorType), the error types too; for gRPC
-    /// its own statuses.
+    /// its own statuses. With [labels](Self::label) of an enum there is a series
+    /// for each of its values, and one without.
     pub fn initialize<I>(mut self, method: Method, route: impl Into<String>, endings: I) -> Self
     where
         I: IntoIterator<Item: Into<Ending>>,
@@ -385,7 +386,12 @@ impl<R: Recorder, C> Builder<R, C> {
             let method = shared.routes.method(&method);
             let target = shared.target(method, entry);
             let ending = self.side.ending(ending);
-            shared.recorder.initialize(target.series, ending);
+            for numbers in LabelNumbers::known(&shared.labels, ending.status.is_some()) {
+                let labels = &shared.labels;
+                let labels = LabelValues { labels, numbers };
+                let recorder = &shared.recorder;
+                recorder.initialize(target.series, ending, labels);
+            }
         }
         MetricsLayer {
             shared,

@@ -1,5 +1,6 @@
 //! The seam between the middleware and what keeps its figures.
 
+use crate::label::LabelValues;
 use crate::outcome::{End, Ending};
 
 /// Keeps the figures of requests. [`Prometheus`](crate::Prometheus) is one.
@@ -66,9 +67,10 @@ pub trait Recorder: 'static {
     }
 
     /// Shows a series before its first request, so that the first one is seen
-    /// as an increase.
-    fn initialize(&self, series: Self::Series, ending: Ending) {
-        let _ = (series, ending);
+    /// as an increase. Asked for each combination of the values that labels of
+    /// an enum have, absent ones included; `labels` has no others.
+    fn initialize(&self, series: Self::Series, ending: Ending, labels: LabelValues<'_>) {
+        let _ = (series, ending, labels);
     }
 
     /// A route or a label's value found no place and went to `_OTHER`.
@@ -162,9 +164,9 @@ impl<A: Recorder, B: Recorder> Recorder for (A, B) {
         self.1.declare_labels(names)
     }
 
-    fn initialize(&self, series: Self::Series, ending: Ending) {
-        self.0.initialize(series.0, ending);
-        self.1.initialize(series.1, ending);
+    fn initialize(&self, series: Self::Series, ending: Ending, labels: LabelValues<'_>) {
+        self.0.initialize(series.0, ending, labels);
+        self.1.initialize(series.1, ending, labels);
     }
 
     fn overflowed(&self, limit: Limit) {

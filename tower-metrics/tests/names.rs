@@ -759,6 +759,60 @@ mod a_custom_label {
         assert_eq!(figures.requests(&[("plan", ""), ("served", "free")]), 1.0);
     }
 
+    /// Nothing but its count is new of any request, whatever its plan.
+    #[tokio::test]
+    async fn that_is_an_enum_stands_at_zero_with_each_value() {
+        let prometheus = Prometheus::new();
+        let plan = |head: &http::Extensions| head.get::<Plan>().copied();
+        let layer = MetricsLayer::builder(prometheus)
+            .label(header("tenant", 5))
+            .label(Label::enum_from_request("plan", move |head| {
+                plan(head.extensions)
+            }))
+            .label(Label::enum_from_response("served", move |head| {
+                plan(head.extensions)
+            }))
+            .initialize(
+                Method::GET,
+                "",
+                [Ending::from(StatusCode::OK), ErrorType::CANCELLED.into()],
+            )
+            .build()
+            .unwrap();
+        let before = Figures::of(&prometheus);
+        // Three by three with an answer, and three without.
+        assert_eq!(before.sum("tower_metrics_series", &[]), 12.0);
+        let plans = [None, Some(Plan::Free), Some(Plan::Paid)];
+        for plan in plans {
+            for served in plans {
+                let (mut request, mut response) = (request("GET", "/"), response(200));
+                request.extensions_mut().extend(plan_of(plan));
+                response.extensions_mut().extend(plan_of(served));
+                send(&layer, request, response).await;
+            }
+            let mut request = request("GET", "/");
+            request.extensions_mut().extend(plan_of(plan));
+            let mut never = layer.layer(service_fn(|_: Request<Script>| {
+                std::future::pending::<io::Result<Response<Script>>>()
+            }));
+            drop(tower::Service::call(&mut never, request));
+        }
+        let after = Figures::of(&prometheus);
+        assert!(before.0.keys().eq(after.0.keys()), "{after:#?}");
+        let count = "http_server_request_duration_seconds_count";
+        for (key, requests) in after.0.iter().filter(|((name, _), _)| name == count) {
+            assert_eq!((before.0[key], *requests), (0.0, 1.0), "{key:?}");
+        }
+    }
+
+    fn plan_of(plan: Option<Plan>) -> http::Extensions {
+        let mut extensions = http::Extensions::new();
+        if let Some(plan) = plan {
+            extensions.insert(plan);
+        }
+        extensions
+    }
+
     #[tokio::test]
     async fn of_the_response_is_empty_where_there_was_none() {
         let prometheus = Prometheus::new();

@@ -14,7 +14,7 @@ use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 pub use self::builder::Builder;
 
 use crate::grpc::GrpcStatus;
-use crate::label::LabelKey;
+use crate::label::{LabelKey, LabelValues};
 use crate::outcome::{End, Ending, ErrorType};
 use crate::recorder::{LabelError, Limit, Recorder};
 use crate::table::Table;
@@ -260,7 +260,7 @@ impl Recorder for OpenTelemetry {
     /// Only the requests in flight can be shown at zero: a histogram has no
     /// point before its first value. It has a start time instead, by which a
     /// backend sees the first value as an increase.
-    fn initialize(&self, endpoint: &'static Endpoint, _: Ending) {
+    fn initialize(&self, endpoint: &'static Endpoint, _: Ending, _: LabelValues<'_>) {
         self.0.active.add(0, &endpoint.begun);
     }
 

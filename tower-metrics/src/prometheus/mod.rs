@@ -25,6 +25,7 @@ pub use crate::proto::{counter_value, gauge_value};
 pub use prometheus::{Registry, proto};
 
 use self::cells::Layout;
+use crate::label::LabelValues;
 use crate::outcome::{End, Ending};
 use crate::recorder::{LabelError, Limit, Recorder};
 use crate::table::Table;
@@ -198,8 +199,8 @@ impl Recorder for Prometheus {
         Ok(())
     }
 
-    fn initialize(&self, endpoint: &'static Endpoint, ending: Ending) {
-        endpoint.initialize(ending);
+    fn initialize(&self, endpoint: &'static Endpoint, ending: Ending, labels: LabelValues<'_>) {
+        endpoint.initialize(ending, &labels);
     }
 
     fn overflowed(&self, limit: Limit) {

@@ -170,14 +170,14 @@ impl Endpoint {
     }
 
     /// Shows a series that has no request yet.
-    pub(crate) fn initialize(&self, ending: Ending) {
+    pub(crate) fn initialize(&self, ending: Ending, labels: &LabelValues<'_>) {
         self.series(
             Answer {
                 status: ending.status,
                 error_type: ending.error_type,
                 grpc: ending.grpc_status,
             },
-            &LabelValues::NONE,
+            labels,
         );
     }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tower_metrics::{End, Ending, LabelError, Limit, Recorder};
+use tower_metrics::{End, Ending, LabelError, LabelValues, Limit, Recorder};
 
 /// Records requests with durations out of a list, so that they fall on bounds,
 /// beside them and far apart.
@@ -73,8 +73,8 @@ impl<R: Recorder> Recorder for Timed<R> {
     fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {
         self.recorder.declare_labels(names)
     }
-    fn initialize(&self, series: R::Series, ending: Ending) {
-        self.recorder.initialize(series, ending);
+    fn initialize(&self, series: R::Series, ending: Ending, labels: LabelValues<'_>) {
+        self.recorder.initialize(series, ending, labels);
     }
     fn overflowed(&self, limit: Limit) {
         self.recorder.overflowed(limit);
