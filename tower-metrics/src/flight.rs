@@ -14,6 +14,7 @@ use crate::layer::{DurationTo, TraceIdFn};
 use crate::outcome::{End, ErrorType, Outcome, Side};
 use crate::pool;
 use crate::recorder::{Limit, Recorder};
+use crate::request_body::BytesRead;
 use crate::route::{Found, Route, Routes, Target, is_skipped};
 use crate::trace_id::TraceId;
 
@@ -30,6 +31,8 @@ pub(crate) struct Shared<R: Recorder> {
     pub(crate) time_to_head: bool,
     /// Whether more than its route and method is to be asked of a request.
     pub(crate) asks: bool,
+    /// Whether what is read of its body is counted.
+    pub(crate) counts_request_bytes: bool,
 }
 
 /// A request under way. Whoever holds it ends it, exactly once.
@@ -90,6 +93,8 @@ impl Kind {
 struct Extra {
     labels: LabelNumbers,
     trace_id: Option<TraceId>,
+    /// What was read of the request's body, where that is counted.
+    read: Option<BytesRead>,
     /// A route that takes its place only if the answer shows that it exists.
     candidate: Option<Box<str>>,
     /// An error type that the status alone does not tell.
@@ -163,6 +168,11 @@ impl<R: Recorder> Flight<R> {
         {
             self.0.extra().trace_id = Some(trace_id);
         }
+    }
+
+    /// What is read of the request's body is its size.
+    pub(crate) fn count_request_bytes(&mut self) -> BytesRead {
+        self.0.extra().read.get_or_insert_default().clone()
     }
 
     /// We go into what we wrap, or have come back.
@@ -454,6 +464,9 @@ impl<R: Recorder> State<R> {
             end.grpc_status = extra.grpc_status;
             end.labels.numbers = extra.labels;
             end.trace_id = extra.trace_id;
+            if let Some(read) = &extra.read {
+                end.request_size = read.get();
+            }
             if shared.time_to_head {
                 end.time_to_head = extra.head_at;
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::marker::PhantomData;
 
 use http::Method;
 use tower_layer::Layer;
@@ -12,6 +13,7 @@ use crate::head::RequestHead;
 use crate::label::{Label, LabelNumbers, LabelValues, MAX_LABELS};
 use crate::outcome::{Ending, ErrorType, Side};
 use crate::recorder::Recorder;
+use crate::request_body::{CountRequestBytes, RequestBodyService};
 use crate::route::{Route, RouteSettings, Routes};
 use crate::service::MetricsService;
 use crate::trace_id::TraceId;
@@ -85,9 +87,13 @@ impl<E> ClassifyError<E> for ServiceError {
 ///
 /// What it needs lives as long as the process: make one layer for a service,
 /// not one for a request.
-pub struct MetricsLayer<R: Recorder, C: 'static = ServiceError> {
+///
+/// `C` tells errors of the service apart; `Q` is [`CountRequestBytes`] where
+/// what is read of request bodies is counted.
+pub struct MetricsLayer<R: Recorder, C: 'static = ServiceError, Q = ()> {
     shared: &'static Shared<R>,
     classify: &'static C,
+    request_bodies: PhantomData<fn() -> Q>,
 }
 
 impl<R: Recorder> MetricsLayer<R> {
@@ -110,26 +116,36 @@ impl<S, R: Recorder, C> Layer<S> for MetricsLayer<R, C> {
     }
 }
 
-impl<R: Recorder, C> Clone for MetricsLayer<R, C> {
+impl<S, R: Recorder, C> Layer<S> for MetricsLayer<R, C, CountRequestBytes> {
+    type Service = MetricsService<RequestBodyService<S>, R, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let inner = RequestBodyService::new(inner);
+        MetricsService::new(inner, self.shared, self.classify)
+    }
+}
+
+impl<R: Recorder, C, Q> Clone for MetricsLayer<R, C, Q> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<R: Recorder, C> Copy for MetricsLayer<R, C> {}
+impl<R: Recorder, C, Q> Copy for MetricsLayer<R, C, Q> {}
 
-impl<R: Recorder, C> fmt::Debug for MetricsLayer<R, C> {
+impl<R: Recorder, C, Q> fmt::Debug for MetricsLayer<R, C, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MetricsLayer")
             .field("route", &self.shared.route)
             .field("labels", &self.shared.labels)
+            .field("counts_request_bytes", &self.shared.counts_request_bytes)
             .finish_non_exhaustive()
     }
 }
 
 /// Sets up a [`MetricsLayer`].
 #[must_use = "a builder does nothing until `build`"]
-pub struct Builder<R: Recorder, C: 'static = ServiceError> {
+pub struct Builder<R: Recorder, C: 'static = ServiceError, Q = ()> {
     recorder: R,
     classify: C,
     route: Route,
@@ -141,6 +157,8 @@ pub struct Builder<R: Recorder, C: 'static = ServiceError> {
     grpc: bool,
     side: Side,
     trace_id: Option<TraceIdFn>,
+    counts_request_bytes: bool,
+    request_bodies: PhantomData<fn() -> Q>,
 }
 
 pub(crate) type TraceIdFn = Box<dyn Fn(&RequestHead<'_>) -> Option<TraceId> + Send + Sync>;
@@ -177,11 +195,13 @@ impl<R: Recorder> Builder<R> {
             grpc: false,
             side: Side::Server,
             trace_id: None,
+            counts_request_bytes: false,
+            request_bodies: PhantomData,
         }
     }
 }
 
-impl<R: Recorder, C> Builder<R, C> {
+impl<R: Recorder, C, Q> Builder<R, C, Q> {
     /// Where a request's route comes from. Default: axum's `MatchedPath` with
     /// the feature `axum`, otherwise no route.
     pub fn route(mut self, route: Route) -> Self {
@@ -320,12 +340,47 @@ impl<R: Recorder, C> Builder<R, C> {
     ///     .build()?;
     /// # Ok::<_, tower_metrics::BuildError>(())
     /// ```
-    pub fn classify_error<E, F>(self, classify: F) -> Builder<R, F>
+    pub fn classify_error<E, F>(self, classify: F) -> Builder<R, F, Q>
     where
         F: Fn(&E) -> ErrorType,
     {
+        self.retype(|_| classify)
+    }
+
+    /// Takes as a request's size the bytes that the service has read of its
+    /// body when the request ends. Default: its `Content-Length` or the
+    /// body's exact size, without a look at the body: an upload in chunks
+    /// counts as 0, and one that the service refused unread as a whole.
+    ///
+    /// The service inside then meets its requests' bodies within a
+    /// [`RequestBody`](crate::RequestBody). Routers of axum and tonic and most
+    /// layers take any body. It costs a few small allocations a request and a
+    /// look at each frame.
+    ///
+    /// ```
+    /// # #[cfg(feature = "axum")] {
+    /// use axum::{Router, body::Bytes, routing::put};
+    /// use tower_metrics::{MetricsLayer, Prometheus};
+    ///
+    /// let prometheus = Prometheus::new();
+    /// let metrics = MetricsLayer::builder(prometheus)
+    ///     .count_request_bytes()
+    ///     .build()?;
+    /// let app: Router = Router::new()
+    ///     .route("/photos/{id}", put(|_photo: Bytes| async { "thank you" }))
+    ///     .layer(metrics);
+    /// # }
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn count_request_bytes(mut self) -> Builder<R, C, CountRequestBytes> {
+        self.counts_request_bytes = true;
+        self.retype(|classify| classify)
+    }
+
+    /// The same settings in a builder of another type.
+    fn retype<D, P>(self, classify: impl FnOnce(C) -> D) -> Builder<R, D, P> {
         Builder {
-            classify,
+            classify: classify(self.classify),
             recorder: self.recorder,
             route: self.route,
             methods: self.methods,
@@ -336,6 +391,8 @@ impl<R: Recorder, C> Builder<R, C> {
             grpc: self.grpc,
             side: self.side,
             trace_id: self.trace_id,
+            counts_request_bytes: self.counts_request_bytes,
+            request_bodies: PhantomData,
         }
     }
 
@@ -344,7 +401,7 @@ impl<R: Recorder, C> Builder<R, C> {
     /// # Errors
     ///
     /// Where a setting is out of range, or the recorder cannot take a label.
-    pub fn build(self) -> Result<MetricsLayer<R, C>, BuildError> {
+    pub fn build(self) -> Result<MetricsLayer<R, C, Q>, BuildError> {
         if self.labels.len() > MAX_LABELS {
             return Err(BuildError::TooManyLabels {
                 count: self.labels.len(),
@@ -369,10 +426,14 @@ impl<R: Recorder, C> Builder<R, C> {
         Ok(self.finish())
     }
 
-    fn finish(self) -> MetricsLayer<R, C> {
+    fn finish(self) -> MetricsLayer<R, C, Q> {
         let shared: &'static Shared<R> = Box::leak(Box::new(Shared {
             time_to_head: self.recorder.wants_time_to_head(),
-            asks: self.grpc || !self.labels.is_empty() || self.trace_id.is_some(),
+            asks: self.grpc
+                || !self.labels.is_empty()
+                || self.trace_id.is_some()
+                || self.counts_request_bytes,
+            counts_request_bytes: self.counts_request_bytes,
             recorder: self.recorder,
             route: self.route,
             routes: Routes::new(self.methods, self.max_routes, self.routes),
@@ -396,6 +457,7 @@ impl<R: Recorder, C> Builder<R, C> {
         MetricsLayer {
             shared,
             classify: Box::leak(Box::new(self.classify)),
+            request_bodies: PhantomData,
         }
     }
 }
@@ -403,7 +465,7 @@ impl<R: Recorder, C> Builder<R, C> {
 /// The gRPC status, by the OpenTelemetry RPC convention.
 pub(crate) const GRPC_LABEL: &str = "rpc_response_status_code";
 
-impl<R: Recorder, C> fmt::Debug for Builder<R, C> {
+impl<R: Recorder, C, Q> fmt::Debug for Builder<R, C, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("route", &self.route)
@@ -414,6 +476,7 @@ impl<R: Recorder, C> fmt::Debug for Builder<R, C> {
             .field("labels", &self.labels)
             .field("grpc", &self.grpc)
             .field("side", &self.side)
+            .field("counts_request_bytes", &self.counts_request_bytes)
             .finish_non_exhaustive()
     }
 }

@@ -32,6 +32,8 @@
 //!   304), else with its last byte or trailers, an error, or its drop.
 //! - The duration runs from `call` to that end. Event streams and upgrades end
 //!   theirs at the head; their bytes and in-flight go on.
+//! - A request's size is its `Content-Length` or exact size, or, where
+//!   [asked for](Builder::count_request_bytes), what the service read of it.
 //! - The gauge of requests in flight returns to where it was in every case.
 //! - Series are bounded: the route is the matched template, never the path;
 //!   unknown methods are `_OTHER`; routes and custom labels have caps, and what
@@ -121,6 +123,7 @@ mod pool;
 pub mod prometheus;
 mod proto;
 mod recorder;
+mod request_body;
 mod route;
 mod service;
 mod sync;
@@ -157,6 +160,7 @@ pub use self::opentelemetry::OpenTelemetry;
 pub use self::outcome::{End, Ending, ErrorType, Outcome};
 pub use self::prometheus::{Names, Prometheus};
 pub use self::recorder::{LabelError, Limit, Recorder};
+pub use self::request_body::{CountRequestBytes, RequestBody, RequestBodyService};
 pub use self::route::Route;
 pub use self::service::MetricsService;
 pub use self::trace_id::TraceId;

@@ -271,7 +271,9 @@ pub struct End<'a> {
     /// there was no response.
     pub time_to_head: Option<Duration>,
     /// The request body's bytes: its `Content-Length` or exact size, 0 where
-    /// neither is known.
+    /// neither is known; with
+    /// [`count_request_bytes`](crate::Builder::count_request_bytes) those that
+    /// the service had read.
     pub request_size: u64,
     /// The response body's bytes, as far as they were handed on.
     pub response_size: u64,

@@ -84,7 +84,7 @@ impl<S, R: Recorder, C> MetricsService<S, R, C> {
     /// Calls with a request of which more is to be asked, or whose route has
     /// not been seen before.
     #[inline(never)]
-    fn call_unknown<Q: Body>(&mut self, request: Request<Q>) -> ResponseFuture<S::Future, R, C>
+    fn call_unknown<Q: Body>(&mut self, mut request: Request<Q>) -> ResponseFuture<S::Future, R, C>
     where
         S: Service<Request<Q>>,
     {
@@ -93,6 +93,10 @@ impl<S, R: Recorder, C> MetricsService<S, R, C> {
             && let Some(flight) = &mut guard.0
         {
             flight.ask(&RequestHead::from(&request));
+            if self.shared.counts_request_bytes {
+                let read = flight.count_request_bytes();
+                request.extensions_mut().insert(read);
+            }
         }
         self.call_inner(request, guard)
     }

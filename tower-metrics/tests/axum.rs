@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::task::{Context, Waker};
 
-use axum::body::Body;
-use axum::extract::Request;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
@@ -590,6 +590,58 @@ async fn bytes_are_those_that_pass_the_layer() {
     let outside = app().layer(metrics).layer(shorten);
     counted(prometheus, outside, &[("GET", "/")]).await;
     assert_eq!(Figures::of(&prometheus).response_bytes(), 2.0);
+}
+
+#[tokio::test]
+async fn bytes_of_requests_are_those_that_the_handler_reads() {
+    let two_chunks =
+        || Body::from_stream(tokio_stream::iter(["hello", "!"].map(Ok::<_, Infallible>)));
+    let app = || {
+        Router::new()
+            .route("/read", post(|_: Bytes| ok()))
+            .route(
+                "/limited",
+                post(|_: Bytes| ok()).layer(DefaultBodyLimit::max(5)),
+            )
+            .route("/unread", post(ok))
+    };
+    let counting = |prometheus| {
+        MetricsLayer::builder(prometheus)
+            .count_request_bytes()
+            .build()
+    };
+    let send = async |app: Router, path: &str| {
+        let request = Request::post(path).body(two_chunks()).unwrap();
+        app.oneshot(request)
+            .await
+            .unwrap()
+            .into_body()
+            .collect()
+            .await
+            .unwrap();
+    };
+    for (path, status, bytes) in [
+        ("/read", "200", 6.0),
+        ("/limited", "413", 6.0),
+        ("/unread", "200", 0.0),
+    ] {
+        let prometheus = Prometheus::new();
+        send(app().layer(counting(prometheus).unwrap()), path).await;
+        let figures = Figures::of(&prometheus);
+        let labels = [("http_route", path), ("http_response_status_code", status)];
+        assert_eq!(figures.requests(&labels), 1.0, "{path}");
+        assert_eq!(figures.request_bytes(), bytes, "{path}");
+    }
+
+    // Twice, and in the order of a service builder: each layer has its own.
+    let (outer, inner) = (Prometheus::new(), Prometheus::new());
+    let stack = ServiceBuilder::new()
+        .layer(counting(outer).unwrap())
+        .layer(counting(inner).unwrap());
+    send(app().layer(stack), "/read").await;
+    for prometheus in [outer, inner] {
+        assert_eq!(Figures::of(&prometheus).request_bytes(), 6.0);
+    }
 }
 
 /// What waits for its turn: a request that has come, or one that has not been

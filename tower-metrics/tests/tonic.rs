@@ -136,6 +136,22 @@ async fn a_unary_call_is_counted_by_its_code() {
 }
 
 #[tokio::test]
+async fn the_size_of_a_call_is_what_was_read_of_it() {
+    let mut watch = Watch::new();
+    let layer = grpc(watch.recorder()).count_request_bytes().build();
+    let (incoming, endpoint) = bind().await;
+    let server = Server::builder()
+        .layer(layer.unwrap())
+        .add_service(HealthServer::new(Shop));
+    tokio::spawn(server.serve_with_incoming(incoming));
+    let mut client = HealthClient::new(endpoint.connect().await.unwrap());
+    client.check(ask(0)).await.unwrap();
+    ended(&mut watch).await;
+    // gRPC's five bytes before a message, the field's two, and the text.
+    assert_eq!(watch.figures().request_bytes(), 8.0);
+}
+
+#[tokio::test]
 async fn a_stream_is_counted_by_the_code_in_its_trailers() {
     let watch = Watch::new();
     let mut client = serve(&watch).await;

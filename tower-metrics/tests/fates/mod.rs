@@ -1,5 +1,7 @@
 //! What may become of a request, at random, and a service that does it.
 
+#![allow(dead_code, reason = "every test file uses some of it")]
+
 use std::io;
 use std::pin::Pin;
 use std::sync::Once;
@@ -47,7 +49,7 @@ pub(crate) struct Answer {
     pub(crate) body: Script,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0usize..2000).prop_map(|bytes| Step::Data(vec![b'x'; bytes])),
         2 => Just(Step::Pending),

@@ -192,14 +192,20 @@ pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
     patient(TcpStream::connect(address)).await.unwrap()
 }
 
-pub(crate) async fn http1(address: SocketAddr) -> http1::SendRequest<Empty<Bytes>> {
+pub(crate) async fn http1<B>(address: SocketAddr) -> http1::SendRequest<B>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
     let io = TokioIo::new(connect(address).await);
     let (sender, connection) = http1::handshake(io).await.unwrap();
     tokio::spawn(connection.with_upgrades());
     sender
 }
 
-pub(crate) async fn http2(address: SocketAddr) -> http2::SendRequest<Empty<Bytes>> {
+pub(crate) async fn http2<B>(address: SocketAddr) -> http2::SendRequest<B>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+{
     let io = TokioIo::new(connect(address).await);
     let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
     tokio::spawn(connection);

@@ -1,0 +1,362 @@
+//! Counting what is read of request bodies: the bytes that the service has
+//! read when the request ends, whatever the head says.
+
+mod fates;
+mod figures;
+mod script;
+mod server;
+
+use std::future::{pending, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::channel::Channel;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Notify, mpsc};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_metrics::{
+    Builder, CountRequestBytes, End, ErrorType, MetricsLayer, Prometheus, Recorder, RequestBody,
+    Route, ServiceError, Skip,
+};
+
+use self::fates::{quiet, step};
+use self::figures::Figures;
+use self::script::{Script, Step, data, failure, trailers};
+use self::server::{Told, Watch, connect, http1, http2, patient, serve};
+
+fn counting<R: Recorder>(recorder: R) -> Builder<R, ServiceError, CountRequestBytes> {
+    MetricsLayer::builder(recorder).count_request_bytes()
+}
+
+fn empty() -> Full<Bytes> {
+    Full::default()
+}
+
+/// Says what each request's size was.
+#[derive(Clone)]
+struct Sizes(mpsc::UnboundedSender<u64>);
+
+impl Recorder for Sizes {
+    type Series = ();
+    type InFlight = ();
+
+    fn series(&self, _: &'static str, _: &'static str) {}
+    fn begin(&self, (): ()) {}
+    fn end(&self, (): (), (): (), end: &End<'_>) {
+        self.0.send(end.request_size).unwrap();
+    }
+    fn abandon(&self, (): (), (): ()) {}
+}
+
+/// A server that reads requests to their end.
+async fn reads_all(watch: &Watch) -> SocketAddr {
+    let service = service_fn(|request: Request<RequestBody<Incoming>>| async {
+        request.into_body().collect().await?;
+        Ok::<_, hyper::Error>(Response::new(empty()))
+    });
+    serve(counting(watch.recorder()).build().unwrap().layer(service)).await
+}
+
+/// Reads until so many bytes have come.
+async fn read<B: Body<Data = Bytes> + Unpin>(body: &mut B, bytes: usize) {
+    let mut left = bytes;
+    while left > 0 {
+        let Some(Ok(frame)) = body.frame().await else {
+            panic!("{left} of {bytes} bytes never came");
+        };
+        left -= frame.into_data().map_or(0, |data| data.len());
+    }
+}
+
+fn post(address: SocketAddr, body: Script) -> Request<Script> {
+    let request = Request::post(format!("http://{address}/")).header("host", "test");
+    request.body(body).unwrap()
+}
+
+/// The head and the first chunk of a request that goes on.
+const BEGINNING: &[u8] =
+    b"POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+
+#[tokio::test]
+async fn a_body_whose_size_nobody_tells_is_counted_as_it_was_sent() {
+    let body = || Script::new([data("hello"), Step::Pending, Step::Data(vec![0; 100_000])]);
+
+    let mut watch = Watch::new();
+    let address = reads_all(&watch).await;
+    let sent = http1(address).await.send_request(post(address, body()));
+    assert_eq!(patient(sent).await.unwrap().status(), 200);
+    assert_eq!(watch.ended("200", "").await.request_bytes(), 100_005.0);
+
+    let mut watch = Watch::new();
+    let address = reads_all(&watch).await;
+    let sent = http2(address).await.send_request(post(address, body()));
+    assert_eq!(patient(sent).await.unwrap().status(), 200);
+    assert_eq!(watch.ended("200", "").await.request_bytes(), 100_005.0);
+}
+
+#[tokio::test]
+async fn trailers_are_no_bytes_of_the_body_and_come_through() {
+    let mut watch = Watch::new();
+    let service = service_fn(|request: Request<RequestBody<Incoming>>| async {
+        let body = request.into_body().collect().await?;
+        let mut response = Response::new(empty());
+        *response.headers_mut() = body.trailers().cloned().unwrap_or_default();
+        Ok::<_, hyper::Error>(response)
+    });
+    let layer = counting(watch.recorder()).build().unwrap();
+    let address = serve(layer.layer(service)).await;
+    let body = Script::new([data("hello"), trailers("x-checksum", "1")]);
+    let sent = http2(address).await.send_request(post(address, body));
+    let response = patient(sent).await.unwrap();
+    assert_eq!(response.headers()["x-checksum"], "1");
+    assert_eq!(watch.ended("200", "").await.request_bytes(), 5.0);
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_read_counts_as_nothing_whatever_its_length_is() {
+    let mut watch = Watch::new();
+    let service = service_fn(|_: Request<RequestBody<Incoming>>| async {
+        Ok::<_, io::Error>(Response::new(empty()))
+    });
+    let layer = counting(watch.recorder()).build().unwrap();
+    let address = serve(layer.layer(service)).await;
+    let mut stream = connect(address).await;
+    let text = b"POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 7\r\n\r\n1234567";
+    stream.write_all(text).await.unwrap();
+    assert_eq!(watch.ended("200", "").await.request_bytes(), 0.0);
+}
+
+#[tokio::test]
+async fn a_body_that_is_read_in_part_counts_as_that_part() {
+    let mut watch = Watch::new();
+    let service = service_fn(|request: Request<RequestBody<Incoming>>| async {
+        read(&mut request.into_body(), 5).await;
+        Ok::<_, io::Error>(Response::new(empty()))
+    });
+    let layer = counting(watch.recorder()).build().unwrap();
+    let address = serve(layer.layer(service)).await;
+    let mut stream = connect(address).await;
+    stream.write_all(BEGINNING).await.unwrap();
+    assert_eq!(watch.ended("200", "").await.request_bytes(), 5.0);
+}
+
+#[tokio::test]
+async fn a_body_that_fails_counts_as_what_came_of_it() {
+    let mut watch = Watch::new();
+    let service = service_fn(|request: Request<RequestBody<Incoming>>| async {
+        let failed = request.into_body().collect().await.is_err();
+        let mut response = Response::new(empty());
+        if failed {
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+        }
+        Ok::<_, io::Error>(response)
+    });
+    let layer = counting(watch.recorder()).build().unwrap();
+    let address = serve(layer.layer(service)).await;
+    let mut stream = connect(address).await;
+    stream.write_all(BEGINNING).await.unwrap();
+    stream.write_all(b"no size\r\n").await.unwrap();
+    assert_eq!(watch.ended("400", "").await.request_bytes(), 5.0);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_head_has_sent_what_was_read() {
+    let mut watch = Watch::new();
+    let has_read = Arc::new(Notify::new());
+    let notify = Arc::clone(&has_read);
+    let service = service_fn(move |request: Request<RequestBody<Incoming>>| {
+        let notify = Arc::clone(&notify);
+        async move {
+            let mut body = request.into_body();
+            read(&mut body, 5).await;
+            notify.notify_one();
+            pending::<io::Result<Response<Script>>>().await
+        }
+    });
+    let layer = counting(watch.recorder()).build().unwrap();
+    let address = serve(layer.layer(service)).await;
+    let body = Script::new([data("hello"), Step::Stuck]);
+    let mut client = http2(address).await;
+    let sent = tokio::spawn(client.send_request(post(address, body)));
+    patient(has_read.notified()).await;
+    sent.abort();
+    assert_eq!(watch.ended("", "cancelled").await.request_bytes(), 5.0);
+}
+
+/// An answer that goes on while the request does: its own body comes back.
+async fn echo(content_type: &'static str) -> Figures {
+    let mut watch = Watch::new();
+    let service = service_fn(move |request: Request<RequestBody<Incoming>>| async move {
+        let response = Response::builder().header("content-type", content_type);
+        Ok::<_, io::Error>(response.body(request.into_body()).unwrap())
+    });
+    let layer = counting(watch.recorder()).build().unwrap();
+    let address = serve(layer.layer(service)).await;
+    let (mut sender, body) = Channel::<Bytes>::new(1);
+    let request = Request::post(format!("http://{address}/")).body(body);
+    let sent = http2(address).await.send_request(request.unwrap());
+    let mut answer = patient(sent).await.unwrap().into_body();
+    for text in ["one", "four", "nineteen"] {
+        sender.send_data(text.into()).await.unwrap();
+        patient(read(&mut answer, text.len())).await;
+    }
+    drop(sender);
+    let rest = patient(answer.collect()).await.unwrap();
+    assert_eq!(rest.to_bytes(), "");
+    if content_type == "text/event-stream" {
+        watch.streamed("200", "").await
+    } else {
+        watch.ended("200", "").await
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_read_after_the_head_count_to_the_end_of_the_response() {
+    for content_type in ["text/plain", "text/event-stream"] {
+        let figures = echo(content_type).await;
+        assert_eq!(figures.request_bytes(), 15.0, "{content_type}");
+        assert_eq!(figures.response_bytes(), 15.0, "{content_type}");
+    }
+}
+
+#[tokio::test]
+async fn a_recorder_of_ones_own_has_the_bytes_too() {
+    let (sender, mut sizes) = mpsc::unbounded_channel();
+    let mut watch = Watch::new();
+    let recorder = (Sizes(sender), watch.recorder());
+    let service = service_fn(|request: Request<RequestBody<Incoming>>| async {
+        request.into_body().collect().await?;
+        Ok::<_, hyper::Error>(Response::new(empty()))
+    });
+    let address = serve(counting(recorder).build().unwrap().layer(service)).await;
+    let body = Script::chunks(&["hello", "!"]);
+    let sent = http1(address).await.send_request(post(address, body));
+    patient(sent).await.unwrap();
+    watch.ended("200", "").await;
+    assert_eq!(sizes.recv().await, Some(6));
+}
+
+#[tokio::test]
+async fn without_the_option_a_size_is_what_the_head_says() {
+    let mut watch = Watch::new();
+    let service = service_fn(|request: Request<Incoming>| async {
+        request.into_body().collect().await?;
+        Ok::<_, hyper::Error>(Response::new(empty()))
+    });
+    let address = serve(MetricsLayer::new(watch.recorder()).layer(service)).await;
+    let mut sender = http1(address).await;
+    for body in [Script::chunks(&["hello"]), Script::chunks(&["hi"]).sized()] {
+        let sent = sender.send_request(post(address, body));
+        patient(sent).await.unwrap();
+        assert!(matches!(watch.told().await, Told::Ended(_)));
+    }
+    assert_eq!(watch.figures().request_bytes(), 2.0);
+}
+
+#[tokio::test]
+async fn it_goes_with_a_classifier_and_other_options() {
+    let prometheus = Prometheus::new();
+    let layer = counting(prometheus)
+        .route(Route::fixed("/a"))
+        .classify_error(|_: &io::Error| ErrorType::new("upload"))
+        .skip(["/b"])
+        .build()
+        .unwrap();
+    let service = layer.layer(service_fn(|request: Request<RequestBody<Script>>| async {
+        request.into_body().collect().await?;
+        Ok::<_, io::Error>(Response::new(empty()))
+    }));
+    let request = Request::new(Script::new([data("hello"), Step::Error]));
+    assert!(service.oneshot(request).await.is_err());
+    let figures = Figures::of(&prometheus);
+    assert_eq!(figures.requests(&[("error_type", "upload")]), 1.0);
+    assert_eq!(figures.request_bytes(), 5.0);
+}
+
+/// What the service sees of its requests is as it would be without us.
+#[tokio::test]
+async fn a_request_comes_through_as_it_was() {
+    let prometheus = Prometheus::new();
+    let service = service_fn(|request: Request<RequestBody<Script>>| async {
+        let (head, body) = request.into_parts();
+        assert_eq!(head.extensions.len(), head.headers.len());
+        assert_eq!(body.size_hint().exact(), Some(5));
+        assert!(!body.is_end_stream());
+        assert_eq!(body.collect().await?.to_bytes(), "hello");
+        Ok::<_, io::Error>(Response::new(empty()))
+    });
+    let layer = counting(prometheus).build().unwrap();
+    let body = || Script::chunks(&["hello"]).sized().telling_its_end();
+    let left_out = Request::builder().extension(Skip).header("skip", "");
+    for request in [Request::builder(), left_out] {
+        let request = request.body(body()).unwrap();
+        layer.layer(service).oneshot(request).await.unwrap();
+    }
+    let figures = Figures::of(&prometheus);
+    assert_eq!(figures.requests(&[]), 1.0);
+    assert_eq!(figures.request_bytes(), 5.0);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    Answer,
+    Error,
+    Dropped,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_read_is_counted_however_the_request_ends(
+        steps in vec(step(), 0..8),
+        polls in 0usize..10,
+        ending in prop::sample::select(vec![Ending::Answer, Ending::Error, Ending::Dropped]),
+    ) {
+        quiet();
+        let mut read = 0;
+        for step in steps.iter().take(polls) {
+            match step {
+                Step::Data(data) => read += data.len(),
+                Step::Panic => break,
+                _ => {}
+            }
+        }
+        let prometheus = Prometheus::new();
+        let layer = counting(prometheus).build().unwrap();
+        let mut service = layer.layer(service_fn(|request: Request<RequestBody<Script>>| async move {
+            let mut body = pin!(request.into_body());
+            poll_fn(|cx| {
+                for _ in 0..polls {
+                    let _ = body.as_mut().poll_frame(cx);
+                }
+                Poll::Ready(())
+            })
+            .await;
+            match ending {
+                Ending::Answer => Ok(Response::new(empty())),
+                Ending::Error => Err(failure()),
+                Ending::Dropped => pending().await,
+            }
+        }));
+        let mut future = Box::pin(service.call(Request::new(Script::new(steps))));
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx).is_ready()));
+        drop(future);
+        let figures = Figures::of(&prometheus);
+        prop_assert_eq!(figures.requests(&[]), 1.0);
+        prop_assert_eq!(figures.in_flight(), 0.0);
+        prop_assert_eq!(figures.request_bytes(), read as f64);
+    }
+}
