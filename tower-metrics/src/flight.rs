@@ -128,7 +128,11 @@ impl<R: Recorder> Flight<R> {
         request: &Request<B>,
     ) -> Option<Self> {
         let head = RequestHead::from(request);
-        let is_grpc = shared.grpc && grpc::is_grpc(head.headers);
+        let mut kind = Kind::of(head.method);
+        let is_grpc = shared.grpc && kind == Kind::Plain && grpc::is_grpc(head.headers);
+        if is_grpc {
+            kind = Kind::Grpc;
+        }
         let mut candidate = None;
         let entry = match shared.find(&head, is_grpc) {
             Found::Entry(entry) => entry,
@@ -145,10 +149,6 @@ impl<R: Recorder> Flight<R> {
             return None;
         }
         let target = shared.target(shared.routes.method(head.method), entry);
-        let kind = match Kind::of(head.method) {
-            Kind::Plain if is_grpc => Kind::Grpc,
-            kind => kind,
-        };
         let mut flight = Self::begin(target, kind, size_of_body(request));
         if candidate.is_some() {
             flight.0.extra().candidate = candidate;
@@ -329,7 +329,7 @@ impl<R: Recorder> State<R> {
             labels.add_response(&shared.labels, head, &shared.recorder);
         }
         if let Some(route) = self.extra.candidate.take() {
-            self.settle_route(&route);
+            self.settle_route(&route, head);
         }
 
         // hyper drops a body after as many bytes as the head promises, and a
@@ -375,10 +375,13 @@ impl<R: Recorder> State<R> {
     }
 
     /// Gives a route made from a path its place, unless the answer says that
-    /// there is no such route.
-    fn settle_route(&mut self, route: &str) {
+    /// there is no such route, or is a page that says nothing about a method.
+    fn settle_route(&mut self, route: &str, head: &ResponseHead<'_>) {
         let unknown = self.status == StatusCode::NOT_FOUND
-            || self.extra.grpc_status == Some(GrpcStatus::UNIMPLEMENTED);
+            || match self.extra.grpc_status {
+                Some(grpc_status) => grpc_status == GrpcStatus::UNIMPLEMENTED,
+                None => self.kind == Kind::Grpc && !grpc::is_grpc(head.headers),
+            };
         let shared = self.target.shared;
         let entry = match shared.routes.known(route) {
             // Another request has shown meanwhile that it exists.

@@ -959,7 +959,8 @@ mod grpc {
     /// A unary answer, whose size its frame tells.
     fn in_trailers(code: &'static str) -> Response<Script> {
         let steps = [data("reply"), trailers("grpc-status", code)];
-        Response::new(Script::new(steps).sized())
+        let response = Response::builder().header("content-type", "application/grpc");
+        response.body(Script::new(steps).sized()).unwrap()
     }
 
     fn in_head(code: &str) -> Response<Script> {
@@ -1057,6 +1058,30 @@ mod grpc {
         assert_eq!(figures.requests(&[("http_route", "")]), 10.0);
         assert_eq!(figures.requests(&[("http_route", METHOD)]), 1.0);
         assert_eq!(figures.sum("tower_metrics_overflow_total", &[]), 0.0);
+    }
+
+    /// A page that is shown for whatever is asked, and who refuses at the door,
+    /// say nothing about a method.
+    #[tokio::test]
+    async fn an_answer_that_is_not_grpc_shows_no_method() {
+        for status in [200, 401, 503] {
+            for method in ["POST", "HEAD", "CONNECT"] {
+                let prometheus = Prometheus::new();
+                let layer = layer(prometheus);
+                let mut scan = call();
+                *scan.method_mut() = method.parse().unwrap();
+                send(&layer, scan, response(status)).await;
+                let figures = Figures::of(&prometheus);
+                let labels = [("http_route", ""), ("http_request_method", method)];
+                assert_eq!(figures.requests(&labels), 1.0, "{figures:#?}");
+                // A method that has its place is the route of such answers too.
+                send(&layer, call(), in_trailers("0")).await;
+                send(&layer, call(), response(status)).await;
+                let figures = Figures::of(&prometheus);
+                assert_eq!(figures.requests(&[("http_route", METHOD)]), 2.0);
+                assert_eq!(figures.in_flight(), 0.0);
+            }
+        }
     }
 
     #[tokio::test]
