@@ -365,3 +365,93 @@ impl<R: Recorder> Entry<R> {
         }
     }
 }
+
+#[cfg(all(test, feature = "axum"))]
+mod tests {
+    use std::pin::Pin;
+    use std::sync::mpsc;
+    use std::task::{Context, Waker};
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower_service::Service;
+
+    use super::*;
+    use crate::outcome::Side;
+    use crate::prometheus::Prometheus;
+
+    fn shared() -> &'static Shared<Prometheus> {
+        Box::leak(Box::new(Shared {
+            recorder: Prometheus::new(),
+            route: Route::matched_path(),
+            routes: Routes::new(vec![Method::GET], 10, RouteSettings::default()),
+            labels: Vec::new(),
+            grpc: false,
+            side: Side::Server,
+            trace_id: None,
+            time_to_head: false,
+            asks: false,
+            counts_request_bytes: false,
+        }))
+    }
+
+    /// The paths that a router has matched for so many requests to `/api/1`.
+    fn matched(requests: usize, router: impl Fn(Router) -> Router) -> Vec<Extensions> {
+        let (sender, receiver) = mpsc::channel();
+        let handler = move |path: MatchedPath| {
+            let sent = sender.send(path);
+            async move { sent.expect("the receiver is in this function") }
+        };
+        let mut app = router(Router::new().route("/{id}", get(handler))).with_state(());
+        for _ in 0..requests {
+            let request = Request::get("/api/1").body(Body::empty()).unwrap();
+            let mut future = Service::<Request<Body>>::call(&mut app, request);
+            let polled = Pin::new(&mut future).poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_ready());
+        }
+        let paths = receiver.try_iter().map(|path| {
+            assert_eq!(path.as_str(), "/api/{id}");
+            let mut extensions = Extensions::new();
+            extensions.insert(path);
+            extensions
+        });
+        paths.collect()
+    }
+
+    fn find(shared: &'static Shared<Prometheus>, extensions: &Extensions) {
+        let request = Request::new(());
+        let head = RequestHead {
+            extensions,
+            ..RequestHead::from(&request)
+        };
+        let Found::Entry(entry) = shared.find(&head, false) else {
+            panic!("there is room for one route");
+        };
+        assert_eq!(entry.route, "/api/{id}");
+    }
+
+    #[test]
+    fn a_routers_own_text_is_found_without_being_read() {
+        let shared = shared();
+        let paths = matched(2, |users| Router::new().nest("/api", users));
+        assert!(shared.known_entry(&paths[0]).is_none());
+        find(shared, &paths[0]);
+        assert!(shared.known_entry(&paths[1]).is_some());
+    }
+
+    #[test]
+    fn the_fresh_texts_of_a_nested_service_take_few_places_and_are_found_all_the_same() {
+        let shared = shared();
+        // Kept, so that no two of them have the same address.
+        let paths = matched(100, |users| Router::new().nest_service("/api", users));
+        for path in &paths {
+            find(shared, path);
+        }
+        let remembered = paths
+            .iter()
+            .filter(|path| shared.known_entry(path).is_some());
+        let remembered = remembered.count();
+        assert!((1..=MAX_TEXTS).contains(&remembered), "{remembered}");
+    }
+}

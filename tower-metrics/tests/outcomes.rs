@@ -634,6 +634,23 @@ mod a_panic {
     }
 
     #[tokio::test]
+    async fn in_a_label_of_a_grpc_response_has_no_grpc_status() {
+        let mut watch = Watch::new();
+        let service = service_fn(|_: Request<Incoming>| async {
+            Ok::<_, io::Error>(with_header("grpc-status", "13", Script::default()))
+        });
+        let label = Label::from_response("plan", 1, |_| panic!("a label panics on purpose"));
+        let layer = MetricsLayer::builder(watch.recorder()).grpc(true);
+        let address = serve(layer.label(label).build().unwrap().layer(service)).await;
+        let mut call = request("POST", "/package.Service/Method");
+        let grpc = "application/grpc".parse().unwrap();
+        call.headers_mut().insert("content-type", grpc);
+        assert!(fetch(address, call).await.is_err());
+        let figures = watch.ended("", "panic").await;
+        assert_eq!(figures.requests(&[("rpc_response_status_code", "")]), 1.0);
+    }
+
+    #[tokio::test]
     async fn in_a_label_of_the_request_is_counted() {
         let mut watch = Watch::new();
         let service =

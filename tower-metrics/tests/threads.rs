@@ -5,33 +5,38 @@ mod script;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 
 use http::{Request, Response};
 use http_body::Body as _;
 use tower::{Layer, Service, service_fn};
 use tower_metrics::prometheus::Format;
-use tower_metrics::{MetricsLayer, Prometheus, ResponseBody, Route};
+use tower_metrics::{Label, MetricsLayer, Prometheus, ResponseBody, Route};
 
 use self::figures::{Figures, Key};
 use self::script::{Script, Step};
 
 type Inflight = Pin<Box<ResponseBody<Script, Prometheus>>>;
 
+fn begin(layer: &MetricsLayer<Prometheus>, body: Script) -> Inflight {
+    begin_with(layer, Request::new(body))
+}
+
 /// A request whose answer is the request's own body; an event stream where
 /// nobody knows its size.
-fn begin(layer: &MetricsLayer<Prometheus>, body: Script) -> Inflight {
+fn begin_with(layer: &MetricsLayer<Prometheus>, request: Request<Script>) -> Inflight {
     let mut service = layer.layer(service_fn(|request: Request<Script>| async {
         let mut response = Response::new(request.into_body());
         let stream = "text/event-stream".parse().unwrap();
         response.headers_mut().insert("content-type", stream);
         Ok::<_, io::Error>(response)
     }));
-    let mut future = Box::pin(service.call(Request::new(body)));
+    let mut future = Box::pin(service.call(request));
     let cx = &mut Context::from_waker(Waker::noop());
     match future.as_mut().poll(cx) {
         Poll::Ready(Ok(response)) => Box::pin(response.into_body()),
@@ -273,4 +278,172 @@ fn scrapes_together_never_miss_what_was_counted_before_them() {
             });
         }
     });
+}
+
+/// A request under way that any thread may end.
+struct Wanderer {
+    tenant: usize,
+    /// Its error type where it is dropped.
+    dropped: &'static str,
+    finish: Box<dyn FnOnce() + Send>,
+}
+
+impl Wanderer {
+    /// An event stream, an answer of known size, or a future that has no
+    /// answer yet.
+    fn begin(layer: &MetricsLayer<Prometheus>, tenant: usize, kind: usize) -> Self {
+        let request = |body| {
+            let request = Request::builder().header("tenant", tenant.to_string());
+            request.body(body).unwrap()
+        };
+        let (dropped, finish): (_, Box<dyn FnOnce() + Send>) = match kind {
+            0 => {
+                let body = begin_with(layer, request(stream()));
+                ("", Box::new(|| finish(body)))
+            }
+            1 => {
+                let body = begin_with(layer, request(sized()));
+                ("body_cancelled", Box::new(|| finish(body)))
+            }
+            _ => {
+                let mut service = layer.layer(service_fn(move |request: Request<Script>| {
+                    let mut body = Some(request.into_body());
+                    let mut asked_before = false;
+                    poll_fn(move |_| {
+                        if !std::mem::replace(&mut asked_before, true) {
+                            return Poll::Pending;
+                        }
+                        let body = body.take().expect("it is ready once");
+                        Poll::Ready(Ok::<_, io::Error>(Response::new(body)))
+                    })
+                }));
+                let mut future = Box::pin(service.call(request(sized())));
+                let cx = &mut Context::from_waker(Waker::noop());
+                assert!(future.as_mut().poll(cx).is_pending());
+                let answered = move || {
+                    let cx = &mut Context::from_waker(Waker::noop());
+                    match future.as_mut().poll(cx) {
+                        Poll::Ready(Ok(response)) => finish(Box::pin(response.into_body())),
+                        other => panic!("{other:?}"),
+                    }
+                };
+                ("cancelled", Box::new(answered))
+            }
+        };
+        Self {
+            tenant,
+            dropped,
+            finish,
+        }
+    }
+}
+
+/// Numbers that look random and are the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 32) as usize % sides
+    }
+}
+
+#[test]
+fn requests_that_wander_between_short_lived_threads_are_counted_exactly() {
+    const STARTERS: usize = 4;
+    const THREADS: usize = 50;
+    const REQUESTS: usize = 60;
+    const TENANTS: usize = 3;
+    thread_local! {
+        // Dropped at the end of their thread, before or after our own local.
+        static EARLY: RefCell<Vec<Wanderer>> = const { RefCell::new(Vec::new()) };
+        static LATE: RefCell<Vec<Wanderer>> = const { RefCell::new(Vec::new()) };
+    }
+    let prometheus = Prometheus::new();
+    let tenant = Label::from_request("tenant", TENANTS as u16, |head| {
+        Some(head.headers.get("tenant")?.to_str().ok()?.into())
+    });
+    let builder = MetricsLayer::builder(prometheus).route(Route::fixed("/a"));
+    let layer = &builder.label(tenant).build().unwrap();
+    let (sender, receiver) = mpsc::sync_channel::<Wanderer>(64);
+    let receiver = &Mutex::new(receiver);
+    // Tenants and error types, as they should be counted.
+    let (counted, expected) = mpsc::channel();
+
+    std::thread::scope(|scope| {
+        for starter in 0..STARTERS {
+            let (sender, counted) = (sender.clone(), counted.clone());
+            scope.spawn(move || {
+                for thread in 0..THREADS {
+                    let (sender, counted) = (&sender, &counted);
+                    let mut dice = Dice((starter * THREADS + thread + 1) as u64);
+                    let start = move || {
+                        for _ in 0..REQUESTS {
+                            let (tenant, kind) = (dice.roll(TENANTS), dice.roll(3));
+                            let wanderer = Wanderer::begin(layer, tenant, kind);
+                            if dice.roll(2) == 0 {
+                                sender.send(wanderer).unwrap();
+                            } else {
+                                (wanderer.finish)();
+                                counted.send((tenant, "")).unwrap();
+                            }
+                        }
+                    };
+                    std::thread::scope(|scope| scope.spawn(start).join().unwrap());
+                }
+            });
+        }
+        drop(sender);
+        for ender in 1..=3 {
+            let counted = counted.clone();
+            scope.spawn(move || {
+                let mut dice = Dice(ender << 40);
+                // Ends some requests; whether there are more.
+                let mut end_some = || {
+                    for _ in 0..25 {
+                        let Ok(wanderer) = receiver.lock().unwrap().recv() else {
+                            return false;
+                        };
+                        let tenant = wanderer.tenant;
+                        let error_type = match dice.roll(5) {
+                            0 | 1 => {
+                                (wanderer.finish)();
+                                ""
+                            }
+                            way => {
+                                let error_type = wanderer.dropped;
+                                match way {
+                                    2 => drop(wanderer),
+                                    3 => EARLY.with_borrow_mut(|early| early.push(wanderer)),
+                                    _ => LATE.with_borrow_mut(|late| late.push(wanderer)),
+                                }
+                                error_type
+                            }
+                        };
+                        counted.send((tenant, error_type)).unwrap();
+                    }
+                    true
+                };
+                while std::thread::scope(|scope| scope.spawn(&mut end_some).join().unwrap()) {}
+            });
+        }
+        drop(counted);
+    });
+
+    let mut requests = BTreeMap::<_, f64>::new();
+    for (tenant, error_type) in expected {
+        *requests
+            .entry((tenant.to_string(), error_type))
+            .or_default() += 1.0;
+    }
+    let figures = Figures::of(&prometheus);
+    for ((tenant, error_type), requests) in &requests {
+        let labels = [("tenant", tenant.as_str()), ("error_type", error_type)];
+        assert_eq!(figures.requests(&labels), *requests, "{labels:?}");
+    }
+    let all = (STARTERS * THREADS * REQUESTS) as f64;
+    assert_eq!(figures.requests(&[]), all);
+    assert_eq!(figures.in_flight(), 0.0);
 }
