@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body::Body;
 use http_body_util::{Empty, Full};
 use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry, TextEncoder};
@@ -109,9 +109,24 @@ impl Store for Ours {
     }
 
     fn scrape(&self) -> usize {
+        self.answer(Request::new(Empty::new()))
+    }
+}
+
+impl Ours {
+    /// A scrape as Prometheus asks for it: OpenMetrics, compressed.
+    pub fn scrape_as_prometheus(&self) -> usize {
+        let request = Request::builder()
+            .header(header::ACCEPT, "application/openmetrics-text")
+            .header(header::ACCEPT_ENCODING, "gzip")
+            .body(Empty::new());
+        self.answer(request.expect("the request is valid"))
+    }
+
+    /// The bytes that a scrape is answered with, read to their end.
+    fn answer(&self, request: Request<Empty<Bytes>>) -> usize {
         let mut exposition = self.exposition;
-        let response = exposition.call(Request::new(Empty::<Bytes>::new()));
-        let Ok(response) = response.into_inner();
+        let Ok(response) = exposition.call(request).into_inner();
         let mut body = response.into_body();
         let mut body = std::pin::Pin::new(&mut body);
         let mut cx = Context::from_waker(Waker::noop());

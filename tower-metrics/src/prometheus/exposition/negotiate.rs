@@ -67,6 +67,8 @@ pub(super) fn gzip(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn accept(value: &str) -> Format {
@@ -111,6 +113,31 @@ mod tests {
             accept("application/openmetrics-text;q=0.2,text/plain;q=0.3"),
             Format::Text
         );
+    }
+
+    #[test]
+    fn odd_headers_are_read_as_far_as_they_can_be() {
+        for value in [
+            r#"application/openmetrics-text; version="1.0.0" ; q="0.9""#,
+            "APPLICATION/OPENMETRICS-TEXT;Q=1",
+            "text/plain; q=0.1 , application/openmetrics-text",
+        ] {
+            assert_eq!(accept(value), Format::OpenMetrics, "{value}");
+        }
+        for value in [
+            ";;;,,,=q;q",
+            "",
+            "application/openmetrics-text;q=NaN",
+            "application/openmetrics-text;q=-1",
+            "application/json",
+        ] {
+            assert_eq!(accept(value), Format::Text, "{value}");
+        }
+        let mut several = HeaderMap::new();
+        several.append(ACCEPT, "text/plain;q=0.1".parse().unwrap());
+        several.append(ACCEPT, HeaderValue::from_bytes(b"\xff").unwrap());
+        several.append(ACCEPT, "application/openmetrics-text".parse().unwrap());
+        assert_eq!(format(&several), Format::OpenMetrics);
     }
 
     #[test]
