@@ -249,9 +249,15 @@ async fn the_strict_parser_reads_our_exemplars() {
 
 #[tokio::test]
 async fn exemplars_are_all_that_they_change() {
-    let without = Prometheus::new();
+    // With every other histogram that there may be: none of them has any.
+    let recorder = || {
+        let builder = Prometheus::builder().time_to_head(true);
+        let builder = builder.request_size_bounds([0, 1]);
+        builder.response_size_bounds([0, 1024]).build().unwrap()
+    };
+    let without = recorder();
     traffic(without, false).await;
-    let with = Prometheus::new();
+    let with = recorder();
     traffic(with, true).await;
     let samples = |text: String| -> Vec<String> {
         let lines = text.lines().filter(|line| !line.starts_with('#'));

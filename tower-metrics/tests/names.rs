@@ -1199,6 +1199,18 @@ mod what_a_client_thinks_of {
     }
 
     #[tokio::test]
+    async fn and_has_no_place_is_counted_whatever_is_left_out() {
+        let prometheus = Prometheus::new();
+        let builder = MetricsLayer::builder(prometheus).route(Route::path());
+        let layer = builder.max_routes(1).skip(["_OTHER"]).build().unwrap();
+        for path in ["/first", "/second"] {
+            send(&layer, request("GET", path), response(200)).await;
+        }
+        let figures = Figures::of(&prometheus);
+        assert_eq!(figures.requests(&[("http_route", "_OTHER")]), 1.0);
+    }
+
+    #[tokio::test]
     async fn and_does_exist_is_bounded_and_still_counted() {
         let prometheus = Prometheus::new();
         probe(&layer(prometheus, false), 200).await;

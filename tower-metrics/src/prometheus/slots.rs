@@ -68,6 +68,21 @@ impl Drop for Lease<'_> {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_back_is_leased_again() {
+        let slots = Slots::new();
+        let (first, second) = (slots.lease(), slots.lease());
+        assert_ne!(first.slot(), second.slot());
+        let returned = first.slot();
+        drop(first);
+        assert_eq!(slots.lease().slot(), returned);
+    }
+}
+
 /// `RUSTFLAGS="--cfg loom" cargo test -p tower-metrics --lib --no-default-features loom`
 #[cfg(all(test, loom))]
 mod loom_tests {
