@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Barrier, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 
 use http::{Request, Response};
@@ -170,6 +170,37 @@ fn threads_that_come_and_go_lose_nothing() {
     let figures = Figures::of(&prometheus);
     assert_eq!(figures.requests(&[]), 1000.0);
     assert_eq!(figures.response_bytes(), 10_000.0);
+    assert_eq!(figures.in_flight(), 0.0);
+}
+
+/// Each ends its own requests and the other's in turns, at the same time: who
+/// counted where a request began would lose what the other counts there.
+#[test]
+fn two_threads_that_end_each_others_requests_lose_nothing() {
+    const REQUESTS: usize = 50_000;
+    let prometheus = Prometheus::new();
+    let layer = &layer(prometheus, "/a");
+    let barrier = &Barrier::new(2);
+    let (to_first, first) = mpsc::channel::<Vec<Inflight>>();
+    let (to_second, second) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for (others, to_other) in [(first, to_second), (second, to_first)] {
+            scope.spawn(move || {
+                let begin = |_| begin(layer, sized());
+                to_other.send((0..REQUESTS).map(begin).collect()).unwrap();
+                let own: Vec<_> = (0..REQUESTS).map(begin).collect();
+                let others = others.recv().unwrap();
+                barrier.wait();
+                for (own, other) in own.into_iter().zip(others) {
+                    finish(own);
+                    finish(other);
+                }
+            });
+        }
+    });
+    let figures = Figures::of(&prometheus);
+    assert_eq!(figures.requests(&[]), 4.0 * REQUESTS as f64);
+    assert_eq!(figures.response_bytes(), 40.0 * REQUESTS as f64);
     assert_eq!(figures.in_flight(), 0.0);
 }
 
