@@ -351,17 +351,17 @@ impl Shop {
                         self.available.with_label_values(&[slug]).dec();
                     }
                     let id = format!("{:016x}", (random() * 1e18) as u64);
-                    log.record(LoggedRequest {
-                        at: SystemTime::now(),
-                        duration: Duration::from_secs_f64(seconds),
-                        line: format!("INFO request{{id={id} method={method} route={route}}}: finished status={status} took={seconds:.4}s"),
-                        id,
-                        method: method.into(),
-                        route: route.into(),
-                        status: status.parse().ok(),
-                        error_type: String::new(),
-                        failed: status.starts_with('5'),
-                    });
+                    let took = Duration::from_secs_f64(seconds);
+                    let mut request = LoggedRequest::new(SystemTime::now(), took);
+                    request.line = format!(
+                        "INFO request{{id={id} method={method} route={route}}}: finished status={status} took={seconds:.4}s"
+                    );
+                    request.id = id;
+                    request.method = method.into();
+                    request.route = route.into();
+                    request.status = status.parse().ok();
+                    request.failed = status.starts_with('5');
+                    log.record(request);
                 }
             }
         }

@@ -16,6 +16,7 @@ use crate::recorder::Recorder;
 
 /// The future of [`MetricsService`](crate::MetricsService).
 #[pin_project(PinnedDrop)]
+#[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct ResponseFuture<F, R: Recorder, C: 'static> {
     #[pin]
     pub(crate) inner: F,

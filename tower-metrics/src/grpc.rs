@@ -5,6 +5,11 @@ use std::fmt;
 use http::{HeaderMap, header};
 
 /// A gRPC status code.
+///
+/// ```
+/// # use tower_metrics::GrpcStatus;
+/// assert_eq!(GrpcStatus::NOT_FOUND.to_string(), "NOT_FOUND");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GrpcStatus(u8);
 
@@ -96,6 +101,13 @@ impl GrpcStatus {
             .ok()
             .and_then(|text| text.trim().parse().ok());
         Some(Self::from_code(code.unwrap_or(2)))
+    }
+}
+
+/// The code's name.
+impl fmt::Display for GrpcStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

@@ -306,7 +306,8 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
     }
 
     /// Records exemplars on the duration histogram, with the trace id that
-    /// this finds in the request's head; with the feature
+    /// this finds in the request's head: that of a trace that is sampled, or
+    /// the exemplar leads nowhere. With the feature
     /// `tracing-opentelemetry`, `TraceId::from_current_span` finds it too.
     /// Default: none.
     ///

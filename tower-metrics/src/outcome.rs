@@ -118,7 +118,8 @@ impl fmt::Display for ErrorType {
 /// A way in which requests may end, known before any did.
 ///
 /// A status stands for a response with that status and no
-/// [`ErrorType`]; both together for one that carries it; an error type alone
+/// [`ErrorType`]; both together for one that carries it (around a client,
+/// `404` with [`ErrorType::NONE`] is one that is expected); an error type alone
 /// for a request that has no response; a gRPC status for a call that is
 /// answered with it, over HTTP's 200.
 ///
@@ -137,6 +138,9 @@ pub struct Ending {
     pub(crate) status: Option<StatusCode>,
     pub(crate) error_type: ErrorType,
     pub(crate) grpc_status: Option<GrpcStatus>,
+    /// The error type was not said: it follows from the statuses, and from
+    /// whose requests they are.
+    untold: bool,
 }
 
 impl Ending {
@@ -162,6 +166,7 @@ impl From<StatusCode> for Ending {
             status: Some(status),
             error_type: Side::Server.error_type_of(status),
             grpc_status: None,
+            untold: true,
         }
     }
 }
@@ -172,6 +177,7 @@ impl From<(StatusCode, ErrorType)> for Ending {
             status: Some(status),
             error_type,
             grpc_status: None,
+            untold: false,
         }
     }
 }
@@ -182,6 +188,7 @@ impl From<ErrorType> for Ending {
             status: None,
             error_type,
             grpc_status: None,
+            untold: false,
         }
     }
 }
@@ -192,6 +199,7 @@ impl From<GrpcStatus> for Ending {
             status: Some(StatusCode::OK),
             error_type: Side::Server.grpc_error_type_of(grpc_status),
             grpc_status: Some(grpc_status),
+            untold: true,
         }
     }
 }
@@ -239,10 +247,10 @@ impl Side {
         }
     }
 
-    /// The way in which requests end here that end with this status alone.
+    /// The way in which requests end here whose error type was not said.
     pub(crate) fn ending(self, mut ending: Ending) -> Ending {
         if let Some(status) = ending.status
-            && ending.error_type == ErrorType::NONE
+            && std::mem::take(&mut ending.untold)
         {
             ending.error_type = match ending.grpc_status {
                 Some(grpc_status) => self.grpc_error_type_of(grpc_status),

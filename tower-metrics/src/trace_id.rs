@@ -22,28 +22,24 @@ impl TraceId {
     }
 
     /// The trace id of a W3C `traceparent` header; `None` where there is none
-    /// or it is malformed.
+    /// or it is malformed, and where its flags say that the trace is not
+    /// sampled: nobody could look it up.
     pub fn from_traceparent(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(TRACEPARENT)?.as_bytes();
         // version "-" trace-id "-" parent-id "-" flags; later versions may
         // append, and version ff is forbidden.
-        let long_enough = value.len() == 55 || (value.len() > 55 && value[55] == b'-');
-        if !long_enough || value[2] != b'-' || value[35] != b'-' || value[52] != b'-' {
+        let (known, more) = value.split_at_checked(55)?;
+        if known[2] != b'-' || known[35] != b'-' || known[52] != b'-' {
             return None;
         }
-        if value.starts_with(b"ff") {
+        let version = hexadecimal(&known[..2])?;
+        let fits = more.is_empty() || (version != 0 && more[0] == b'-');
+        let parent = hexadecimal(&known[36..52])?;
+        let sampled = hexadecimal(&known[53..])? & 1 == 1;
+        if version == 0xff || !fits || parent == 0 || !sampled {
             return None;
         }
-        let mut id = 0;
-        for digit in &value[3..35] {
-            let digit = match digit {
-                b'0'..=b'9' => digit - b'0',
-                b'a'..=b'f' => digit - b'a' + 10,
-                _ => return None,
-            };
-            id = id << 4 | u128::from(digit);
-        }
-        Self::new(id)
+        Self::new(hexadecimal(&known[3..35])?)
     }
 
     /// The trace id of the current `tracing` span, as tracing-opentelemetry
@@ -90,6 +86,18 @@ impl TraceId {
     }
 }
 
+/// The number that these digits are; the W3C has them in lower case.
+fn hexadecimal(digits: &[u8]) -> Option<u128> {
+    digits.iter().try_fold(0, |number, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u128::from(digit))
+    })
+}
+
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
@@ -126,6 +134,18 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_that_is_not_sampled_gives_none_whatever_its_other_flags_are() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let parse = |flags| parse(&format!("00-{id}-00f067aa0ba902b7-{flags}"));
+        for flags in ["01", "03", "ff"] {
+            assert_eq!(parse(flags).as_deref(), Some(id), "{flags}");
+        }
+        for flags in ["00", "02", "fe"] {
+            assert_eq!(parse(flags), None, "{flags}");
+        }
+    }
+
+    #[test]
     fn a_malformed_traceparent_gives_none() {
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
         for bad in [
@@ -136,6 +156,11 @@ mod tests {
             &format!("00-{}-00f067aa0ba902b7-01", id.to_uppercase()),
             &format!("00-{id}-00f067aa0ba902b7-011"),
             &format!("00-+{}-00f067aa0ba902b7-01", &id[1..]),
+            &format!("00-{id}-00f067aa0ba902b7-01-more"),
+            &format!("00-{id}-{}-01", "0".repeat(16)),
+            &format!("00-{id}-00f067aa0ba902bZ-01"),
+            &format!("0x-{id}-00f067aa0ba902b7-01"),
+            &format!("00-{id}-00f067aa0ba902b7-x1"),
         ] {
             assert_eq!(parse(bad), None, "{bad}");
         }

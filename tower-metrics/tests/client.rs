@@ -168,3 +168,20 @@ fn initial_series_of_a_client_have_its_errors() {
         assert!(text.contains(answer), "{text}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_is_expected_stands_at_zero_as_it_is_counted() {
+    let prometheus = setup();
+    let expected = (StatusCode::NOT_FOUND, ErrorType::NONE);
+    let layer = client(prometheus)
+        .initialize(http::Method::GET, "/users/{id}", [expected])
+        .build()
+        .unwrap();
+    let series = || Figures::of(&prometheus).series("http_client_request_duration_seconds_count");
+    assert_eq!(series(), 1);
+    let mut response = answer(404);
+    response.extensions_mut().insert(ErrorType::NONE);
+    ask(layer, "/users/{id}", response).await;
+    assert_eq!(count(&prometheus, &[("error_type", "")]), 1.0);
+    assert_eq!(series(), 1);
+}

@@ -125,17 +125,13 @@ async fn a_control_takes_its_choices_and_nothing_else() {
 async fn a_query_finds_the_requests_of_a_cell() {
     let log = Arc::new(RecentRequests::new());
     for (millis, route) in [(4, "/a"), (40, "/a"), (45, "/b")] {
-        log.record(LoggedRequest {
-            at: SystemTime::now(),
-            duration: Duration::from_millis(millis),
-            id: millis.to_string(),
-            method: "GET".into(),
-            route: route.into(),
-            status: Some(200),
-            error_type: String::new(),
-            failed: false,
-            line: format!("took {millis} ms"),
-        });
+        let mut request = LoggedRequest::new(SystemTime::now(), Duration::from_millis(millis));
+        request.id = millis.to_string();
+        request.method = "GET".into();
+        request.route = route.into();
+        request.status = Some(200);
+        request.line = format!("took {millis} ms");
+        log.record(request);
     }
     let router = page().requests(log, "took_seconds").into_router().unwrap();
     let found = get_json(

@@ -119,25 +119,21 @@ impl About {
 
     fn with(&self, response: &Response, at: SystemTime, took: Duration) -> LoggedRequest {
         let failed = response.status().is_server_error();
-        let error_type = match error(response) {
+        let mut request = LoggedRequest::new(at, took);
+        request.id = self.id().to_owned();
+        request.method = self.method.to_string();
+        if let Some(route) = &self.route {
+            request.route = route.as_str().to_owned();
+        }
+        request.status = Some(response.status().as_u16());
+        request.error_type = match error(response) {
             Some(error) => error.to_owned(),
             None if failed => response.status().as_str().to_owned(),
             None => String::new(),
         };
-        LoggedRequest {
-            at,
-            duration: took,
-            id: self.id().to_owned(),
-            method: self.method.to_string(),
-            route: self
-                .route
-                .as_ref()
-                .map_or(String::new(), |route| route.as_str().to_owned()),
-            status: Some(response.status().as_u16()),
-            error_type,
-            failed,
-            line: self.line(response, at, took),
-        }
+        request.failed = failed;
+        request.line = self.line(response, at, took);
+        request
     }
 
     /// The request's line as the text log has it.

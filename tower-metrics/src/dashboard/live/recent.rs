@@ -12,7 +12,18 @@ pub trait RequestLog: Send + Sync + 'static {
 }
 
 /// A request that has ended.
+///
+/// ```
+/// # use std::time::{Duration, SystemTime};
+/// # use tower_metrics::dashboard::live::LoggedRequest;
+/// let mut request = LoggedRequest::new(SystemTime::now(), Duration::from_millis(40));
+/// request.method = "GET".into();
+/// request.route = "/concerts/{id}".into();
+/// request.status = Some(200);
+/// request.line = "INFO answered status=200 took=40ms".into();
+/// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LoggedRequest {
     /// When it ended.
     pub at: SystemTime,
@@ -32,6 +43,25 @@ pub struct LoggedRequest {
     pub failed: bool,
     /// Its line in the log.
     pub line: String,
+}
+
+impl LoggedRequest {
+    /// A request that ended at this time and took so long. Nothing else is known of it: its texts
+    /// are empty, it has no status and has not failed.
+    #[must_use]
+    pub fn new(at: SystemTime, duration: Duration) -> Self {
+        Self {
+            at,
+            duration,
+            id: String::new(),
+            method: String::new(),
+            route: String::new(),
+            status: None,
+            error_type: String::new(),
+            failed: false,
+            line: String::new(),
+        }
+    }
 }
 
 /// Which requests are asked for.
