@@ -299,7 +299,8 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
         self
     }
 
-    /// Where the duration ends, for one route.
+    /// Where the duration ends, for one route. Of several for the same route
+    /// the last one holds.
     pub fn route_duration_to(mut self, route: impl Into<String>, to: DurationTo) -> Self {
         self.routes.route_duration_to.push((route.into(), to));
         self

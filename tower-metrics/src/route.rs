@@ -357,7 +357,7 @@ impl<R: Recorder> Entry<R> {
             duration_to: settings
                 .route_duration_to
                 .iter()
-                .find(|(named, _)| named == route)
+                .rfind(|(named, _)| named == route)
                 .map_or(settings.duration_to, |(_, to)| *to),
             by_method: (0..=methods.len()).map(|_| OnceLock::new()).collect(),
             #[cfg(feature = "axum")]

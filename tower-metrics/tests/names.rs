@@ -258,6 +258,12 @@ mod a_setting {
         );
     }
 
+    #[test]
+    fn of_an_empty_prefix_is_none() {
+        let prometheus = Prometheus::builder().prefix("").build().unwrap();
+        assert_eq!(*prometheus.names(), Names::open_telemetry());
+    }
+
     #[tokio::test]
     async fn of_own_names_is_followed() {
         let mut names = Names::open_telemetry();
@@ -302,6 +308,7 @@ mod a_setting {
     async fn of_bounds_is_for_all_routes_or_for_one_and_has_the_objective() {
         let prometheus = Prometheus::builder()
             .duration_bounds([0.1, 1.0])
+            .route_duration_bounds("/slow", [5.0, 20.0])
             .route_duration_bounds("/slow", [10.0])
             .objective(Duration::from_millis(250))
             .objective(Duration::from_secs(1))

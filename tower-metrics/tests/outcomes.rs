@@ -779,6 +779,12 @@ mod a_duration {
         let mut watch = Watch::with(prometheus);
         let builder = MetricsLayer::builder(watch.recorder()).route(Route::fixed("/slow"));
         let layer = if only_route {
+            // It goes before the layer's, and the last one before the others.
+            let other = match to {
+                DurationTo::Head => DurationTo::Body,
+                _ => DurationTo::Head,
+            };
+            let builder = builder.duration_to(other).route_duration_to("/slow", other);
             builder.route_duration_to("/slow", to).build().unwrap()
         } else {
             builder.duration_to(to).build().unwrap()

@@ -63,7 +63,8 @@ impl Builder {
         self
     }
 
-    /// Goes before every metric's name, with an underscore.
+    /// Goes before every metric's name, with an underscore. An empty one is
+    /// none.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
@@ -89,7 +90,8 @@ impl Builder {
         self
     }
 
-    /// The bounds of the duration histogram for one route, in seconds.
+    /// The bounds of the duration histogram for one route, in seconds. Of
+    /// several for the same route the last ones hold.
     pub fn route_duration_bounds(
         mut self,
         route: impl Into<String>,
@@ -136,8 +138,8 @@ impl Builder {
     /// metric of that name already.
     pub fn build(self) -> Result<Prometheus, BuildError> {
         let mut names = self.names;
-        if let Some(prefix) = &self.prefix {
-            names = names.prefixed(prefix);
+        if let Some(prefix) = self.prefix.filter(|prefix| !prefix.is_empty()) {
+            names = names.prefixed(&prefix);
         }
         check_metric_names(&names, self.time_to_head)?;
 
