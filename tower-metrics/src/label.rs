@@ -56,6 +56,10 @@ enum Source {
 /// that are seen. Whatever comes after is counted under `_OTHER`. `None` is
 /// the empty value, which Prometheus treats as an absent label; so is a label
 /// from the response where there was none.
+///
+/// Its name is checked when the layer is built: for Prometheus it matches
+/// `[a-zA-Z_][a-zA-Z0-9_]*` and is not one that the metrics have anyway. At
+/// most [`MAX_LABELS`] go into a layer.
 pub struct Label {
     name: &'static str,
     source: Source,

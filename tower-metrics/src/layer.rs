@@ -209,7 +209,7 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
         self
     }
 
-    /// The methods that are told apart; every other one is `_OTHER`. Default:
+    /// The methods that are told apart, 1 to 200; every other one is `_OTHER`. Default:
     /// those of the OpenTelemetry convention, `QUERY` among them.
     pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.methods = methods.into_iter().collect();

@@ -50,7 +50,8 @@ impl Builder {
         self
     }
 
-    /// The bounds of the duration histogram, in seconds, above 0, rising.
+    /// The bounds of the duration histogram, in seconds, from a nanosecond to
+    /// 1,000,000,000 s, rising.
     /// Default: the convention's, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25,
     /// 0.5, 0.75, 1, 2.5, 5, 7.5, 10. They are advice to the SDK: a view goes
     /// before them.
@@ -60,21 +61,22 @@ impl Builder {
     }
 
     /// A latency objective: its threshold is among the bounds of the duration
-    /// histogram, so that the share of requests within it is exact.
+    /// histogram, so that the share of requests within it is exact. From a
+    /// nanosecond to 1,000,000,000 s.
     pub fn objective(mut self, threshold: Duration) -> Self {
         self.objectives.push(threshold);
         self
     }
 
-    /// The bounds of the request size histogram, in whole bytes. Default: none,
-    /// only the sum and the count.
+    /// The bounds of the request size histogram, in whole bytes up to 2^53,
+    /// rising. Default: none, only the sum and the count.
     pub fn request_size_bounds(mut self, bytes: impl IntoIterator<Item = u64>) -> Self {
         self.request_size_bounds = bytes.into_iter().map(|bytes| bytes as f64).collect();
         self
     }
 
-    /// The bounds of the response size histogram, in whole bytes. Default:
-    /// none, only the sum and the count.
+    /// The bounds of the response size histogram, in whole bytes up to 2^53,
+    /// rising. Default: none, only the sum and the count.
     pub fn response_size_bounds(mut self, bytes: impl IntoIterator<Item = u64>) -> Self {
         self.response_size_bounds = bytes.into_iter().map(|bytes| bytes as f64).collect();
         self

@@ -76,14 +76,15 @@ impl Builder {
         self
     }
 
-    /// Adds a label with the same value on every sample.
+    /// Adds a label with the same value on every sample. Its name matches
+    /// `[a-zA-Z_][a-zA-Z0-9_]*` and is no other label's.
     pub fn constant_label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.constant.push((name.into(), value.into()));
         self
     }
 
-    /// The bounds of the duration histogram, in seconds, above 0, rising.
-    /// Default: 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5,
+    /// The bounds of the duration histogram, in seconds, from a nanosecond to
+    /// 1,000,000,000 s, rising. None leaves the count and the sum. Default: 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5,
     /// 5, 7.5, 10.
     pub fn duration_bounds(mut self, seconds: impl IntoIterator<Item = f64>) -> Self {
         self.duration_bounds = seconds.into_iter().collect();
@@ -104,20 +105,21 @@ impl Builder {
 
     /// A latency objective: its threshold is among the bounds of every
     /// duration histogram, so that the share of requests within it is exact.
+    /// From a nanosecond to 1,000,000,000 s.
     pub fn objective(mut self, threshold: Duration) -> Self {
         self.objectives.push(threshold);
         self
     }
 
-    /// The bounds of the request size histogram, in whole bytes. Default: none,
-    /// only the sum and the count.
+    /// The bounds of the request size histogram, in whole bytes up to 2^53,
+    /// rising. Default: none, only the sum and the count.
     pub fn request_size_bounds(mut self, bytes: impl IntoIterator<Item = u64>) -> Self {
         self.request_size_bounds = bytes.into_iter().map(|bytes| bytes as f64).collect();
         self
     }
 
-    /// The bounds of the response size histogram, in whole bytes. Default:
-    /// none, only the sum and the count.
+    /// The bounds of the response size histogram, in whole bytes up to 2^53,
+    /// rising. Default: none, only the sum and the count.
     pub fn response_size_bounds(mut self, bytes: impl IntoIterator<Item = u64>) -> Self {
         self.response_size_bounds = bytes.into_iter().map(|bytes| bytes as f64).collect();
         self

@@ -9,6 +9,11 @@
 /// let mut names = Names::open_telemetry();
 /// names.in_flight = "http_server_requests_in_flight".into();
 /// ```
+///
+/// Names of metrics match `[a-zA-Z_:][a-zA-Z0-9_:]*`, those of labels
+/// `[a-zA-Z_][a-zA-Z0-9_]*`, and each stands for one thing:
+/// [`Builder::build`](super::Builder::build) checks it. OpenMetrics wants a
+/// counter to end in `_total`; there, one that does not is of unknown type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Names {
