@@ -352,12 +352,13 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
     /// Takes as a request's size the bytes that the service has read of its
     /// body when the request ends. Default: its `Content-Length` or the
     /// body's exact size, without a look at the body: an upload in chunks
-    /// counts as 0, and one that the service refused unread as a whole.
+    /// counts as 0, and one that the service refused unread as a whole. Around
+    /// a [client](Self::client) it is what was sent.
     ///
     /// The service inside then meets its requests' bodies within a
     /// [`RequestBody`](crate::RequestBody). Routers of axum and tonic and most
-    /// layers take any body. It costs a few small allocations a request and a
-    /// look at each frame.
+    /// layers take any body. It costs three or four small allocations a
+    /// request and a look at each frame.
     ///
     /// ```
     /// # #[cfg(feature = "axum")] {

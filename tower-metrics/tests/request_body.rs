@@ -20,14 +20,16 @@ use http_body::Body;
 use http_body_util::channel::Channel;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, mpsc};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_metrics::{
-    Builder, CountRequestBytes, End, ErrorType, MetricsLayer, Prometheus, Recorder, RequestBody,
-    Route, ServiceError, Skip,
+    Builder, CountRequestBytes, End, ErrorType, MetricsLayer, Names, Prometheus, Recorder,
+    RequestBody, Route, ServiceError, Skip,
 };
 
 use self::fates::{quiet, step};
@@ -103,6 +105,26 @@ async fn a_body_whose_size_nobody_tells_is_counted_as_it_was_sent() {
     let sent = http2(address).await.send_request(post(address, body()));
     assert_eq!(patient(sent).await.unwrap().status(), 200);
     assert_eq!(watch.ended("200", "").await.request_bytes(), 100_005.0);
+}
+
+#[tokio::test]
+async fn around_a_client_it_is_what_was_sent() {
+    let prometheus = Prometheus::builder()
+        .names(Names::open_telemetry_client())
+        .build()
+        .unwrap();
+    let mut watch = Watch::new();
+    let address = reads_all(&watch).await;
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let client = counting(prometheus).client().build().unwrap().layer(client);
+    let body = Script::chunks(&["hello", "!"]);
+    let response = patient(client.oneshot(post(address, body))).await;
+    patient(response.unwrap().into_body().collect())
+        .await
+        .unwrap();
+    let sent = "http_client_request_body_size_bytes_sum";
+    assert_eq!(Figures::of(&prometheus).sum(sent, &[]), 6.0);
+    assert_eq!(watch.ended("200", "").await.request_bytes(), 6.0);
 }
 
 #[tokio::test]

@@ -144,11 +144,18 @@ async fn the_size_of_a_call_is_what_was_read_of_it() {
         .layer(layer.unwrap())
         .add_service(HealthServer::new(Shop));
     tokio::spawn(server.serve_with_incoming(incoming));
-    let mut client = HealthClient::new(endpoint.connect().await.unwrap());
-    client.check(ask(0)).await.unwrap();
+    let at_client = Prometheus::new();
+    let layer = grpc(at_client).client().count_request_bytes().build();
+    let channel = ServiceBuilder::new()
+        .layer(layer.unwrap())
+        .map_request(|request: http::Request<_>| request.map(tonic::body::Body::new))
+        .service(endpoint.connect().await.unwrap());
+    HealthClient::new(channel).check(ask(0)).await.unwrap();
     ended(&mut watch).await;
     // gRPC's five bytes before a message, the field's two, and the text.
     assert_eq!(watch.figures().request_bytes(), 8.0);
+    let sent = figures::Figures::of(&at_client).request_bytes();
+    assert_eq!(sent, 8.0);
 }
 
 #[tokio::test]
