@@ -31,7 +31,8 @@
 //! - A response ends with its head where no body can follow (`HEAD`, 1xx, 204,
 //!   304), else with its last byte or trailers, an error, or its drop.
 //! - The duration runs from `call` to that end. Event streams and upgrades end
-//!   theirs at the head; their bytes and in-flight go on.
+//!   theirs at the head; the bytes and in-flight of an event stream go on. What
+//!   passes over an upgraded connection, such as a WebSocket, no layer sees.
 //! - A request's size is its `Content-Length` or exact size, or, where
 //!   [asked for](Builder::count_request_bytes), what the service read of it.
 //! - The gauge of requests in flight returns to where it was in every case.

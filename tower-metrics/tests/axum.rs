@@ -231,6 +231,39 @@ async fn under_nest_service_only_a_layer_inside_sees_templates() {
     assert_eq!(counts, expected(&["GET /api 200", "GET /api 404"]));
 }
 
+/// The connection is its own from then on: nothing of it passes the layer.
+#[tokio::test]
+async fn a_web_socket_is_counted_when_it_opens() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (prometheus, metrics) = setup();
+    let open = |upgrade: axum::extract::WebSocketUpgrade| async {
+        upgrade.on_upgrade(|socket| async {
+            let _open = socket;
+            std::future::pending().await
+        })
+    };
+    let app = Router::new().route("/rooms/{id}", any(open)).layer(metrics);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let opening = "GET /rooms/1 HTTP/1.1\r\nhost: here\r\nconnection: upgrade\r\n\
+        upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    socket.write_all(opening.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 101");
+    while Figures::of(&prometheus).in_flight() > 0.0 {
+        tokio::task::yield_now().await;
+    }
+    let figures = Figures::of(&prometheus);
+    let labels = [("http_route", "/rooms/{id}"), ("error_type", "")];
+    assert_eq!(figures.requests(&labels), 1.0);
+    drop(socket);
+}
+
 #[tokio::test]
 async fn a_route_service_has_its_template() {
     let (prometheus, metrics) = setup();
