@@ -844,6 +844,10 @@ mod a_custom_label {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::builder(prometheus).label(header("tenant", 2));
         let layer = layer.build().unwrap();
+        // There before it moves, as `increase()` needs it.
+        let before = Figures::of(&prometheus);
+        assert_eq!(before.series("tower_metrics_overflow_total"), 2);
+        assert_eq!(before.sum("tower_metrics_overflow_total", &[]), 0.0);
         for tenant in ["a", "b", "c", "d", "a", "c"] {
             let mut request = request("GET", "/");
             request

@@ -196,6 +196,10 @@ impl Recorder for Prometheus {
                 });
             }
         }
+        // Shown from the start, so that the first overflow is an increase.
+        for name in names {
+            inner.overflows.get_or_add(name, AtomicU64::default);
+        }
         Ok(())
     }
 
