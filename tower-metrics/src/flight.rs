@@ -109,8 +109,12 @@ struct Extra {
 impl<R: Recorder> Flight<R> {
     /// Begins a request whose target is known.
     #[inline(never)]
-    pub(crate) fn begin(target: &'static Target<R>, kind: Kind, request_size: u64) -> Self {
-        let start = Instant::now();
+    pub(crate) fn begin(
+        start: Instant,
+        target: &'static Target<R>,
+        kind: Kind,
+        request_size: u64,
+    ) -> Self {
         let mut state = pool::take().unwrap_or_else(|| State::new(target, start));
         // Field by field: a whole one would be made elsewhere and copied.
         state.target = target;
@@ -124,6 +128,7 @@ impl<R: Recorder> Flight<R> {
 
     /// Begins a request; `None` where its route is left out.
     pub(crate) fn begin_unknown<B: Body>(
+        start: Instant,
         shared: &'static Shared<R>,
         request: &Request<B>,
     ) -> Option<Self> {
@@ -149,7 +154,7 @@ impl<R: Recorder> Flight<R> {
             return None;
         }
         let target = shared.target(shared.routes.method(head.method), entry);
-        let mut flight = Self::begin(target, kind, size_of_body(request));
+        let mut flight = Self::begin(start, target, kind, size_of_body(request));
         if candidate.is_some() {
             flight.0.extra().candidate = candidate;
         }

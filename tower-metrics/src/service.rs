@@ -8,6 +8,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::body::ResponseBody;
+use crate::clock::Instant;
 use crate::flight::{Flight, Kind, Shared, size_of_body};
 use crate::future::ResponseFuture;
 use crate::head::RequestHead;
@@ -69,14 +70,17 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<Q>) -> Self::Future {
+        // First of all: what comes before a reading of the clock is done before
+        // it, what comes after goes on beside the call.
+        let start = Instant::now();
         if !self.shared.asks
             && let Some(target) = self.shared.known_target(&request)
         {
             let kind = Kind::of(request.method());
-            let flight = Flight::begin(target, kind, size_of_body(&request));
+            let flight = Flight::begin(start, target, kind, size_of_body(&request));
             return self.call_inner(request, CallGuard(Some(flight)));
         }
-        self.call_unknown(request)
+        self.call_unknown(start, request)
     }
 }
 
@@ -84,11 +88,15 @@ impl<S, R: Recorder, C> MetricsService<S, R, C> {
     /// Calls with a request of which more is to be asked, or whose route has
     /// not been seen before.
     #[inline(never)]
-    fn call_unknown<Q: Body>(&mut self, mut request: Request<Q>) -> ResponseFuture<S::Future, R, C>
+    fn call_unknown<Q: Body>(
+        &mut self,
+        start: Instant,
+        mut request: Request<Q>,
+    ) -> ResponseFuture<S::Future, R, C>
     where
         S: Service<Request<Q>>,
     {
-        let mut guard = CallGuard(Flight::begin_unknown(self.shared, &request));
+        let mut guard = CallGuard(Flight::begin_unknown(start, self.shared, &request));
         if self.shared.asks
             && let Some(flight) = &mut guard.0
         {
