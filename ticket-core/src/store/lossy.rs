@@ -179,11 +179,12 @@ async fn orders_that_may_stand_are_not_reported_as_failed_when_they_are_tried_on
     }
     // The batch stands and its answer is lost; a second try is made to fail, and so is the first
     // of the two by itself. A lock is in the way when it is asked what stands.
-    store.writes.lock().unwrap().extend([
-        Fate::Lost,
-        Fate::Failed(Failure::Injected),
-        Fate::Failed(Failure::Injected),
-    ]);
+    let refused = || Fate::Failed(Failure::from(sqlx::Error::RowNotFound));
+    store
+        .writes
+        .lock()
+        .unwrap()
+        .extend([Fate::Lost, refused(), refused()]);
     let busy = Failure::from(sqlx::Error::PoolTimedOut);
     store.standing.lock().unwrap().push_back(Fate::Failed(busy));
     let committer = Committer {
