@@ -42,7 +42,8 @@ pub struct Options {
     pub connection_timeout: Duration,
     /// How long a lock in the database is waited for. Default: 5 s.
     pub lock_timeout: Duration,
-    /// How long one statement may take. Default: 10 s.
+    /// How long one statement may take; with SQLite, the statements of a transaction together.
+    /// Default: 10 s.
     pub statement_timeout: Duration,
     /// How long what failed in passing (a serialization failure, a deadlock, a lost connection) is
     /// tried again, where that is safe. Default: 3 s.
@@ -122,14 +123,22 @@ impl Tickets {
             lock: options.lock_timeout,
             statement: options.statement_timeout,
         };
-        let probe = |system| Probe::new(system, options.faults.clone(), options.observer.clone());
+        let probe = |system, limit| {
+            let (faults, observer) = (options.faults.clone(), options.observer.clone());
+            Probe::new(system, faults, observer, limit)
+        };
         let store: Arc<dyn Store> = match url.split_once(':') {
             Some(("sqlite", _)) => {
-                let store = Sqlite::open(url, options.connections, timeouts, probe("sqlite"));
+                let probe = probe("sqlite", timeouts.statement);
+                let store = Sqlite::open(url, options.connections, timeouts, probe);
                 Arc::new(store.await?)
             }
             Some(("postgres" | "postgresql", _)) => {
-                let probe = probe("postgresql");
+                // The server itself gives up first; it may take time to hear of it.
+                let probe = probe(
+                    "postgresql",
+                    timeouts.statement.saturating_add(timeouts.connection),
+                );
                 Arc::new(Postgres::open(url, options.connections, timeouts, probe).await?)
             }
             _ => {

@@ -16,19 +16,20 @@ pub(super) struct Connections<DB: Database> {
 }
 
 impl<DB: Database> Connections<DB> {
-    pub(super) async fn acquire(&self) -> Result<PoolConnection<DB>, Failure> {
+    pub(super) async fn acquire(&self) -> Result<Held<DB>, Failure> {
         let begun = Instant::now();
         let connection = self.pool.acquire().await;
         self.probe
             .observer
             .connection_wait(self.name, begun.elapsed());
-        Ok(connection.map_err(|error| match error {
+        let connection = connection.map_err(|error| match error {
             // The pool tries to connect until time is up, and does not say so.
             sqlx::Error::PoolTimedOut if self.probe.health.is_down() => {
                 io::Error::new(io::ErrorKind::ConnectionRefused, "the database is gone").into()
             }
             error => error,
-        })?)
+        })?;
+        Ok(Held(Some(connection)))
     }
 
     pub(super) fn state(&self) -> PoolState {
@@ -39,6 +40,36 @@ impl<DB: Database> Connections<DB> {
             used: open - idle,
             idle,
             max: self.pool.options().get_max_connections(),
+        }
+    }
+}
+
+/// A connection, ours alone until dropped. It goes back to the pool by [`done`](Self::done) alone:
+/// one that broke, or whose user left before the answer, is closed, because the pool would wait for
+/// that answer without end.
+pub(super) struct Held<DB: Database>(Option<PoolConnection<DB>>);
+
+impl<DB: Database> Held<DB> {
+    pub(super) fn connection(&mut self) -> &mut DB::Connection {
+        self.0
+            .as_mut()
+            .expect("the connection is here until it is given back")
+    }
+
+    /// Gives the connection back, or closes it where it broke.
+    pub(super) fn done<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
+        let broke = matches!(&result, Err(failure) if failure.lost_the_connection());
+        if !broke {
+            drop(self.0.take());
+        }
+        result
+    }
+}
+
+impl<DB: Database> Drop for Held<DB> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(connection.detach());
         }
     }
 }

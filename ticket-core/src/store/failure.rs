@@ -161,8 +161,8 @@ fn code_kind(code: &str) -> Kind {
         };
     }
     match code.parse::<u32>().map(|code| code & 0xff) {
-        // SQLITE_BUSY, SQLITE_LOCKED
-        Ok(5 | 6) => Kind::Busy,
+        // SQLITE_BUSY, SQLITE_LOCKED, SQLITE_INTERRUPT
+        Ok(5 | 6 | 9) => Kind::Busy,
         // SQLITE_IOERR, SQLITE_FULL
         Ok(10 | 13) => Kind::Lost,
         _ => Kind::Refused,

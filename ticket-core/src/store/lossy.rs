@@ -46,7 +46,7 @@ impl Lossy {
             lock: options.lock_timeout,
             statement: options.statement_timeout,
         };
-        let probe = Probe::new("sqlite", Faults::calm(), Arc::new(()));
+        let probe = Probe::new("sqlite", Faults::calm(), Arc::new(()), timeouts.statement);
         Arc::new(Self {
             within: Sqlite::open(&url, 2, timeouts, probe).await.unwrap(),
             writes: Mutex::new(writes.into_iter().collect()),

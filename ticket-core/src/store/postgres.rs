@@ -9,7 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 use sqlx::{
-    ConnectOptions, Connection, PgConnection, Postgres as Db, Row,
+    ConnectOptions, Connection, PgConnection, Postgres as Db, Row, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use uuid::Uuid;
@@ -53,9 +53,10 @@ impl Postgres {
             .test_before_acquire(false)
             .before_acquire({
                 let health = probe.health.clone();
-                move |connection, idle| {
+                move |_, idle| {
+                    // Not asked whether it still serves: a machine that is gone says nothing.
                     let doubtful = health.doubts(idle.idle_for);
-                    Box::pin(async move { Ok(!doubtful || connection.ping().await.is_ok()) })
+                    Box::pin(async move { Ok(!doubtful) })
                 }
             })
             .connect_with(options.application_name(&name).options([
@@ -119,7 +120,7 @@ impl Store for Postgres {
 
     fn create_concert<'a>(&'a self, concert: &'a Concert) -> Answer<'a, bool> {
         Box::pin(async move {
-            let mut connection = self.connections.acquire().await?;
+            let mut held = self.connections.acquire().await?;
             let query = sqlx::query(concat!(
                 "INSERT INTO concerts (",
                 concert_columns!(),
@@ -136,46 +137,57 @@ impl Store for Postgres {
             .bind(concert.price.amount)
             .bind(concert.price.currency.as_str())
             .bind(concert.max_per_buyer.map(i64::from));
-            self.probe
+            let created = self
+                .probe
                 .timed("create_concert", async {
                     self.probe.fault().await?;
-                    Ok(query.execute(&mut *connection).await?.rows_affected() == 1)
+                    let asked = query.execute(held.connection());
+                    Ok(self.probe.answer(asked).await?.rows_affected() == 1)
                 })
-                .await
+                .await;
+            held.done(created)
         })
     }
 
     fn sell<'a>(&'a self, orders: &'a [Order]) -> Answer<'a, bool> {
         Box::pin(async move {
-            let mut connection = self.connections.acquire().await?;
-            self.probe
-                .timed("sell", sell(&mut connection, orders, &self.probe))
-                .await
+            let mut held = self.connections.acquire().await?;
+            let sold = self
+                .probe
+                .timed("sell", sell(held.connection(), orders, &self.probe))
+                .await;
+            held.done(sold)
         })
     }
 
     fn decide<'a>(&'a self, orders: &'a [Order]) -> Answer<'a, Vec<Verdict>> {
         Box::pin(async move {
-            let mut connection = self.connections.acquire().await?;
-            self.probe
-                .timed("decide", decide(&mut connection, orders, &self.probe))
-                .await
+            let mut held = self.connections.acquire().await?;
+            let verdicts = self
+                .probe
+                .timed("decide", decide(held.connection(), orders, &self.probe))
+                .await;
+            held.done(verdicts)
         })
     }
 
     fn standing<'a>(&'a self, orders: &'a [Order]) -> Answer<'a, Vec<bool>> {
         Box::pin(async move {
-            let mut connection = self.connections.acquire().await?;
+            let mut held = self.connections.acquire().await?;
             let standing = self
                 .probe
                 .timed("standing", async {
-                    let mut transaction = connection.begin().await?;
-                    lock(&mut transaction, orders).await?;
-                    let standing = standing(&mut transaction, orders).await?;
-                    transaction.rollback().await?;
-                    Ok(standing)
+                    let asked = async {
+                        let mut transaction = held.connection().begin().await?;
+                        lock(&mut transaction, orders).await?;
+                        let standing = standing(&mut transaction, orders).await?;
+                        transaction.rollback().await?;
+                        Ok(standing)
+                    };
+                    Ok(self.probe.answer(asked).await?)
                 })
-                .await?;
+                .await;
+            let standing = held.done(standing)?;
             Ok(orders
                 .iter()
                 .map(|order| standing.contains(&order.purchase.id))
@@ -190,19 +202,21 @@ impl Store for Postgres {
         again: bool,
     ) -> Answer<'_, Option<(Purchase, bool)>> {
         Box::pin(async move {
-            let mut connection = self.connections.acquire().await?;
-            self.probe
+            let mut held = self.connections.acquire().await?;
+            let refunded = self
+                .probe
                 .timed(
                     "refund",
-                    refund(&mut connection, id, at, again, &self.probe),
+                    refund(held.connection(), id, at, again, &self.probe),
                 )
-                .await
+                .await;
+            held.done(refunded)
         })
     }
 
     fn restock(&self, id: ConcertId, tickets: u32) -> Answer<'_, Option<Concert>> {
         Box::pin(async move {
-            let mut connection = self.connections.acquire().await?;
+            let mut held = self.connections.acquire().await?;
             let query = sqlx::query(concat!(
                 "UPDATE concerts SET capacity = LEAST(capacity + $2, $3) WHERE id = $1 RETURNING ",
                 concert_columns!()
@@ -210,34 +224,40 @@ impl Store for Postgres {
             .bind(id.as_uuid())
             .bind(i64::from(tickets))
             .bind(i64::from(MAX_CAPACITY));
-            self.probe
+            let concert = self
+                .probe
                 .timed("restock", async {
                     self.probe.fault().await?;
-                    let row = query.fetch_optional(&mut *connection).await?;
+                    let asked = query.fetch_optional(held.connection());
+                    let row = self.probe.answer(asked).await?;
                     Ok(row.as_ref().map(rows::concert).transpose()?)
                 })
-                .await
+                .await;
+            held.done(concert)
         })
     }
 
     fn next_night(&self, id: ConcertId) -> Answer<'_, Option<(Concert, u32)>> {
         Box::pin(async move {
-            let mut connection = self.connections.acquire().await?;
-            self.probe
-                .timed("next_night", next_night(&mut connection, id, &self.probe))
-                .await
+            let mut held = self.connections.acquire().await?;
+            let concert = self
+                .probe
+                .timed("next_night", next_night(held.connection(), id, &self.probe))
+                .await;
+            held.done(concert)
         })
     }
 
     fn servers(&self) -> Answer<'_, Option<u32>> {
         Box::pin(async move {
-            let mut connection = self.connections.acquire().await?;
-            let count: i64 = sqlx::query_scalar(
+            let mut held = self.connections.acquire().await?;
+            let asked = sqlx::query_scalar(
                 "SELECT count(DISTINCT application_name) FROM pg_stat_activity \
                  WHERE datname = current_database() AND application_name LIKE 'tickets-%'",
             )
-            .fetch_one(&mut *connection)
-            .await?;
+            .fetch_one(held.connection());
+            let count: Result<i64, _> = self.probe.answer(asked).await;
+            let count = held.done(count.map_err(Failure::from))?;
             // A database that does not even show us shows nobody.
             Ok(u32::try_from(count).ok().filter(|count| *count > 0))
         })
@@ -259,18 +279,19 @@ async fn sell(
     probe: &Probe,
 ) -> Result<bool, Failure> {
     let quantities = order::quantities(orders);
-    let mut transaction = connection.begin().await?;
+    let mut transaction = probe.answer(connection.begin()).await?;
     if quantities.len() > 1 {
         // An UPDATE locks its rows in an order of its own: two of them could deadlock.
-        lock(&mut transaction, orders).await?;
+        probe.answer(lock(&mut transaction, orders)).await?;
     }
-    let all = take(&mut transaction, &quantities).await? == quantities.len() as u64
-        && insert(&mut transaction, orders).await? == orders.len() as u64;
+    let taken = probe.answer(take(&mut transaction, &quantities)).await?;
+    let all = taken == quantities.len() as u64
+        && probe.answer(insert(&mut transaction, orders)).await? == orders.len() as u64;
     if all {
         probe.fault().await?;
-        transaction.commit().await.map_err(Failure::committing)?;
+        commit(transaction, probe).await?;
     } else {
-        transaction.rollback().await?;
+        probe.answer(transaction.rollback()).await?;
     }
     Ok(all)
 }
@@ -280,22 +301,23 @@ async fn decide(
     orders: &[Order],
     probe: &Probe,
 ) -> Result<Vec<Verdict>, Failure> {
-    let mut transaction = connection.begin().await?;
-    let facts = facts(&mut transaction, orders).await?;
+    let mut transaction = probe.answer(connection.begin()).await?;
+    let facts = probe.answer(facts(&mut transaction, orders)).await?;
     let stood = facts.standing.clone();
     let verdicts = order::decide(orders, facts);
     let sold = order::to_insert(orders, &verdicts, &stood);
     if !sold.is_empty() {
         let (quantities, count) = (order::quantities(sold.iter().copied()), sold.len());
-        let all = take(&mut transaction, &quantities).await? == quantities.len() as u64
-            && insert(&mut transaction, sold).await? == count as u64;
+        let taken = probe.answer(take(&mut transaction, &quantities)).await?;
+        let all = taken == quantities.len() as u64
+            && probe.answer(insert(&mut transaction, sold)).await? == count as u64;
         if !all {
-            transaction.rollback().await?;
+            probe.answer(transaction.rollback()).await?;
             return Err(Failure::Unlike);
         }
         probe.fault().await?;
     }
-    transaction.commit().await.map_err(Failure::committing)?;
+    commit(transaction, probe).await?;
     Ok(verdicts)
 }
 
@@ -306,39 +328,39 @@ async fn refund(
     again: bool,
     probe: &Probe,
 ) -> Result<Option<(Purchase, bool)>, Failure> {
-    let mut transaction = connection.begin().await?;
-    let row = sqlx::query(concat!(
+    let mut transaction = probe.answer(connection.begin()).await?;
+    let asked = sqlx::query(concat!(
         "UPDATE purchases SET status = 'refunded', refunded_at = $2 \
          WHERE id = $1 AND status = 'paid' RETURNING ",
         purchase_columns!()
     ))
     .bind(id.as_uuid())
     .bind(at.as_microsecond())
-    .fetch_optional(&mut *transaction)
-    .await?;
+    .fetch_optional(&mut *transaction);
+    let row = probe.answer(asked).await?;
     let refunded = if let Some(row) = row {
         let purchase = rows::purchase(&row)?;
-        sqlx::query("UPDATE concerts SET sold = sold - $2 WHERE id = $1")
+        let asked = sqlx::query("UPDATE concerts SET sold = sold - $2 WHERE id = $1")
             .bind(purchase.concert_id.as_uuid())
             .bind(i64::from(purchase.quantity))
-            .execute(&mut *transaction)
-            .await?;
+            .execute(&mut *transaction);
+        probe.answer(asked).await?;
         probe.fault().await?;
         Some((purchase, true))
     } else {
-        let row = sqlx::query(concat!(
+        let asked = sqlx::query(concat!(
             "SELECT ",
             purchase_columns!(),
             ", refunded_at FROM purchases WHERE id = $1"
         ))
         .bind(id.as_uuid())
-        .fetch_optional(&mut *transaction)
-        .await?;
+        .fetch_optional(&mut *transaction);
+        let row = probe.answer(asked).await?;
         // Another's refund may be of the same microsecond: a first try is never it.
         row.map(|row| rows::refunded(&row, again.then_some(at)))
             .transpose()?
     };
-    transaction.commit().await.map_err(Failure::committing)?;
+    commit(transaction, probe).await?;
     Ok(refunded)
 }
 
@@ -349,29 +371,34 @@ async fn next_night(
     id: ConcertId,
     probe: &Probe,
 ) -> Result<Option<(Concert, u32)>, Failure> {
-    let mut transaction = connection.begin().await?;
-    let row = sqlx::query(concat!(
+    let mut transaction = probe.answer(connection.begin()).await?;
+    let asked = sqlx::query(concat!(
         "SELECT ",
         concert_columns!(),
         " FROM concerts WHERE id = $1 FOR UPDATE"
     ))
     .bind(id.as_uuid())
-    .fetch_optional(&mut *transaction)
-    .await?;
+    .fetch_optional(&mut *transaction);
+    let row = probe.answer(asked).await?;
     let Some(row) = row else { return Ok(None) };
     let before = rows::concert(&row)?;
-    sqlx::query("UPDATE concerts SET sold = 0 WHERE id = $1")
+    let asked = sqlx::query("UPDATE concerts SET sold = 0 WHERE id = $1")
         .bind(id.as_uuid())
-        .execute(&mut *transaction)
-        .await?;
-    sqlx::query("DELETE FROM purchases WHERE concert_id = $1")
+        .execute(&mut *transaction);
+    probe.answer(asked).await?;
+    let asked = sqlx::query("DELETE FROM purchases WHERE concert_id = $1")
         .bind(id.as_uuid())
-        .execute(&mut *transaction)
-        .await?;
+        .execute(&mut *transaction);
+    probe.answer(asked).await?;
     probe.fault().await?;
-    transaction.commit().await.map_err(Failure::committing)?;
+    commit(transaction, probe).await?;
     let sold = before.sold;
     Ok(Some((Concert { sold: 0, ..before }, sold)))
+}
+
+async fn commit(transaction: Transaction<'_, Db>, probe: &Probe) -> Result<(), Failure> {
+    let committed = probe.answer(transaction.commit()).await;
+    committed.map_err(Failure::committing)
 }
 
 /// Locks the concerts in the order in which everyone does, and reads what they have left.

@@ -1,4 +1,8 @@
-use std::{sync::Arc, time::Instant};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Failure, connections::Health};
 use crate::{
@@ -14,15 +18,38 @@ pub(crate) struct Probe {
     faults: Faults,
     pub(crate) observer: Arc<dyn Observer>,
     pub(super) health: Arc<Health>,
+    /// How long an answer is waited for.
+    limit: Duration,
 }
 
 impl Probe {
-    pub(crate) fn new(system: &'static str, faults: Faults, observer: Arc<dyn Observer>) -> Self {
+    pub(crate) fn new(
+        system: &'static str,
+        faults: Faults,
+        observer: Arc<dyn Observer>,
+        limit: Duration,
+    ) -> Self {
         Self {
             system,
             faults,
             observer,
             health: Arc::default(),
+            limit,
+        }
+    }
+
+    /// What the database says. One that says nothing within the limit counts as gone: a machine
+    /// that stands still or is cut off closes no connection.
+    pub(super) async fn answer<T>(
+        &self,
+        asked: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        match tokio::time::timeout(self.limit, asked).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let silent = format!("the database said nothing for {:?}", self.limit);
+                Err(io::Error::new(io::ErrorKind::TimedOut, silent).into())
+            }
         }
     }
 

@@ -44,13 +44,16 @@ where
         operation: &'static str,
         query: Query<'_, DB, DB::Arguments>,
     ) -> Result<Vec<DB::Row>, Failure> {
-        let mut connection = self.acquire().await?;
-        self.probe
+        let mut held = self.acquire().await?;
+        let rows = self
+            .probe
             .timed(operation, async {
                 self.probe.fault().await?;
-                Ok(query.fetch_all(&mut *connection).await?)
+                let asked = query.fetch_all(held.connection());
+                Ok(self.probe.answer(asked).await?)
             })
-            .await
+            .await;
+        held.done(rows)
     }
 }
 
@@ -141,14 +144,18 @@ where
     fn ping(&self) -> Answer<'_, ()> {
         Box::pin(async move {
             let query = sqlx::query("SELECT 1 FROM concerts LIMIT 1");
-            let mut connection = self.acquire().await?;
+            let mut held = self.acquire().await?;
             // Without faults: it is asked whether the database really answers.
-            self.probe
+            let answered = self
+                .probe
                 .timed("ping", async {
-                    query.fetch_all(&mut *connection).await?;
+                    self.probe
+                        .answer(query.fetch_all(held.connection()))
+                        .await?;
                     Ok(())
                 })
-                .await
+                .await;
+            held.done(answered)
         })
     }
 }

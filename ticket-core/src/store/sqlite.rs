@@ -4,7 +4,11 @@ use std::{
     collections::{BTreeMap, HashSet},
     pin::Pin,
     str::FromStr,
-    time::Instant,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -40,6 +44,8 @@ pub(crate) struct Sqlite {
     /// lets one write at a time anyway: whoever waits, waits here in a fair queue and not in
     /// SQLite's, which polls.
     writer: Mutex<Option<SqliteConnection>>,
+    /// Until when the writer may work on what it does now.
+    deadline: Arc<Deadline>,
     readers: Connections<Db>,
     timeouts: Timeouts,
     probe: Probe,
@@ -68,6 +74,8 @@ impl Sqlite {
             .disable_statement_logging();
         let mut writer = options.connect().await.map_err(cannot_open(url))?;
         Self::prepare(&mut writer).await?;
+        let deadline = Arc::new(Deadline::default());
+        deadline.watch(&mut writer).await.map_err(refused)?;
         let pool = SqlitePoolOptions::new()
             .max_connections(readers)
             .acquire_timeout(timeouts.connection)
@@ -78,6 +86,7 @@ impl Sqlite {
         Ok(Self {
             options,
             writer: Mutex::new(Some(writer)),
+            deadline,
             readers: Connections {
                 name: "sqlite_readers",
                 pool,
@@ -137,10 +146,55 @@ impl Sqlite {
             return Err(sqlx::Error::PoolClosed.into());
         }
         if slot.is_none() {
-            *slot = Some(self.options.connect().await?);
+            let mut writer = self.options.connect().await?;
+            self.deadline.watch(&mut writer).await?;
+            *slot = Some(writer);
         }
+        self.deadline.set(self.timeouts.statement);
         Ok(Locked(slot))
     }
+}
+
+/// When a statement is broken off. SQLite asks, because it has no time limit of its own.
+#[derive(Debug)]
+struct Deadline {
+    begun: Instant,
+    /// Microseconds since then.
+    at: AtomicU64,
+}
+
+impl Default for Deadline {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            at: AtomicU64::new(u64::MAX),
+        }
+    }
+}
+
+impl Deadline {
+    /// Steps of SQLite's machine between two questions, a fraction of a millisecond.
+    const STEPS: i32 = 10_000;
+
+    async fn watch(self: &Arc<Self>, writer: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let deadline = self.clone();
+        writer
+            .lock_handle()
+            .await?
+            .set_progress_handler(Self::STEPS, move || {
+                micros(deadline.begun.elapsed()) < deadline.at.load(Relaxed)
+            });
+        Ok(())
+    }
+
+    fn set(&self, time: Duration) {
+        let at = micros(self.begun.elapsed().saturating_add(time));
+        self.at.store(at, Relaxed);
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The writer, ours alone until dropped.
@@ -153,9 +207,10 @@ impl Locked<'_> {
             .expect("the writer is open while it is locked")
     }
 
-    /// Gives the writer back, and closes it where it broke.
+    /// Gives the writer back, and closes it where SQLite failed: some failures end the transaction
+    /// by themselves, and sqlx would take it to be open still.
     fn done<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
-        if matches!(&result, Err(failure) if failure.lost_the_connection()) {
+        if matches!(result, Err(Failure::Sql { .. })) {
             *self.0 = None;
         }
         result

@@ -9,6 +9,7 @@ mod model;
 mod outages;
 mod proxy;
 mod purchases;
+mod timeouts;
 
 use std::sync::{
     Arc, LazyLock,

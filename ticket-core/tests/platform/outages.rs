@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use ticket_core::{Commit, Error, Options, PurchaseId, Tickets};
 
 use crate::{
@@ -28,14 +29,18 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// A platform behind a proxy; none where there is no PostgreSQL.
 async fn behind_proxy(commit: Commit, patience: Duration) -> Option<(Proxy, Platform)> {
-    let (proxy, url) = Proxy::start(&database()?);
-    let options = Options {
+    behind_proxy_with(Options {
         commit,
         patience,
         ..Options::default()
-    };
+    })
+    .await
+}
+
+async fn behind_proxy_with(options: Options) -> Option<(Proxy, Platform)> {
+    let (proxy, url) = Proxy::start(&database()?);
     let platform = Platform {
-        name: format!("{commit}"),
+        name: format!("{}", options.commit),
         tickets: Tickets::open(&url, options).await.unwrap(),
         url,
         _folder: Arc::new(tempfile::tempdir().unwrap()),
@@ -117,6 +122,59 @@ async fn an_outcome_that_cannot_be_looked_up_in_time_is_unknown_and_settled_late
             let line = &platform.check_books().await.concerts[0];
             assert_eq!(line.purchases, 1, "{commit}, {cut:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_given_up_and_its_successor_serves() {
+    for commit in [Commit::Each, Commit::Group] {
+        let options = Options {
+            commit,
+            connection_timeout: Duration::from_millis(200),
+            statement_timeout: Duration::from_millis(200),
+            ..Options::default()
+        };
+        let Some((proxy, platform)) = behind_proxy_with(options).await else {
+            return;
+        };
+        let tickets = &platform.tickets;
+        let concert = platform.concert(1000).await.id;
+        // Tries again until it knows, as a client with a key should.
+        let knows = async |buyer: usize| loop {
+            let key = format!("{buyer}");
+            match buy(tickets, concert, "ann", 1, Some(&key)).await {
+                Ok(bought) => return bought.purchase.id,
+                Err(error) => assert!(error.retry_after().is_some(), "{error:?}"),
+            }
+        };
+        let reads = async || loop {
+            match tickets.concert(concert).await {
+                Ok(_) => return,
+                Err(error) => assert!(error.retry_after().is_some(), "{error:?}"),
+            }
+        };
+        // As many connections are open as there can be.
+        join_all((0..50).map(knows)).await;
+        proxy.silence();
+        // Some leave before they hear anything.
+        let leaving = join_all((0..50).map(|_| reads()));
+        let left = tokio::time::timeout(Duration::from_millis(50), leaving).await;
+        assert!(left.is_err(), "{commit}: it is not silent");
+        let all = async {
+            let ids = join_all((50..100).map(knows));
+            let (ids, _) = tokio::join!(ids, join_all((0..50).map(|_| reads())));
+            ids
+        };
+        let ids = tokio::time::timeout(Duration::from_secs(30), all).await;
+        for id in ids.unwrap_or_else(|_| panic!("{commit}: it does not recover")) {
+            tickets.read_purchase(id).await.unwrap();
+        }
+        let settled = || {
+            let payments = tickets.payments();
+            payments.authorised == payments.captured + payments.voided
+        };
+        until("every payment is settled", settled).await;
+        assert_eq!(platform.check_books().await.concerts[0].purchases, 100);
     }
 }
 

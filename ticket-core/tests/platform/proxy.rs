@@ -1,4 +1,4 @@
-//! A proxy before PostgreSQL that cuts a connection at the worst moment.
+//! A proxy before PostgreSQL that cuts a connection at the worst moment, or falls silent.
 
 use std::sync::{
     Arc,
@@ -33,6 +33,7 @@ pub(crate) struct Proxy {
 struct State {
     cut: AtomicU8,
     closed: watch::Sender<bool>,
+    silenced: watch::Sender<()>,
 }
 
 impl Proxy {
@@ -68,6 +69,12 @@ impl Proxy {
             .store(cut as u8 + if stay { 10 } else { 0 }, SeqCst);
     }
 
+    /// Leaves the connections that there are open and says nothing more on them, as a machine that
+    /// was switched off; new ones are served.
+    pub(crate) fn silence(&self) {
+        self.state.silenced.send_replace(());
+    }
+
     pub(crate) fn open(&self) {
         self.state.closed.send_replace(false);
     }
@@ -86,8 +93,11 @@ async fn pass(client: UnixStream, server: UnixStream, state: Arc<State>) {
     let (mut from_server, mut to_server) = server.into_split();
     let (mut asked, mut answered) = ([0; 65536], [0; 65536]);
     let mut closed = state.closed.subscribe();
+    let mut silenced = state.silenced.subscribe();
     loop {
         tokio::select! {
+            biased;
+            _ = silenced.changed() => return std::future::pending().await,
             () = async { drop(closed.wait_for(|closed| *closed).await) } => return,
             read = from_client.read(&mut asked) => {
                 let Ok(1..) = read else { return };
