@@ -1,12 +1,22 @@
 //! How paid orders become purchases: each in a transaction of its own, or those that are waiting
 //! anyway together.
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    str::FromStr,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::{
-    Concert, Error, Observer, Outcome, Purchased,
+    Concert, ConcertId, Error, Observer, Outcome, Purchased,
     observer::PurchaseEvent,
     payment::Authorisation,
     retry::Backoff,
@@ -99,7 +109,10 @@ impl Committer {
             let mut batch = Vec::new();
             while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
                 committer.observer.batch(batch.len());
-                committer.commit(std::mem::take(&mut batch)).await;
+                let batch = std::mem::take(&mut batch);
+                if unless_it_panics(committer.commit(batch)).await.is_none() {
+                    tracing::error!("a batch panicked: what became of its purchases is not known");
+                }
                 // Those just answered may buy again before the next batch begins.
                 tokio::task::yield_now().await;
             }
@@ -114,13 +127,42 @@ impl Committer {
             .map(|waiting| (waiting.order, waiting.buyer))
             .unzip();
         match self.decide(&orders, false).await {
+            Err(trouble)
+                if trouble.failure.may_be_of_one_concert()
+                    && orders
+                        .iter()
+                        .any(|order| order.concert() != orders[0].concert()) =>
+            {
+                // Someone may hold one concert's row. Those who buy for it wait once more, and
+                // neither the others nor the next batch wait with them.
+                for (orders, buyers) in by_concert(orders, buyers) {
+                    let committer = self.clone();
+                    let may_stand = trouble.may_stand;
+                    tokio::spawn(async move {
+                        let decided = committer.decide(&orders, may_stand).await;
+                        committer.settle(orders, buyers, decided).await;
+                    });
+                }
+            }
+            decided => self.settle(orders, buyers, decided).await,
+        }
+    }
+
+    /// Answers for the orders what was decided; where one of them may have spoilt it for all, they
+    /// are decided one by one.
+    async fn settle(
+        &self,
+        orders: Vec<Order>,
+        buyers: Vec<Buyer>,
+        decided: Result<Vec<Verdict>, Trouble>,
+    ) {
+        match decided {
             Ok(verdicts) => {
                 for ((order, buyer), verdict) in orders.into_iter().zip(buyers).zip(verdicts) {
                     self.answer(order, buyer, Ok(verdict));
                 }
             }
             Err(trouble) if orders.len() > 1 && trouble.failure.may_be_of_one() => {
-                // One of them may have spoilt it for all.
                 for (order, buyer) in orders.into_iter().zip(buyers) {
                     let verdicts = self
                         .decide(std::slice::from_ref(&order), trouble.may_stand)
@@ -264,4 +306,31 @@ impl Committer {
             total: Some(order.purchase.total),
         });
     }
+}
+
+/// The orders and their buyers, apart by concert.
+fn by_concert(
+    orders: Vec<Order>,
+    buyers: Vec<Buyer>,
+) -> impl Iterator<Item = (Vec<Order>, Vec<Buyer>)> {
+    let mut parts = BTreeMap::<ConcertId, (Vec<_>, Vec<_>)>::new();
+    for (order, buyer) in orders.into_iter().zip(buyers) {
+        let part = parts.entry(order.concert()).or_default();
+        part.0.push(order);
+        part.1.push(buyer);
+    }
+    parts.into_values()
+}
+
+/// What comes of `work`; none where it panics.
+async fn unless_it_panics<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
+        match polled {
+            Ok(poll) => poll.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
+    })
+    .await
 }

@@ -91,6 +91,7 @@ struct Inner {
     committer: Committer,
     lanes: Vec<mpsc::UnboundedSender<Waiting>>,
     each: AtomicBool,
+    closing: AtomicBool,
     /// A place for each purchase that may wait.
     places: Arc<Semaphore>,
     queue: u32,
@@ -164,6 +165,7 @@ impl Tickets {
             gateway: Gateway::default(),
             committer,
             each: AtomicBool::new(options.commit == Commit::Each),
+            closing: AtomicBool::new(false),
             places: Arc::new(Semaphore::new(options.queue as usize)),
             queue: options.queue,
             patience: options.patience,
@@ -273,7 +275,10 @@ impl Tickets {
         };
         match self.prepare(&terms, &new, key).await {
             // From here on the committer tells the observer, whether or not we are there to wait.
-            Ok(Prepared::Ordered(answer)) => answer.await.unwrap_or(Err(Error::Closed)),
+            // It says nothing only where it panicked or its runtime ended.
+            Ok(Prepared::Ordered(purchase, answer)) => answer
+                .await
+                .unwrap_or(Err(Error::OutcomeUnknown { purchase })),
             Ok(Prepared::Bought(purchase)) => {
                 event(Outcome::Replayed, Some(&terms));
                 Ok(Purchased {
@@ -323,6 +328,7 @@ impl Tickets {
         concert.check_on_sale(Timestamp::now())?;
         self.inject(Operation::Payment).await?;
         let purchase = Purchase::create(concert, new);
+        let id = purchase.id;
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting {
             buyer: Buyer {
@@ -348,7 +354,7 @@ impl Tickets {
                 let _ = self.0.lanes[lane as usize].send(waiting);
             }
         }
-        Ok(Prepared::Ordered(answered))
+        Ok(Prepared::Ordered(id, answered))
     }
 
     /// A purchase.
@@ -403,11 +409,13 @@ impl Tickets {
         let platform = self.clone();
         alone(async move {
             let _place = place;
-            // To add tickets twice is not safe: a failure is not tried again.
-            let concert = platform.0.store.restock(id, tickets).await;
-            concert
-                .map_err(Failure::into_error)?
-                .ok_or_else(|| no_concert(id))
+            // To add tickets twice is not safe.
+            let concert = platform
+                .again_where(Failure::was_rolled_back, || {
+                    platform.0.store.restock(id, tickets)
+                })
+                .await?;
+            concert.ok_or_else(|| no_concert(id))
         })
         .await
     }
@@ -423,9 +431,10 @@ impl Tickets {
         let platform = self.clone();
         alone(async move {
             let _place = place;
-            // Twice would strike off what was bought in between: a failure is not tried again.
-            let begun = platform.0.store.next_night(id).await;
-            let begun = begun.map_err(Failure::into_error)?;
+            // Twice would strike off what was bought in between.
+            let begun = platform
+                .again_where(Failure::was_rolled_back, || platform.0.store.next_night(id))
+                .await?;
             let (concert, struck_off) = begun.ok_or_else(|| no_concert(id))?;
             platform.0.observer.next_night(&concert.slug, struck_off);
             Ok(concert)
@@ -503,6 +512,7 @@ impl Tickets {
 
     /// Refuses what is new, waits for what is under way, and closes the database.
     pub async fn close(&self) {
+        self.0.closing.store(true, Relaxed);
         let all = self.0.places.acquire_many(self.0.queue);
         // Whoever still waits by then waits for a database that does not answer.
         if tokio::time::timeout(self.0.patience * 2, all)
@@ -516,6 +526,9 @@ impl Tickets {
     }
 
     fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        if self.0.closing.load(Relaxed) {
+            return Err(Error::Closed);
+        }
         self.0
             .places
             .clone()
@@ -566,11 +579,20 @@ impl Tickets {
     /// Asks until the answer is there, the failure is not one that passes, or patience ends. Only
     /// for what is safe to repeat.
     async fn again<'a, T>(&self, ask: impl Fn() -> Answer<'a, T>) -> Result<T, Error> {
+        self.again_where(Failure::is_passing, ask).await
+    }
+
+    /// Asks again only after failures that `allow` it.
+    async fn again_where<'a, T>(
+        &self,
+        allow: fn(&Failure) -> bool,
+        ask: impl Fn() -> Answer<'a, T>,
+    ) -> Result<T, Error> {
         let mut backoff = Backoff::new(self.0.patience);
         loop {
             match ask().await {
                 Ok(answer) => return Ok(answer),
-                Err(failure) if failure.is_passing() && backoff.pause().await => {}
+                Err(failure) if allow(&failure) && backoff.pause().await => {}
                 Err(failure) => return Err(failure.into_error()),
             }
         }
@@ -581,8 +603,8 @@ impl Tickets {
 enum Prepared {
     /// The key has bought already.
     Bought(Purchase),
-    /// It is waiting to be committed.
-    Ordered(oneshot::Receiver<Result<Purchased, Error>>),
+    /// It is waiting to be committed under this id.
+    Ordered(PurchaseId, oneshot::Receiver<Result<Purchased, Error>>),
 }
 
 /// Runs a write in a task of its own, so that a caller who leaves does not cut it in the middle.

@@ -24,8 +24,10 @@ enum Kind {
     Conflict,
     /// The connection is gone, and with it the answer.
     Lost,
-    /// A connection or a lock was waited for in vain: nothing was changed.
+    /// A connection, or the lock of the whole database, was waited for in vain: nothing was changed.
     Busy,
+    /// A row was waited for in vain, or a statement took too long: nothing was changed.
+    Held,
     /// No server, or none that takes us: nothing was changed.
     Down,
     /// The pool is closed.
@@ -83,6 +85,17 @@ impl Failure {
         self.kind() == Some(Kind::Refused)
     }
 
+    /// Whether one concert may be at fault for all that were tried with it.
+    pub(crate) fn may_be_of_one_concert(&self) -> bool {
+        self.kind() == Some(Kind::Held)
+    }
+
+    /// Whether it is certain that nothing was changed and that the same may succeed if it is run
+    /// again soon: what must not be done twice can be tried again.
+    pub(crate) fn was_rolled_back(&self) -> bool {
+        self.kind() == Some(Kind::Conflict)
+    }
+
     fn kind(&self) -> Option<Kind> {
         match self {
             Self::Injected => None,
@@ -111,7 +124,7 @@ impl Failure {
             Self::Sql { error, .. } => error,
         };
         match kind(&error) {
-            Kind::Conflict | Kind::Busy => overloaded,
+            Kind::Conflict | Kind::Busy | Kind::Held => overloaded,
             Kind::Lost | Kind::Down => Error::Unavailable {
                 retry_after: Duration::from_secs(1),
                 source: error,
@@ -148,8 +161,10 @@ fn code_kind(code: &str) -> Kind {
         return match code {
             // serialization_failure, deadlock_detected
             "40001" | "40P01" => Kind::Conflict,
-            // lock_not_available, query_canceled, too_many_connections, out of resources
-            "55P03" | "57014" | "53300" | "53200" => Kind::Busy,
+            // lock_not_available, query_canceled
+            "55P03" | "57014" => Kind::Held,
+            // too_many_connections, out_of_memory
+            "53300" | "53200" => Kind::Busy,
             // cannot_connect_now
             "57P03" => Kind::Down,
             // admin_shutdown, crash_shutdown, idle_session_timeout,

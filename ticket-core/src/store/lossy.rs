@@ -25,6 +25,8 @@ enum Fate {
     Lost,
     /// It is not done.
     Failed(Failure),
+    /// The program has a mistake.
+    Panics,
 }
 
 struct Lossy {
@@ -59,6 +61,7 @@ impl Lossy {
         match fates.lock().unwrap().pop_front() {
             None => call,
             Some(Fate::Failed(failure)) => Box::pin(async { Err(failure) }),
+            Some(Fate::Panics) => Box::pin(async { panic!("a mistake") }),
             Some(Fate::Lost) => Box::pin(async {
                 call.await?;
                 Err(Failure::committing(sqlx::Error::WorkerCrashed))
@@ -148,6 +151,19 @@ async fn a_purchase_whose_answer_is_lost_is_found_and_paid_once() {
     assert_eq!(tickets.stock().await.unwrap()[0].sold, 2);
     let payments = tickets.payments();
     assert_eq!((payments.captured, payments.amount), (1, 13_000));
+}
+
+#[tokio::test]
+async fn a_batch_that_panics_ends_alone_and_its_outcome_is_unknown() {
+    let store = Lossy::open([]).await;
+    let tickets = Tickets::on(store.clone(), Options::default());
+    let concert = tickets.create_concert(new_concert()).await.unwrap();
+    let buy = || tickets.purchase(concert.id, NewPurchase::new("ann", 2).unwrap(), None);
+    store.writes.lock().unwrap().push_back(Fate::Panics);
+    let error = buy().await.unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
+    buy().await.unwrap();
+    assert_eq!(tickets.stock().await.unwrap()[0].sold, 2);
 }
 
 #[tokio::test]

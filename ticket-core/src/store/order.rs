@@ -11,6 +11,12 @@ pub(crate) struct Order {
     pub(crate) key: Option<Key>,
 }
 
+impl Order {
+    pub(crate) fn concert(&self) -> ConcertId {
+        self.purchase.concert_id
+    }
+}
+
 /// An idempotency key and what it was used for.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {

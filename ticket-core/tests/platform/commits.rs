@@ -116,7 +116,19 @@ async fn closing_answers_those_who_wait_and_refuses_those_who_come() {
         while platform.tickets.payments().authorised < 60 {
             tokio::task::yield_now().await;
         }
-        platform.tickets.close().await;
+        let (late, ()) = tokio::join!(
+            async {
+                tokio::task::yield_now().await;
+                platform.buy(&concert, 1).await
+            },
+            platform.tickets.close()
+        );
+        let error = late.unwrap_err();
+        assert!(
+            matches!(error, Error::Closed),
+            "{}: {error:?}",
+            platform.name
+        );
         for result in join_all(buying).await {
             result.unwrap().unwrap();
         }

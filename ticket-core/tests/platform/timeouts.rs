@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use ticket_core::{Error, Options};
 
-use crate::{Platform, platforms_with};
+use crate::{Platform, platforms, platforms_with};
 
 /// Makes whatever `slow` buys take a minute and more.
 async fn slow(platform: &Platform) {
@@ -61,4 +62,95 @@ async fn a_statement_that_takes_too_long_is_broken_off_and_changes_nothing() {
             platform.name
         );
     }
+}
+
+#[tokio::test]
+async fn a_lock_that_others_hold_is_waited_for_so_long_and_holds_up_no_other_concert() {
+    let options = Options {
+        lock_timeout: Duration::from_millis(200),
+        ..Options::default()
+    };
+    for platform in platforms_with(options).await {
+        let concerts = join_all((0..8).map(|_| platform.concert(10))).await;
+        for concert in &concerts {
+            platform.buy(concert, 1).await.unwrap();
+        }
+        let all = || join_all(concerts.iter().map(|concert| platform.buy(concert, 1)));
+        let held = concerts[0].id.as_uuid();
+        let results = if platform.url.starts_with("sqlite") {
+            let mut other = SqliteConnection::connect(&platform.url).await.unwrap();
+            let lock = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+            let results = all().await;
+            lock.rollback().await.unwrap();
+            other.close().await.unwrap();
+            results
+        } else {
+            let mut other = PgConnection::connect(&platform.url).await.unwrap();
+            let mut lock = other.begin().await.unwrap();
+            sqlx::query("SELECT FROM concerts WHERE id = $1 FOR UPDATE")
+                .bind(held)
+                .execute(&mut *lock)
+                .await
+                .unwrap();
+            let results = all().await;
+            lock.rollback().await.unwrap();
+            other.close().await.unwrap();
+            results
+        };
+        for (concert, result) in concerts.iter().zip(results) {
+            // SQLite has one lock for all.
+            if concert.id.as_uuid() == held || platform.url.starts_with("sqlite") {
+                let error = result.unwrap_err();
+                let overloaded = matches!(error, Error::Overloaded { .. });
+                assert!(overloaded, "{}: {error:?}", platform.name);
+            } else {
+                result.unwrap_or_else(|error| panic!("{}: {error:?}", platform.name));
+            }
+        }
+        all()
+            .await
+            .into_iter()
+            .for_each(|result| drop(result.unwrap()));
+        platform.check_books().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_deadlock_ended_is_done_again_also_where_twice_would_be_wrong() {
+    let Some(platform) = platforms().await.into_iter().nth(1) else {
+        return;
+    };
+    let concert = platform.concert(10).await;
+    let bought = platform.buy(&concert, 1).await.unwrap().purchase;
+    let mut other = PgConnection::connect(&platform.url).await.unwrap();
+    let mut lock = other.begin().await.unwrap();
+    sqlx::query("SELECT FROM purchases WHERE id = $1 FOR UPDATE")
+        .bind(bought.id.as_uuid())
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let (night, ()) = tokio::join!(platform.tickets.next_night(concert.id), async {
+        let waits = "SELECT count(*) FROM pg_locks \
+             WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
+        let mut waiting: i64 = 0;
+        while waiting == 0 {
+            waiting = sqlx::query_scalar(waits)
+                .fetch_one(&mut *lock)
+                .await
+                .unwrap();
+            tokio::task::yield_now().await;
+        }
+        // Each now waits for the other. PostgreSQL ends the one who has waited for a second; should
+        // that be us, the other one has nothing to do again.
+        let _ = sqlx::query("UPDATE concerts SET sold = sold WHERE id = $1")
+            .bind(concert.id.as_uuid())
+            .execute(&mut *lock)
+            .await;
+        lock.rollback().await.unwrap();
+    });
+    assert_eq!(night.unwrap().sold, 0);
+    assert_eq!(
+        platform.tickets.totals().await.unwrap().concerts[0].purchases,
+        0
+    );
 }
