@@ -50,8 +50,26 @@ impl Server {
         Self::run("serve", database, arguments)
     }
 
+    /// `serve` on this database, whose calls of the system that read, write and sync are written to
+    /// the file `trace`.
+    pub(crate) fn traced(trace: &Path, database: &str, arguments: &[&str]) -> Self {
+        let mut strace = Command::new("strace");
+        // The server is our child, and strace ends with it.
+        strace
+            .args(["-D", "-f", "-y", "-s", "300", "-e"])
+            .arg("trace=fsync,fdatasync,pwrite64,recvfrom,sendto,writev")
+            .arg("-o")
+            .arg(trace)
+            .arg(env!("CARGO_BIN_EXE_example-server"));
+        Self::spawn(strace, "serve", database, arguments)
+    }
+
     pub(crate) fn run(command: &str, database: &str, arguments: &[&str]) -> Self {
-        let mut child = program()
+        Self::spawn(program(), command, database, arguments)
+    }
+
+    fn spawn(mut program: Command, command: &str, database: &str, arguments: &[&str]) -> Self {
+        let mut child = program
             .args([command, "--database-url", database, "--log-format", "json"])
             .envs([("LISTEN", "127.0.0.1:0"), ("OPS_LISTEN", "127.0.0.1:0")])
             .args(arguments)
