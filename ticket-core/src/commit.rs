@@ -26,6 +26,9 @@ use crate::{
 /// The most purchases that are committed together.
 const MAX_BATCH: usize = 512;
 
+/// How long it is asked what became of a write whose answer was lost.
+pub(crate) const FIND_OUT: Duration = Duration::from_secs(600);
+
 /// How purchases are committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -274,7 +277,7 @@ impl Committer {
     /// Asks the database whether the order stands until it can tell, so that the payment ends as
     /// the purchase did.
     async fn find_out(&self, order: Order, payment: Authorisation, concert: &Concert) {
-        let mut backoff = Backoff::new(Duration::from_secs(600));
+        let mut backoff = Backoff::new(FIND_OUT);
         loop {
             match self.store.standing(std::slice::from_ref(&order)).await {
                 Ok(standing) if standing == [true] => {

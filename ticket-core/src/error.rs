@@ -70,7 +70,9 @@ pub enum Error {
         /// When it is worth trying again.
         retry_after: Duration,
     },
-    /// The database cannot be reached or does not answer. Nothing was changed; come back later.
+    /// The database cannot be reached or does not answer. Nothing was bought or given back; come
+    /// back later. Where the answer to another write was lost (a new concert, more tickets, the
+    /// next night), look what became of it before it is made again.
     #[error("the database is unavailable, try again in {retry_after:?}")]
     Unavailable {
         /// When it is worth trying again.
@@ -80,10 +82,10 @@ pub enum Error {
     },
     /// The database went away while it committed, and has not come back in time to be asked.
     /// The purchase may stand: read it by its id later, or try again with the same idempotency
-    /// key, which cannot buy twice.
+    /// key, which cannot buy twice. Of a refund: it is brought to its end; to try again is safe.
     #[error("the outcome of purchase {purchase} is not known yet: the database went away")]
     OutcomeUnknown {
-        /// The id that the purchase has if it stands.
+        /// The id that the purchase has if it stands, or of the purchase to be refunded.
         purchase: PurchaseId,
     },
     /// The platform is shutting down. Another server may serve the request.

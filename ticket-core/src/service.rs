@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, onesho
 use crate::{
     Commit, Concert, ConcertId, Cursor, Error, IdempotencyKey, NewConcert, NewPurchase, Observer,
     Outcome, Page, Payments, PoolState, Purchase, PurchaseId, Purchased, Stock, Totals,
-    commit::{Buyer, Committer, Waiting},
+    commit::{Buyer, Committer, FIND_OUT, Waiting},
     concert::micros,
     observer::{Guarded, PurchaseEvent},
     page::MAX_PAGE,
@@ -378,26 +378,69 @@ impl Tickets {
         let place = self.place()?;
         let platform = self.clone();
         alone(async move {
-            let _place = place;
             let at = micros(Timestamp::now());
-            let tried = AtomicBool::new(false);
-            let refunded = platform
-                .again(|| platform.0.store.refund(id, at, tried.swap(true, Relaxed)))
-                .await?;
-            let (purchase, ours) = refunded.ok_or_else(|| no_purchase(id))?;
-            if ours {
-                platform.0.gateway.pay_back(purchase.total);
-                let concert = platform.terms(purchase.concert_id).await;
-                platform.0.observer.purchase(&PurchaseEvent {
-                    outcome: Outcome::Refunded,
-                    concert: concert.as_ref().map_or("", |concert| &concert.slug),
-                    quantity: purchase.quantity,
-                    total: Some(purchase.total),
+            let mut backoff = Backoff::new(platform.0.patience);
+            let (mut again, mut may_stand) = (false, false);
+            loop {
+                let failure = match platform.0.store.refund(id, at, again).await {
+                    Ok(refunded) => return platform.refunded(id, refunded).await,
+                    Err(failure) => failure,
+                };
+                again = true;
+                may_stand |= failure.may_have_committed();
+                if failure.is_passing() && backoff.pause().await {
+                    continue;
+                }
+                if !may_stand {
+                    return Err(failure.into_error());
+                }
+                tokio::spawn(async move {
+                    platform.refund_at_last(id, at).await;
+                    drop(place);
                 });
+                return Err(Error::OutcomeUnknown { purchase: id });
             }
-            Ok(purchase)
         })
         .await
+    }
+
+    /// Pays back what this call refunded, and tells of it.
+    async fn refunded(
+        &self,
+        id: PurchaseId,
+        refunded: Option<(Purchase, bool)>,
+    ) -> Result<Purchase, Error> {
+        let (purchase, ours) = refunded.ok_or_else(|| no_purchase(id))?;
+        if ours {
+            self.0.gateway.pay_back(purchase.total);
+            let concert = self.terms(purchase.concert_id).await;
+            self.0.observer.purchase(&PurchaseEvent {
+                outcome: Outcome::Refunded,
+                concert: concert.as_ref().map_or("", |concert| &concert.slug),
+                quantity: purchase.quantity,
+                total: Some(purchase.total),
+            });
+        }
+        Ok(purchase)
+    }
+
+    /// Brings a refund that may stand to its end, so that it is paid back once.
+    async fn refund_at_last(&self, id: PurchaseId, at: Timestamp) {
+        let mut backoff = Backoff::new(FIND_OUT);
+        loop {
+            match self.0.store.refund(id, at, true).await {
+                Ok(refunded) => {
+                    // Nobody waits for the answer.
+                    let _ = self.refunded(id, refunded).await;
+                    return;
+                }
+                Err(failure) if !failure.is_closed() && backoff.pause().await => {}
+                Err(_) => {
+                    tracing::error!(purchase = %id, "its refund could not be brought to its end");
+                    return;
+                }
+            }
+        }
     }
 
     /// Adds `tickets` to a concert, up to the most that a concert can have.

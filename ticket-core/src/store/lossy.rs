@@ -154,6 +154,21 @@ async fn a_purchase_whose_answer_is_lost_is_found_and_paid_once() {
 }
 
 #[tokio::test]
+async fn what_must_not_be_done_twice_is_not_tried_again_when_its_answer_is_lost() {
+    let store = Lossy::open([]).await;
+    let tickets = Tickets::on(store.clone(), Options::default());
+    let concert = tickets.create_concert(new_concert()).await.unwrap();
+    let lose = || store.writes.lock().unwrap().push_back(Fate::Lost);
+    lose();
+    let error = tickets.restock(concert.id, 10).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert_eq!(tickets.stock().await.unwrap()[0].capacity, 110);
+    lose();
+    let error = tickets.next_night(concert.id).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_batch_that_panics_ends_alone_and_its_outcome_is_unknown() {
     let store = Lossy::open([]).await;
     let tickets = Tickets::on(store.clone(), Options::default());

@@ -126,6 +126,31 @@ async fn an_outcome_that_cannot_be_looked_up_in_time_is_unknown_and_settled_late
 }
 
 #[tokio::test]
+async fn a_refund_whose_outcome_is_unknown_is_brought_to_its_end_and_paid_back_once() {
+    for cut in [Cut::AfterCommit, Cut::BeforeCommit] {
+        let patience = Duration::from_millis(50);
+        let Some((proxy, platform)) = behind_proxy(Commit::Group, patience).await else {
+            return;
+        };
+        let concert = platform.concert(3).await;
+        let bought = platform.buy(&concert, 2).await.unwrap().purchase;
+        proxy.cut(cut, true);
+        let error = platform.tickets.refund(bought.id).await.unwrap_err();
+        assert!(
+            matches!(error, Error::OutcomeUnknown { purchase } if purchase == bought.id),
+            "{cut:?}: {error:?}"
+        );
+        assert_ne!(platform.tickets.payments().amount, 0, "not settled yet");
+        proxy.open();
+        let paid_back = || platform.tickets.payments().amount == 0;
+        until("it is paid back", paid_back).await;
+        platform.tickets.refund(bought.id).await.unwrap();
+        let line = &platform.check_books().await.concerts[0];
+        assert_eq!((line.refunds, line.tickets), (1, 0), "{cut:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_falls_silent_is_given_up_and_its_successor_serves() {
     for commit in [Commit::Each, Commit::Group] {
         let options = Options {
