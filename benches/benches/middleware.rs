@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use benches::alloc::Counting;
-use benches::contenders::{Contenders, FLOOR, OURS};
-use benches::contest::{Measured, contest};
-use benches::table;
 use criterion::{Criterion, SamplingMode};
+use harness::alloc::Counting;
+use harness::contenders::{Contenders, FLOOR, OURS};
+use harness::contest::{Measured, contest};
+use harness::table;
 
 #[global_allocator]
 static COUNTING: Counting = Counting;

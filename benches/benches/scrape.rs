@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use benches::alloc::{Counting, allocated};
-use benches::contest::median;
-use benches::stores::{Client, Observed, Ours, Store, Vectors};
-use benches::table;
+use harness::alloc::{Counting, allocated};
+use harness::contest::median;
+use harness::stores::{Client, Observed, Ours, Store, Vectors};
+use harness::table;
 use http::{Method, StatusCode};
 
 #[global_allocator]

@@ -12,12 +12,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use benches::contest::median;
-use benches::drive::{Driven, drive};
-use benches::layers::{FloorLayer, NoopBodyLayer, VectorsLayer};
-use benches::services::Bare;
-use benches::{peers, table};
 use bytes::Bytes;
+use harness::contest::median;
+use harness::drive::{Driven, drive};
+use harness::layers::{FloorLayer, NoopBodyLayer, VectorsLayer};
+use harness::services::Bare;
+use harness::{peers, table};
 use http_body_util::Empty;
 use prometheus::Registry;
 use tower_layer::{Identity, Layer};

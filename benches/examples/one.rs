@@ -10,8 +10,8 @@
 use std::error::Error;
 use std::process::{Command, Stdio};
 
-use benches::contenders::{Contenders, FLOOR, OURS};
-use benches::table;
+use harness::contenders::{Contenders, FLOOR, OURS};
+use harness::table;
 
 /// Enough for what happens once in a while to even out.
 const REQUESTS: u64 = 2000;

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
-use benches::peers;
+use harness::peers;
 use prometheus::TextEncoder;
 use prometheus_axum_middleware::PrometheusAxumLayer;
 use tower_metrics::prometheus::Format;

@@ -14,7 +14,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use axum::Router;
-use benches::table;
+use harness::table;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
