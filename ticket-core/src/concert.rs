@@ -130,6 +130,7 @@ struct Draft {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     on_sale_until: Option<Timestamp>,
     capacity: i64,
+    #[serde(deserialize_with = "json::object")]
     price: Money,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_per_buyer: Option<i64>,

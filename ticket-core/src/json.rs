@@ -1,18 +1,23 @@
-use serde::de::DeserializeOwned;
+use std::{fmt, marker::PhantomData};
+
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer,
+};
+use serde_path_to_error::Track;
 
 use crate::Error;
 
-/// Reads `T` from JSON. What serde would only say by line and column comes with the path of the
-/// field: a text that is no JSON is [`Error::Malformed`], a value that `T` refuses is
+/// Reads `T`, an object, from JSON. What serde would only say by line and column comes with the
+/// path of the field: a text that is no JSON is [`Error::Malformed`], a value that `T` refuses is
 /// [`Error::Invalid`].
 ///
 /// # Errors
 /// The two above.
 pub(crate) fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let error = error.into_inner();
+    let mut track = Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
+    let value = object(tracked).map_err(|error| {
         if !error.is_data() {
             return malformed(&error);
         }
@@ -21,14 +26,49 @@ pub(crate) fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
         let problem = text
             .rsplit_once(" at line ")
             .map_or(&*text, |(problem, _)| problem);
-        Error::invalid(if path == "." { "body" } else { &path }, problem)
+        Error::invalid(path(&track.path().to_string(), problem), problem)
     })?;
     deserializer.end().map_err(|error| malformed(&error))?;
     Ok(value)
+}
+
+/// Where the problem is. What is missing or there twice is told by serde at the object around it.
+fn path(around: &str, problem: &str) -> String {
+    let field = ["missing field `", "duplicate field `"]
+        .into_iter()
+        .find_map(|start| problem.strip_prefix(start)?.strip_suffix('`'));
+    match (around, field) {
+        (".", Some(field)) => field.to_owned(),
+        (".", None) => "body".to_owned(),
+        (around, Some(field)) => format!("{around}.{field}"),
+        (around, None) => around.to_owned(),
+    }
 }
 
 fn malformed(error: &serde_json::Error) -> Error {
     Error::Malformed {
         problem: error.to_string(),
     }
+}
+
+/// Reads `T` from an object and from nothing else. What serde derives for a struct takes a list of
+/// the fields' values as well.
+pub(crate) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    struct Object<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_map(Object(PhantomData))
 }

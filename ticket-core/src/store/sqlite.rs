@@ -109,6 +109,12 @@ impl Sqlite {
             .run_direct(None, &mut *migrating, false)
             .await?;
         migrating.commit().await.map_err(refused)?;
+        // SQLite opens a file that it may not write for reading alone, and without a word: nothing
+        // above has to write where the database is there already.
+        sqlx::query("DELETE FROM purchases WHERE FALSE")
+            .execute(&mut *writer)
+            .await
+            .map_err(|error| setup(format!("the database cannot be written: {error}")))?;
 
         let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
             .fetch_one(&mut *writer)

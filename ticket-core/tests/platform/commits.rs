@@ -342,6 +342,15 @@ async fn a_database_that_would_not_keep_its_word_is_refused() {
         let error = Tickets::open(url, Options::default()).await.unwrap_err();
         assert!(matches!(error, Error::Setup { .. }), "{error:?}");
     }
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("sqlite://{}/tickets.db", folder.path().display());
+    let tickets = Tickets::open(&file, Options::default()).await.unwrap();
+    tickets.close().await;
+    // As SQLite opens a file whose permissions are for reading alone.
+    let read_only = format!("{file}?mode=ro");
+    let error = Tickets::open(&read_only, Options::default()).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("cannot be written"), "{error}");
     if let Some(url) = database() {
         let pool = sqlx::PgPool::connect(&url).await.unwrap();
         let name: String = sqlx::query_scalar("SELECT current_database()")

@@ -201,6 +201,16 @@ fn an_invalid_concert_cannot_be_built() {
             serde_json::json!("tomorrow"),
             "on_sale_until: ",
         ),
+        (
+            "price",
+            serde_json::json!({"currency": "EUR"}),
+            "price.amount: missing field `amount`",
+        ),
+        (
+            "price",
+            serde_json::json!([6500, "EUR"]),
+            "price: invalid type: sequence, expected an object",
+        ),
     ] {
         let mut json = valid.clone();
         json[key] = value;
@@ -219,8 +229,15 @@ fn what_is_no_json_is_malformed_and_what_has_the_wrong_shape_is_invalid() {
         );
     }
     for (text, message) in [
-        ("[]", "body: "),
-        ("{\"buyer\": \"ann\"}", "missing field `quantity`"),
+        (
+            "[\"ann\", 1]",
+            "body: invalid type: sequence, expected an object",
+        ),
+        ("{\"buyer\": \"ann\"}", "quantity: missing field `quantity`"),
+        (
+            "{\"buyer\": \"ann\", \"buyer\": \"bob\", \"quantity\": 1}",
+            "buyer: duplicate field `buyer`",
+        ),
         (
             "{\"buyer\": \"ann\", \"quantity\": 11}",
             "quantity: 11 is not allowed: an integer from 1 to 10 is",
