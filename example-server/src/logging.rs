@@ -1,6 +1,6 @@
 //! Log lines, on standard output.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use indicatif::ProgressBar;
@@ -32,9 +32,14 @@ pub(crate) fn start(options: &Log) -> Result<(), Error> {
             filter: options.log.clone(),
             source,
         })?;
+    let mut lines = fmt::layer().with_writer(Output).with_target(false);
+    // Colours are for a terminal: in a file they are noise. On one, NO_COLOR still says no.
+    if !io::stdout().is_terminal() {
+        lines.set_ansi(false);
+    }
     let layer = match options.log_format {
-        LogFormat::Text => fmt::layer().with_writer(Output).with_target(false).boxed(),
-        LogFormat::Json => fmt::layer().json().with_writer(Output).boxed(),
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().with_target(true).boxed(),
     };
     tracing_subscriber::registry()
         .with(filter)

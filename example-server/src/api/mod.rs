@@ -22,6 +22,8 @@ pub(crate) use openapi::DOCUMENT;
 
 /// The most bytes that a request's body may have.
 pub(crate) const LARGEST_BODY: usize = 64 * 1024;
+/// The most bytes that a faults document may have. One with the longest list of delays fits in.
+pub(crate) const LARGEST_DOCUMENT: usize = 1024 * 1024;
 
 /// What the handlers share.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use serde::Serialize;
 use ticket_core::Error;
 use tower_metrics::ErrorType;
 
-use super::LARGEST_BODY;
+use super::{LARGEST_BODY, LARGEST_DOCUMENT};
 
 /// An error as a client sees it.
 ///
@@ -333,7 +333,9 @@ impl From<BytesRejection> for Problem {
                     StatusCode::PAYLOAD_TOO_LARGE,
                     "too-large",
                     "The body is too large",
-                    format!("a body has at most {LARGEST_BODY} bytes"),
+                    format!(
+                        "a body has at most {LARGEST_BODY} bytes, a faults document {LARGEST_DOCUMENT}"
+                    ),
                 )
             }
             rejection => Self::malformed(rejection.to_string()),

@@ -4,8 +4,11 @@ mod concerts;
 mod figures;
 mod visitors;
 
+use std::fmt;
+
 use ticket_core::policy::Document;
 
+use crate::config::LogFormat;
 use crate::serve::{self, Server};
 use crate::{config, logging};
 
@@ -31,6 +34,9 @@ pub(crate) async fn run(options: config::Demo) -> Result<(), Error> {
     let server = Server::start(&options.serve, everyday).await?;
     concerts::put_on_sale(&server.tickets).await?;
     tokio::spawn(concerts::keep_on_sale(server.tickets.clone()));
+    if options.serve.log.log_format == LogFormat::Text {
+        print!("{}", Sign(&server));
+    }
     let thread = visitors::come(server.api, options.rate, server.stopping.clone())?;
     tokio::spawn(figures::show(
         server.registry.clone(),
@@ -41,4 +47,32 @@ pub(crate) async fn run(options: config::Demo) -> Result<(), Error> {
         tracing::error!("the thread of the traffic panicked");
     }
     Ok(())
+}
+
+/// Where to look, for whoever started the demo.
+struct Sign<'a>(&'a Server);
+
+impl fmt::Display for Sign<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let api = format!("http://{}", visitors::reachable(self.0.api));
+        let ops = format!("http://{}", visitors::reachable(self.0.ops));
+        writeln!(f, "\nThe ticket platform is open.\n")?;
+        for (what, url, shows) in [
+            (
+                "live page",
+                format!("{ops}/"),
+                "requests, sales, the database; switch faults on",
+            ),
+            ("API", format!("{api}/docs"), "concerts, purchases, refunds"),
+            ("metrics", format!("{ops}/metrics"), "for Prometheus"),
+            (
+                "faults",
+                format!("{ops}/faults"),
+                "what goes wrong on purpose",
+            ),
+        ] {
+            writeln!(f, "  {what:<10} {url:<32} {shows}")?;
+        }
+        writeln!(f, "\nCtrl-C closes it.\n")
+    }
 }

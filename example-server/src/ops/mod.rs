@@ -14,14 +14,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use axum::Router;
-use axum::extract::FromRef;
+use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::routing::get;
 use ticket_core::{Commit, Tickets};
 use tokio_util::sync::CancellationToken;
 use tower_metrics::Prometheus;
 use tower_metrics::dashboard::live::Page;
 
-use crate::api::problem;
+use crate::api::{LARGEST_DOCUMENT, problem};
 use crate::guard::Guard;
 use crate::observer::Metrics;
 pub(crate) use books::Books;
@@ -69,6 +69,7 @@ pub(crate) fn router(ops: Ops, prometheus: Prometheus) -> Router {
         .route("/commit", get(commit::read).put(commit::switch))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(LARGEST_DOCUMENT))
         .with_state(ops)
 }
 

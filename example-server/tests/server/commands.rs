@@ -1,4 +1,5 @@
-use std::process::Output;
+use std::io::{BufRead, BufReader};
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 
@@ -137,6 +138,42 @@ async fn the_demo_sells_from_the_first_seconds_and_seeds_once() {
     }
 }
 
+#[test]
+fn the_demo_says_what_it_serves_and_where_without_colours_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = program()
+        .args(["demo", "--database-url", &sqlite(folder.path())])
+        .envs([("LISTEN", "127.0.0.1:0"), ("OPS_LISTEN", "127.0.0.1:0")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let mut said = String::new();
+    for line in lines.map_while(Result::ok) {
+        said += &line;
+        said.push('\n');
+        if line.contains("serving") {
+            break;
+        }
+    }
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    assert!(!said.contains('\x1b'), "{said:?}");
+    let address = |name: &str| {
+        let (_, rest) = said.split_once(&format!(" {name}=")).unwrap();
+        rest.split_whitespace().next().unwrap().to_owned()
+    };
+    let (api, ops) = (address("api"), address("ops"));
+    for url in [
+        format!("live page  {ops}/ "),
+        format!("{api}/docs"),
+        format!("{ops}/metrics"),
+        format!("{ops}/faults"),
+    ] {
+        assert!(said.contains(&url), "{url}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_cannot_start_says_why() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -144,6 +181,10 @@ async fn a_server_that_cannot_start_says_why() {
     for (arguments, reason) in [
         (["--listen", &taken], "cannot listen on"),
         (["--database-url", "mysql://localhost"], "database"),
+        (
+            ["--database-url", "sqlite://nowhere/tickets.db"],
+            "nowhere/tickets.db",
+        ),
         (["--faults", "/nowhere/faults.toml"], "/nowhere/faults.toml"),
         (["--commit", "some"], "some"),
         (["--log-format", "xml"], "xml"),

@@ -140,6 +140,22 @@ async fn faults_are_swapped_over_http_and_expire() {
 }
 
 #[tokio::test]
+async fn the_longest_faults_document_fits_and_a_longer_body_is_told_the_limit() {
+    let server = Server::start(&[]);
+    let delays = vec![0.001_25; 10_000];
+    server
+        .put_faults(&json!({ "faults": [
+            { "operation": "refund", "delay": { "replay": { "ms": delays } } },
+        ] }))
+        .await;
+    let too_long = json!({ "preset": "x".repeat(1024 * 1024) });
+    let answer = send(&server.ops, Method::PUT, "/faults", &[], Some(&too_long)).await;
+    assert_eq!(answer.status, 413);
+    let detail = text(&value(&answer)["detail"]);
+    assert!(detail.contains("a faults document 1048576"), "{detail}");
+}
+
+#[tokio::test]
 async fn the_faults_file_is_read_again_when_it_changes() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("faults.toml");
