@@ -209,16 +209,17 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
         self
     }
 
-    /// The methods that are told apart, 1 to 200; every other one is `_OTHER`. Default:
-    /// those of the OpenTelemetry convention, `QUERY` among them.
+    /// The methods that are told apart, 1 to 200; every other one is `_OTHER`.
+    /// Default: those of the OpenTelemetry convention, `QUERY` among them.
     pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.methods = methods.into_iter().collect();
         self
     }
 
-    /// How many routes are told apart, up to 1,000,000; those that come later
-    /// are `_OTHER`. Default: 1,000. Each place takes some 200 bytes from the
-    /// start.
+    /// How many routes are told apart, from as many as
+    /// [`initialize`](Self::initialize) names to 1,000,000; those that come
+    /// later are `_OTHER`. Default: 1,000. Each place takes some 200 bytes from
+    /// the start.
     pub fn max_routes(mut self, max: usize) -> Self {
         self.max_routes = max;
         self

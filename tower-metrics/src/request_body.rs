@@ -86,6 +86,7 @@ where
 /// The body of a request, counted as it is read. Hands on every frame as it
 /// is.
 #[pin_project]
+#[derive(Default)]
 pub struct RequestBody<B> {
     #[pin]
     inner: B,

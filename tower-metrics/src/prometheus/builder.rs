@@ -84,8 +84,9 @@ impl Builder {
     }
 
     /// The bounds of the duration histogram, in seconds, from a nanosecond to
-    /// 1,000,000,000 s, rising. None leaves the count and the sum. Default: 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5,
-    /// 5, 7.5, 10.
+    /// 1,000,000,000 s, rising. None leaves the count and the sum. Default:
+    /// 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5,
+    /// 10.
     pub fn duration_bounds(mut self, seconds: impl IntoIterator<Item = f64>) -> Self {
         self.duration_bounds = seconds.into_iter().collect();
         self
