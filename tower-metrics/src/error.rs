@@ -37,12 +37,21 @@ pub enum BuildError {
     },
     /// Places for more routes than a layer can have, or for fewer than are named
     /// in advance.
-    #[error("max_routes {max}: {named}, as many as are named in advance, to 1000000 are allowed")]
+    #[error("max_routes {max}: must be from {named}, the routes named in advance, to 1000000")]
     MaxRoutes {
         /// For how many routes there was to be a place.
         max: usize,
         /// How many [`initialize`](crate::Builder::initialize) names.
         named: usize,
+    },
+    /// More series than should stand at zero: with labels of enums there is one
+    /// for each combination of their values.
+    #[error("{count} series at zero: at most {max} are allowed; initialize fewer endings")]
+    InitialSeries {
+        /// How many series there were to be.
+        count: usize,
+        /// How many there may be.
+        max: usize,
     },
     /// A histogram's bound is not a finite number that the histogram can hold.
     #[error("bound {bound} of {histogram}: must be a finite number, {allowed}")]

@@ -143,6 +143,14 @@ impl Label {
         self.name
     }
 
+    /// How many values of an enum a request may have.
+    fn known_to(&self, has_response: bool) -> u16 {
+        match self.source {
+            Source::Response(_) if !has_response => 0,
+            _ => self.known,
+        }
+    }
+
     fn number(&self, value: &str) -> u16 {
         if value.is_empty() {
             return EMPTY;
@@ -207,15 +215,18 @@ impl LabelNumbers {
         numbers
     }
 
+    /// How many combinations [`known`](Self::known) gives.
+    pub(crate) fn count_known(labels: &[Label], has_response: bool) -> usize {
+        let values = labels.iter().map(|label| label.known_to(has_response));
+        values.fold(1, |all, known| all.saturating_mul(usize::from(known) + 1))
+    }
+
     /// Every combination of the values of enums that a request may have; it
     /// may have none of them, too.
     pub(crate) fn known(labels: &[Label], has_response: bool) -> Vec<Self> {
         let mut all = vec![Self::default()];
         for (index, label) in labels.iter().enumerate() {
-            let numbers = match label.source {
-                Source::Response(_) if !has_response => 0..0,
-                _ => FIRST..FIRST + label.known,
-            };
+            let numbers = FIRST..FIRST + label.known_to(has_response);
             let more: Vec<_> = numbers
                 .flat_map(|number| {
                     all.iter().map(move |one| {

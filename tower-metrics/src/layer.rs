@@ -166,6 +166,9 @@ pub(crate) type TraceIdFn = Box<dyn Fn(&RequestHead<'_>) -> Option<TraceId> + Se
 /// A table with more places is a mistake: its memory is taken at once.
 const MAX_ROUTES: usize = 1_000_000;
 
+/// More than Prometheus should take from one process.
+const MAX_INITIAL_SERIES: usize = 100_000;
+
 /// The methods of the OpenTelemetry HTTP convention, the frequent ones first.
 const METHODS: [Method; 9] = [
     Method::GET,
@@ -239,7 +242,8 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
     /// requests may end, as [`Ending`] has them: statuses, and, where a response
     /// carries an [`ErrorType`](crate::ErrorType), the error types too; for gRPC
     /// its own statuses. With [labels](Self::label) of an enum there is a series
-    /// for each of its values, and one without.
+    /// for each of its values, and one without; with several, for each
+    /// combination. At most 100,000 series in all.
     pub fn initialize<I>(mut self, method: Method, route: impl Into<String>, endings: I) -> Self
     where
         I: IntoIterator<Item: Into<Ending>>,
@@ -358,7 +362,9 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
     ///
     /// The service inside then meets its requests' bodies within a
     /// [`RequestBody`](crate::RequestBody). Routers of axum and tonic and most
-    /// layers take any body. It costs three or four small allocations a
+    /// layers take any body; for one right inside that insists on axum's, such
+    /// as `axum::middleware::from_fn` in the same `ServiceBuilder`, put
+    /// `.map_request(|request: Request<_>| request.map(Body::new))` between. It costs three or four small allocations a
     /// request and a look at each frame.
     ///
     /// ```
@@ -423,6 +429,17 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
             return Err(BuildError::MaxRoutes {
                 max: self.max_routes,
                 named,
+            });
+        }
+        let series = self
+            .initialize
+            .iter()
+            .map(|(_, _, ending)| LabelNumbers::count_known(&self.labels, ending.status.is_some()));
+        let count = series.fold(0, usize::saturating_add);
+        if count > MAX_INITIAL_SERIES {
+            return Err(BuildError::InitialSeries {
+                count,
+                max: MAX_INITIAL_SERIES,
             });
         }
         let names: Vec<_> = self.labels.iter().map(Label::name).collect();

@@ -84,13 +84,26 @@ where
 }
 
 /// The body of a request, counted as it is read. Hands on every frame as it
-/// is.
+/// is. What is read of a clone counts too.
 #[pin_project]
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct RequestBody<B> {
     #[pin]
     inner: B,
     read: Option<BytesRead>,
+}
+
+impl<B> RequestBody<B> {
+    /// The body within.
+    pub fn get_ref(&self) -> &B {
+        &self.inner
+    }
+
+    /// The body within, for itself: what is read of it from now on is not
+    /// counted.
+    pub fn into_inner(self) -> B {
+        self.inner
+    }
 }
 
 impl<B: Body> Body for RequestBody<B> {

@@ -667,8 +667,7 @@ mod a_setting_is_refused {
             ),
             (
                 builder().max_routes(usize::MAX),
-                "max_routes 18446744073709551615: 0, as many as are named in advance, to 1000000 are \
-                 allowed",
+                "max_routes 18446744073709551615: must be from 0, the routes named in advance, to 1000000",
             ),
             (
                 ["/a", "/b", "", "/a"]
@@ -676,7 +675,7 @@ mod a_setting_is_refused {
                     .fold(builder().max_routes(1), |b, route| {
                         b.initialize(Method::GET, route, [StatusCode::OK])
                     }),
-                "max_routes 1: 2, as many as are named in advance, to 1000000 are allowed",
+                "max_routes 1: must be from 2, the routes named in advance, to 1000000",
             ),
             (
                 builder().label(label("a-b")),
@@ -728,6 +727,27 @@ mod a_custom_label {
                 Self::Paid => "paid",
             }
         }
+    }
+
+    #[test]
+    fn of_enums_makes_no_more_series_at_zero_than_are_allowed() {
+        let plan = |name| Label::enum_from_request(name, |_| None::<Plan>);
+        let builder = ["a", "b", "c"].map(plan).into_iter().fold(
+            MetricsLayer::builder(Prometheus::new()),
+            |builder, label| builder.label(label),
+        );
+        let answer = Label::enum_from_response("answer", |_| None::<Plan>);
+        let answers = (100..1000).map(|code| StatusCode::from_u16(code).unwrap());
+        let builder = builder
+            .label(answer)
+            .initialize(Method::GET, "/a", answers.clone())
+            .initialize(Method::PUT, "/a", answers)
+            .initialize(Method::PUT, "/a", [ErrorType::CANCELLED]);
+        // Two values each or none: 81 of an answer, 27 without one.
+        assert_eq!(
+            builder.build().unwrap_err().to_string(),
+            "145827 series at zero: at most 100000 are allowed; initialize fewer endings"
+        );
     }
 
     fn header(name: &'static str, max: u16) -> Label {

@@ -330,6 +330,25 @@ async fn a_request_comes_through_as_it_was() {
     assert_eq!(figures.request_bytes(), 5.0);
 }
 
+#[tokio::test]
+async fn what_is_read_of_a_clone_counts_and_what_is_unwrapped_does_not() {
+    let prometheus = Prometheus::new();
+    let layer = counting(prometheus).build().unwrap();
+    let service = service_fn(|request: Request<RequestBody<Full<Bytes>>>| async move {
+        let body = request.into_body();
+        let again = body.clone();
+        let whole = body.into_inner();
+        assert_eq!(whole.collect().await?.to_bytes(), "hello");
+        assert_eq!(again.get_ref().size_hint().exact(), Some(5));
+        assert_eq!(again.clone().collect().await?.to_bytes(), "hello");
+        assert_eq!(again.collect().await?.to_bytes(), "hello");
+        Ok::<_, std::convert::Infallible>(Response::new(empty()))
+    });
+    let request = Request::new(Full::from("hello"));
+    layer.layer(service).oneshot(request).await.unwrap();
+    assert_eq!(Figures::of(&prometheus).request_bytes(), 10.0);
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Ending {
     Answer,
