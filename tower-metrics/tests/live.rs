@@ -122,6 +122,24 @@ async fn a_control_takes_its_choices_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_method_that_a_path_does_not_know_is_refused_as_a_problem() {
+    let router = page().into_router().unwrap();
+    for path in ["/", "/api/now", "/assets/main.js"] {
+        let request = Request::delete(path).body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        let headers = response.headers();
+        assert_eq!(headers["content-type"], "application/problem+json");
+        assert_eq!(headers["allow"], "GET,HEAD");
+        assert!(headers.contains_key("content-security-policy"));
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let problem: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem["status"], 405);
+        assert!(problem["detail"].as_str().unwrap().starts_with("DELETE"));
+    }
+}
+
+#[tokio::test]
 async fn a_query_finds_the_requests_of_a_cell() {
     let log = Arc::new(RecentRequests::new());
     for (millis, route) in [(4, "/a"), (40, "/a"), (45, "/b")] {

@@ -61,7 +61,7 @@ impl FromRef<Ops> for Readiness {
 /// The ops routes.
 pub(crate) fn router(ops: Ops, prometheus: Prometheus) -> Router {
     Router::new()
-        .route_service("/metrics", prometheus.exposition())
+        .route("/metrics", get(prometheus.exposition()))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/faults", get(faults::read).put(faults::swap))

@@ -260,3 +260,21 @@ async fn a_server_that_plays_faults_is_ready_all_the_same() {
     assert_eq!(server.api.get("/concerts").await.unwrap().status, 503);
     assert_eq!(server.ops.get("/readyz").await.unwrap().status, 200);
 }
+
+#[tokio::test]
+async fn every_refusal_of_the_ops_port_is_a_problem() {
+    let server = Server::start(&[]);
+    for (method, path, status) in [
+        (Method::DELETE, "/", 405),
+        (Method::DELETE, "/metrics", 405),
+        (Method::POST, "/livez", 405),
+        (Method::GET, "/nothing", 404),
+    ] {
+        let answer = send(&server.ops, method, path, &[], None).await;
+        assert_eq!(answer.status, status, "{path}");
+        let kind = &answer.headers["content-type"];
+        assert_eq!(kind, "application/problem+json", "{path}");
+        assert_eq!(value(&answer)["status"], status);
+        assert_eq!(answer.headers.contains_key("allow"), status == 405);
+    }
+}

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{StatusCode, Uri};
+use http::{Method, StatusCode, Uri};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -118,6 +118,7 @@ pub(super) fn start(parts: Parts, runtime: &Handle) -> Router {
         .route("/api/requests", get(requests))
         .route("/api/controls", get(controls))
         .route("/api/controls/{id}", put(set_control))
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(map_response(guarded))
         .with_state(Arc::new(live))
 }
@@ -254,6 +255,13 @@ fn problem(status: StatusCode, detail: impl Into<String>) -> Response {
         (CACHE_CONTROL, "no-store"),
     ];
     (status, headers, body.to_string()).into_response()
+}
+
+async fn method_not_allowed(method: Method) -> Response {
+    problem(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{method} is not allowed here: see the Allow header"),
+    )
 }
 
 async fn html(State(live): Shared, OriginalUri(uri): OriginalUri) -> Response {
