@@ -192,7 +192,7 @@ impl fmt::Display for Report {
         if self.unsent > 0 {
             writeln!(
                 f,
-                "{} requests found no free user in time: the server is slower than this, or more --users are needed",
+                "requests that found no free user in time: {} (the server is slower than this, or more --users are needed)",
                 self.unsent
             )?;
         }
