@@ -40,7 +40,12 @@ export function base(view, host, unit) {
       {
         stroke: () => colour("muted"), font: FONT, size: 26, gap: 4, space: 70, incrs: STEPS,
         grid: { show: false }, ticks: { stroke: () => colour("line"), width: 1, size: 4 },
-        values: (_, splits, __, ___, step) => splits.map((at) => (step < 60 ? clock(at) : minute(at))),
+        values: (plot, splits, __, ___, step) => {
+          const [label, half] = step < 60 ? [clock, 26] : [minute, 16];
+          // What the canvas would cut off at its right edge is left out.
+          const edge = view.to - (view.to - view.from) * (half - 6) / (plot.width - 64);
+          return splits.map((at) => (at > edge ? "" : label(at)));
+        },
       },
       {
         stroke: () => colour("muted"), font: FONT, size: 58, gap: 6, space: 34,

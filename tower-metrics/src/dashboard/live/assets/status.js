@@ -6,6 +6,9 @@ import { clock, span, text } from "./format.js";
 /** All nines that were promised, and no more digits. */
 const percent = (share) => `${Number((share * 100).toPrecision(8))}%`;
 
+/** `0.5× in 6 min`, broken before its `in` alone where the column is narrow. */
+const within = (rate, length) => `${text(rate, "times")} in\u00a0${span(length).replace(" ", "\u00a0")}`;
+
 export class Objectives {
   constructor(definitions, badges, say) {
     this.say = say;
@@ -45,8 +48,8 @@ export class Objectives {
       let lit = null;
       alerts.forEach((line, index) => {
         const now = state.alerts[index];
-        put(line.long, `${text(now.long, "times")} in ${span(line.alert.long_s)}`);
-        put(line.short, `${text(now.short, "times")} in ${span(line.alert.short_s)}`);
+        put(line.long, within(now.long, line.alert.long_s));
+        put(line.short, within(now.short, line.alert.short_s));
         put(line.state, now.since ? clock(now.since) : "");
         line.row.dataset.tone = now.since ? "bad" : "";
         if (now.since && !lit) lit = line.alert;

@@ -3,6 +3,9 @@
 import { el, put, sparkline } from "./dom.js";
 import { text } from "./format.js";
 
+/** A value that a narrow column breaks before its slashes. */
+const breakable = (value) => value.split(/(?=\/)/).flatMap((part, at) => (at ? [el("wbr"), part] : [part]));
+
 const NUMERIC = new Intl.Collator("en", { numeric: true });
 
 export class Table {
@@ -49,7 +52,7 @@ export class Table {
 
   line(row) {
     const keys = row.key.map((value, index) => {
-      const shown = value === "" ? el("span.muted", this.panel.by[index].includes("route") ? "no route" : "none") : value;
+      const shown = value === "" ? el("span.muted", this.panel.by[index].includes("route") ? "no route" : "none") : el("span", breakable(value));
       const field = this.panel.drill[this.panel.by[index]];
       const linked = this.open && field === "route";
       return el("td.key", linked ? el("button.link", { type: "button", title: "Recent requests", onclick: () => this.open(this.fields(row)) }, shown) : shown);
