@@ -126,24 +126,31 @@ fn pool_exhausted() -> Alert {
 }
 
 fn purchases_fail() -> Alert {
-    let failed = purchases(&["failed"]).rate().sum();
-    let tried = purchases(&["sold", "declined", "sold_out", "failed"]);
+    // Of what the counter of purchases calls failed a part is the buyer's: a limit, a key of
+    // another request. The answers tell them apart, and know of purchases that were shed.
+    let answers = || {
+        Selector::new(Names::open_telemetry().duration)
+            .count()
+            .with("http_request_method", ["POST"])
+            .with("http_route", ["/concerts/{concert_id}/purchases"])
+    };
+    let failed = answers().starting("http_response_status_code", "5");
     Alert::new(
         "PurchasesFail",
-        failed.ratio(tried.rate().sum()),
+        failed.rate().sum().ratio(answers().rate().sum()),
         0.05,
         "Purchases fail for another reason than the buyer's.",
     )
     .lasting(Duration::from_secs(300))
     .severity(Severity::Page)
     .description(
-        "{{ $value | humanizePercentage }} of the purchases have failed for five minutes; \
-         declined payments and sold-out concerts are not among them.",
+        "{{ $value | humanizePercentage }} of the tries to buy have been answered with a 5xx for \
+         five minutes; declined payments, sold-out concerts and a buyer's limit are not among them.",
     )
     .runbook(
         "**What it means.** Buyers who could pay, for tickets that are there, get an error: the \
-         payment provider or the database does not answer.\n\n\
-         **What to do.** *Platform*, row *Faults*, tells whether it is injected \
+         payment provider or the database does not answer, or the server turns them away.\n\n\
+         **What to do.** *Platform*, row *Faults and switches*, tells whether it is injected \
          (`payment-outage`): then end it with `PUT /faults` and `{\"preset\": \"calm\"}`. Else \
          the server's log has the reason of each failure with its request id.",
     )

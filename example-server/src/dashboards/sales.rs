@@ -120,7 +120,7 @@ fn outcomes() -> Row {
     Row::new("What became of the tries")
         .panel(
             Panel::lines("Conversion", Unit::Ratio)
-                .help("Shares of the tries to buy: sold, declined, sold out, and failed by the platform's doing.")
+                .help("Shares of the tries to buy: sold, declined, sold out, and failed for any other reason: the platform's, a buyer's limit.")
                 .size(8, 9)
                 .decimals(1)
                 .series_in(Tone::Good, "sold", share("sold"))
