@@ -55,11 +55,11 @@
 //!
 //! | added to a bare tower service | ns | allocations |
 //! |---|---|---|
-//! | this layer | 105 | 0 |
-//! | a layer on `HistogramVec`, by hand | 183 | 0 |
-//! | axum-otel-metrics 0.14 | 861 | 2 |
-//! | axum-prometheus 0.10 | 1,068 | 34 |
-//! | opentelemetry-instrumentation-tower 0.19 | 1,381 | 14 |
+//! | this layer | 96 | 0 |
+//! | a layer on `HistogramVec`, by hand | 185 | 0 |
+//! | axum-otel-metrics 0.14 | 862 | 2 |
+//! | axum-prometheus 0.10 | 1,059 | 34 |
+//! | opentelemetry-instrumentation-tower 0.19 | 1,432 | 14 |
 //!
 //! In an axum router it allocates once, for the body that it wraps. A series
 //! takes about 690 bytes, and a scrape of 15,000 series 20 ms.
