@@ -32,14 +32,14 @@ pub(crate) fn start(options: &Log) -> Result<(), Error> {
             filter: options.log.clone(),
             source,
         })?;
-    let mut lines = fmt::layer().with_writer(Output).with_target(false);
+    let mut lines = fmt::layer().with_writer(Output);
     // Colours are for a terminal: in a file they are noise. On one, NO_COLOR still says no.
     if !io::stdout().is_terminal() {
         lines.set_ansi(false);
     }
     let layer = match options.log_format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().with_target(true).boxed(),
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
     tracing_subscriber::registry()
         .with(filter)

@@ -377,11 +377,11 @@ impl<R: Recorder> State<R> {
     }
 
     fn set_grpc_status(&mut self, grpc_status: GrpcStatus) {
-        let side = self.target.shared.side;
+        let error_type = self.target.shared.side.grpc_error_type_of(grpc_status);
         let extra = self.extra();
         extra.grpc_status = Some(grpc_status);
-        if side.is_grpc_error(grpc_status) {
-            extra.error_type = Some(ErrorType::new(grpc_status.as_str()));
+        if error_type != ErrorType::NONE {
+            extra.error_type = Some(error_type);
         }
     }
 

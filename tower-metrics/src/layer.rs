@@ -364,8 +364,9 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
     /// [`RequestBody`](crate::RequestBody). Routers of axum and tonic and most
     /// layers take any body; for one right inside that insists on axum's, such
     /// as `axum::middleware::from_fn` in the same `ServiceBuilder`, put
-    /// `.map_request(|request: Request<_>| request.map(Body::new))` between. It costs three or four small allocations a
-    /// request and a look at each frame.
+    /// `.map_request(|request: Request<_>| request.map(Body::new))` between.
+    /// It costs three or four small allocations a request and a look at each
+    /// frame.
     ///
     /// ```
     /// # #[cfg(feature = "axum")] {

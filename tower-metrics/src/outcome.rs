@@ -230,17 +230,14 @@ impl Side {
         }
     }
 
-    /// By the OpenTelemetry RPC convention.
-    pub(crate) fn is_grpc_error(self, status: GrpcStatus) -> bool {
-        match self {
+    /// The error type of a call that is answered with this, by the
+    /// OpenTelemetry RPC convention.
+    pub(crate) fn grpc_error_type_of(self, status: GrpcStatus) -> ErrorType {
+        let is_error = match self {
             Self::Server => status.is_server_error(),
-            Self::Client => status.code() != 0,
-        }
-    }
-
-    /// The error type of a call that is answered with this.
-    fn grpc_error_type_of(self, status: GrpcStatus) -> ErrorType {
-        if self.is_grpc_error(status) {
+            Self::Client => status != GrpcStatus::OK,
+        };
+        if is_error {
             ErrorType::new(status.as_str())
         } else {
             ErrorType::NONE

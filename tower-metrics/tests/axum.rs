@@ -32,6 +32,15 @@ async fn not_here() -> StatusCode {
     StatusCode::NOT_FOUND
 }
 
+/// Sends a request and reads the answer to its end.
+async fn send<S>(service: S, request: Request)
+where
+    S: tower::Service<Request, Response: IntoResponse, Error = Infallible>,
+{
+    let response = service.oneshot(request).await.unwrap().into_response();
+    response.into_body().collect().await.unwrap();
+}
+
 /// Sends requests and says what was counted: by method, route and status.
 async fn counted<S>(prometheus: Prometheus, service: S, requests: &[(&str, &str)]) -> Counted
 where
@@ -44,13 +53,7 @@ where
             .header("origin", "http://elsewhere")
             .header("access-control-request-method", "GET");
         let request = request.body(Body::empty()).unwrap();
-        let response = service
-            .clone()
-            .oneshot(request)
-            .await
-            .unwrap()
-            .into_response();
-        response.into_body().collect().await.unwrap();
+        send(service.clone(), request).await;
     }
     let figures = Figures::of(&prometheus);
     assert_eq!(figures.in_flight(), 0.0);
@@ -436,14 +439,7 @@ async fn a_body_that_a_layer_outside_throws_away_was_not_sent() {
         .route("/", get(ok))
         .layer(metrics)
         .layer(replace);
-    let request = Request::new(Body::empty());
-    app.oneshot(request)
-        .await
-        .unwrap()
-        .into_body()
-        .collect()
-        .await
-        .unwrap();
+    send(app, Request::new(Body::empty())).await;
     let figures = Figures::of(&prometheus);
     assert_eq!(figures.requests(&[("error_type", "body_cancelled")]), 1.0);
 }
@@ -643,15 +639,8 @@ async fn bytes_of_requests_are_those_that_the_handler_reads() {
             .count_request_bytes()
             .build()
     };
-    let send = async |app: Router, path: &str| {
-        let request = Request::post(path).body(two_chunks()).unwrap();
-        app.oneshot(request)
-            .await
-            .unwrap()
-            .into_body()
-            .collect()
-            .await
-            .unwrap();
+    let upload = async |app: Router, path: &str| {
+        send(app, Request::post(path).body(two_chunks()).unwrap()).await;
     };
     for (path, status, bytes) in [
         ("/read", "200", 6.0),
@@ -659,7 +648,7 @@ async fn bytes_of_requests_are_those_that_the_handler_reads() {
         ("/unread", "200", 0.0),
     ] {
         let prometheus = Prometheus::new();
-        send(app().layer(counting(prometheus).unwrap()), path).await;
+        upload(app().layer(counting(prometheus).unwrap()), path).await;
         let figures = Figures::of(&prometheus);
         let labels = [("http_route", path), ("http_response_status_code", status)];
         assert_eq!(figures.requests(&labels), 1.0, "{path}");
@@ -671,7 +660,7 @@ async fn bytes_of_requests_are_those_that_the_handler_reads() {
     let stack = ServiceBuilder::new()
         .layer(counting(outer).unwrap())
         .layer(counting(inner).unwrap());
-    send(app().layer(stack), "/read").await;
+    upload(app().layer(stack), "/read").await;
     for prometheus in [outer, inner] {
         assert_eq!(Figures::of(&prometheus).request_bytes(), 6.0);
     }

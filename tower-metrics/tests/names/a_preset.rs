@@ -1,0 +1,138 @@
+use super::*;
+
+#[tokio::test]
+async fn of_open_telemetry_follows_the_convention() {
+    let figures = figures_of(Prometheus::new()).await;
+    let labels = [
+        "http_request_method",
+        "http_route",
+        "http_response_status_code",
+        "error_type",
+        "url_scheme",
+    ];
+    let expected = [
+        histogram("http_server_request_duration_seconds", &labels),
+        histogram("http_server_request_body_size_bytes", &labels),
+        histogram("http_server_response_body_size_bytes", &labels),
+        one(
+            "http_server_active_requests",
+            &["http_request_method", "http_route", "url_scheme"],
+        ),
+    ];
+    assert_eq!(shape(&figures), expected.into_iter().flatten().collect());
+    let labels = [
+        ("http_request_method", "GET"),
+        ("http_route", "/users/{id}"),
+        ("http_response_status_code", "500"),
+        ("error_type", "500"),
+        ("url_scheme", "http"),
+    ];
+    assert_eq!(figures.requests(&labels), 1.0);
+}
+
+#[tokio::test]
+async fn of_open_telemetry_for_clients_has_no_scheme() {
+    let names = Names::open_telemetry_client();
+    let figures = figures_of(Prometheus::builder().names(names).build().unwrap()).await;
+    let labels = [
+        "http_request_method",
+        "url_template",
+        "http_response_status_code",
+        "error_type",
+    ];
+    let expected = [
+        histogram("http_client_request_duration_seconds", &labels),
+        histogram("http_client_request_body_size_bytes", &labels),
+        histogram("http_client_response_body_size_bytes", &labels),
+        one(
+            "http_client_active_requests",
+            &["http_request_method", "url_template"],
+        ),
+    ];
+    assert_eq!(shape(&figures), expected.into_iter().flatten().collect());
+}
+
+#[tokio::test]
+async fn that_is_classic_is_what_promhttp_has() {
+    let figures = figures_of(
+        Prometheus::builder()
+            .names(Names::classic())
+            .build()
+            .unwrap(),
+    )
+    .await;
+    let labels = ["method", "route", "code", "error"];
+    let expected = [
+        one("http_requests_total", &labels),
+        histogram("http_request_duration_seconds", &labels),
+        histogram("http_request_size_bytes", &labels),
+        histogram("http_response_size_bytes", &labels),
+        one("http_requests_in_flight", &["method", "route"]),
+    ];
+    assert_eq!(shape(&figures), expected.into_iter().flatten().collect());
+    assert_eq!(
+        figures.sum("http_requests_total", &[("code", "200"), ("error", "")]),
+        1.0
+    );
+}
+
+/// Names and labels out of that crate's README.
+#[tokio::test]
+async fn of_axum_prometheus_answers_that_crates_queries() {
+    let names = Names::axum_prometheus();
+    let figures = figures_of(Prometheus::builder().names(names).build().unwrap()).await;
+    let labels = ["method", "endpoint", "status"];
+    let expected = [
+        one("axum_http_requests_total", &labels),
+        histogram("axum_http_requests_duration_seconds", &labels),
+        histogram("axum_http_response_body_size", &labels),
+        one("axum_http_requests_pending", &["method", "endpoint"]),
+    ];
+    assert_eq!(shape(&figures), expected.into_iter().flatten().collect());
+    let labels = [
+        ("method", "GET"),
+        ("endpoint", "/users/{id}"),
+        ("status", "200"),
+    ];
+    assert_eq!(figures.sum("axum_http_requests_total", &labels), 1.0);
+    assert_eq!(
+        figures.sum("axum_http_requests_duration_seconds_count", &labels),
+        1.0
+    );
+}
+
+#[tokio::test]
+async fn of_axum_prometheus_may_tell_errors_apart() {
+    let mut names = Names::axum_prometheus();
+    names.error_type = Some("error_type".into());
+    let figures = figures_of(Prometheus::builder().names(names).build().unwrap()).await;
+    let labels = [("status", "500"), ("error_type", "500")];
+    assert_eq!(figures.sum("axum_http_requests_total", &labels), 1.0);
+}
+
+/// Without a label for it, a request that was cancelled and one that
+/// panicked are the same series: it must stand there once.
+#[tokio::test]
+async fn without_error_types_puts_failures_into_one_series() {
+    let names = Names::axum_prometheus();
+    let prometheus = Prometheus::builder().names(names).build().unwrap();
+    let layer = MetricsLayer::new(prometheus);
+    let failing = layer.layer(service_fn(|_: Request<Script>| async {
+        Err::<Response<Script>, _>(script::failure())
+    }));
+    failing.oneshot(request("GET", "/")).await.unwrap_err();
+    let never = layer.layer(service_fn(|_: Request<Script>| {
+        std::future::pending::<io::Result<Response<Script>>>()
+    }));
+    drop(tower::Service::call(
+        &mut never.clone(),
+        request("GET", "/"),
+    ));
+    // Reading it would refuse a sample that stands there twice.
+    let figures = Figures::of(&prometheus);
+    assert_eq!(
+        figures.sum("axum_http_requests_total", &[("status", "")]),
+        2.0
+    );
+    assert_eq!(figures.series("axum_http_requests_total"), 1);
+}

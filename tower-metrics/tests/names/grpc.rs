@@ -1,0 +1,201 @@
+use super::*;
+
+const METHOD: &str = "/shop.Concerts/Buy";
+
+fn call() -> Request<Script> {
+    let mut request = request("POST", METHOD);
+    let grpc = "application/grpc+proto".parse().unwrap();
+    request.headers_mut().insert("content-type", grpc);
+    request
+}
+
+fn layer(prometheus: Prometheus) -> MetricsLayer<Prometheus> {
+    MetricsLayer::builder(prometheus)
+        .grpc(true)
+        .build()
+        .unwrap()
+}
+
+/// A unary answer, whose size its frame tells.
+fn in_trailers(code: &'static str) -> Response<Script> {
+    let steps = [data("reply"), trailers("grpc-status", code)];
+    let response = Response::builder().header("content-type", "application/grpc");
+    response.body(Script::new(steps).sized()).unwrap()
+}
+
+fn in_head(code: &str) -> Response<Script> {
+    let response = Response::builder().header("grpc-status", code);
+    response
+        .body(Script::default().sized().telling_its_end())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_status_is_read_from_trailers_and_from_the_head() {
+    let cases = [
+        ("0", "OK", ""),
+        ("1", "CANCELLED", ""),
+        ("5", "NOT_FOUND", ""),
+        ("13", "INTERNAL", "INTERNAL"),
+        ("14", "UNAVAILABLE", "UNAVAILABLE"),
+        ("99", "UNKNOWN", "UNKNOWN"),
+        ("nonsense", "UNKNOWN", "UNKNOWN"),
+    ];
+    for (code, name, error_type) in cases {
+        for answer in [in_trailers(code), in_head(code)] {
+            let prometheus = Prometheus::new();
+            send(&layer(prometheus), call(), answer).await;
+            let figures = Figures::of(&prometheus);
+            let labels = [
+                ("http_route", METHOD),
+                ("http_response_status_code", "200"),
+                ("rpc_response_status_code", name),
+                ("error_type", error_type),
+            ];
+            assert_eq!(figures.requests(&labels), 1.0, "{code}: {figures:#?}");
+            assert_eq!(figures.requests(&[]), 1.0);
+            assert_eq!(figures.in_flight(), 0.0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_error_types_are_the_conventions() {
+    let errors = ["2", "4", "12", "13", "14", "15"];
+    for code in (0..17).map(|code: u8| code.to_string()) {
+        let prometheus = Prometheus::new();
+        // In trailers: the method exists, whatever it answers.
+        let code: &'static str = code.leak();
+        send(&layer(prometheus), call(), in_trailers(code)).await;
+        let failed = Figures::of(&prometheus).requests(&[("error_type", "")]) == 0.0;
+        assert_eq!(failed, errors.contains(&code), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_trailers_is_no_error() {
+    let prometheus = Prometheus::new();
+    let service = layer(prometheus).layer(service_fn(|_: Request<Script>| async {
+        Ok::<_, io::Error>(Response::new(Script::new([data("one"), Step::Stuck])))
+    }));
+    let mut body = Box::pin(service.oneshot(call()).await.unwrap().into_body());
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    let figures = Figures::of(&prometheus);
+    assert_eq!(figures.requests(&[("error_type", "body_cancelled")]), 1.0);
+}
+
+#[tokio::test]
+async fn other_requests_are_as_without_it() {
+    let prometheus = Prometheus::new();
+    send(
+        &layer(prometheus),
+        request("POST", METHOD),
+        in_trailers("13"),
+    )
+    .await;
+    let figures = Figures::of(&prometheus);
+    let labels = [
+        ("http_route", ""),
+        ("rpc_response_status_code", ""),
+        ("error_type", ""),
+    ];
+    assert_eq!(figures.requests(&labels), 1.0);
+}
+
+#[tokio::test]
+async fn methods_that_do_not_exist_take_no_place() {
+    let prometheus = Prometheus::new();
+    let builder = MetricsLayer::builder(prometheus).grpc(true).max_routes(1);
+    let layer = builder.build().unwrap();
+    for i in 0..10 {
+        let mut scan = call();
+        *scan.uri_mut() = format!("/scan.Service/{i}").parse().unwrap();
+        send(&layer, scan, in_head("12")).await;
+    }
+    send(&layer, call(), in_trailers("0")).await;
+    let figures = Figures::of(&prometheus);
+    assert_eq!(figures.requests(&[("http_route", "")]), 10.0);
+    assert_eq!(figures.requests(&[("http_route", METHOD)]), 1.0);
+    assert_eq!(figures.sum("tower_metrics_overflow_total", &[]), 0.0);
+}
+
+/// A page that is shown for whatever is asked, and who refuses at the door,
+/// say nothing about a method.
+#[tokio::test]
+async fn an_answer_that_is_not_grpc_shows_no_method() {
+    for status in [200, 401, 503] {
+        for method in ["POST", "HEAD", "CONNECT"] {
+            let prometheus = Prometheus::new();
+            let layer = layer(prometheus);
+            let mut scan = call();
+            *scan.method_mut() = method.parse().unwrap();
+            send(&layer, scan, response(status)).await;
+            let figures = Figures::of(&prometheus);
+            let labels = [("http_route", ""), ("http_request_method", method)];
+            assert_eq!(figures.requests(&labels), 1.0, "{figures:#?}");
+            // A method that has its place is the route of such answers too.
+            send(&layer, call(), in_trailers("0")).await;
+            send(&layer, call(), response(status)).await;
+            let figures = Figures::of(&prometheus);
+            assert_eq!(figures.requests(&[("http_route", METHOD)]), 2.0);
+            assert_eq!(figures.in_flight(), 0.0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_method_may_be_left_out() {
+    let prometheus = Prometheus::new();
+    let builder = MetricsLayer::builder(prometheus).grpc(true).skip([METHOD]);
+    send(&builder.build().unwrap(), call(), in_trailers("0")).await;
+    assert_eq!(Figures::of(&prometheus).requests(&[]), 0.0);
+}
+
+/// Nothing but the first call may be new: `increase()` is to see it.
+#[tokio::test]
+async fn a_methods_answers_may_stand_at_zero_from_the_start() {
+    let prometheus = Prometheus::new();
+    let layer = MetricsLayer::builder(prometheus)
+        .grpc(true)
+        .initialize(
+            Method::POST,
+            METHOD,
+            [GrpcStatus::OK, GrpcStatus::NOT_FOUND, GrpcStatus::INTERNAL],
+        )
+        .build()
+        .unwrap();
+    let before = Figures::of(&prometheus);
+    let codes = [
+        ("0", "OK", ""),
+        ("5", "NOT_FOUND", ""),
+        ("13", "INTERNAL", "INTERNAL"),
+    ];
+    for (code, ..) in codes {
+        send(&layer, call(), in_trailers(code)).await;
+    }
+    let after = Figures::of(&prometheus);
+    assert!(before.0.keys().eq(after.0.keys()), "{before:#?} {after:#?}");
+    for (_, name, error_type) in codes {
+        let labels = [
+            ("rpc_response_status_code", name),
+            ("error_type", error_type),
+        ];
+        assert_eq!(before.requests(&labels), 0.0);
+        assert_eq!(after.requests(&labels), 1.0);
+    }
+}
+
+#[tokio::test]
+async fn the_classic_names_have_their_own_label() {
+    let prometheus = Prometheus::builder()
+        .names(Names::classic())
+        .build()
+        .unwrap();
+    send(&layer(prometheus), call(), in_trailers("5")).await;
+    let figures = Figures::of(&prometheus);
+    assert_eq!(
+        figures.sum("http_requests_total", &[("grpc_code", "NOT_FOUND")]),
+        1.0
+    );
+}

@@ -1,0 +1,99 @@
+//! What metrics and labels are called, what settings are refused, and what
+//! keeps the number of series bounded.
+
+mod a_custom_label;
+mod a_preset;
+mod a_recorder;
+mod a_setting;
+mod a_setting_is_refused;
+#[path = "../figures/mod.rs"]
+mod figures;
+mod grpc;
+#[path = "../script/mod.rs"]
+mod script;
+mod what_a_client_thinks_of;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use prometheus::{Counter, Registry};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_metrics::prometheus::Builder;
+use tower_metrics::{
+    BuildError, Ending, ErrorType, GrpcStatus, Label, LabelValue, MetricsLayer, Names, Prometheus,
+    Recorder, Route,
+};
+
+use self::figures::Figures;
+use self::script::{Script, Step, data, trailers};
+
+/// Sends a request and reads its answer whole.
+async fn send<R: Recorder>(
+    layer: &MetricsLayer<R>,
+    request: Request<Script>,
+    response: Response<Script>,
+) where
+    R::Series: Unpin,
+    R::InFlight: Unpin,
+{
+    let response = std::cell::RefCell::new(Some(response));
+    let service = service_fn(|_: Request<Script>| {
+        let response = response.take().unwrap();
+        async move { Ok::<_, io::Error>(response) }
+    });
+    let response = layer.layer(service).oneshot(request).await.unwrap();
+    std::pin::pin!(response.into_body())
+        .collect()
+        .await
+        .unwrap();
+}
+
+fn request(method: &str, path: &str) -> Request<Script> {
+    let request = Request::builder().method(method).uri(path);
+    request.body(Script::default().sized()).unwrap()
+}
+
+fn response(status: u16) -> Response<Script> {
+    let response = Response::builder().status(status);
+    response.body(Script::new([data("hello")])).unwrap()
+}
+
+/// The names of the samples there are, with their labels' names (`le` aside).
+fn shape(figures: &Figures) -> BTreeMap<String, BTreeSet<String>> {
+    let mut shape = BTreeMap::<_, BTreeSet<_>>::new();
+    for (name, labels) in figures.0.keys() {
+        if !name.starts_with("tower_metrics_") {
+            let labels = labels.keys().filter(|name| *name != "le").cloned();
+            shape.entry(name.clone()).or_default().extend(labels);
+        }
+    }
+    shape
+}
+
+/// A histogram's samples with their labels.
+fn histogram(name: &str, labels: &[&str]) -> Vec<(String, BTreeSet<String>)> {
+    let suffixes = ["_bucket", "_count", "_sum"];
+    suffixes
+        .iter()
+        .flat_map(|suffix| one(&format!("{name}{suffix}"), labels))
+        .collect()
+}
+
+fn one(name: &str, labels: &[&str]) -> Vec<(String, BTreeSet<String>)> {
+    let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+    vec![(name.to_owned(), labels)]
+}
+
+/// The figures of a request that succeeds and of one that fails, both with a
+/// route.
+async fn figures_of(prometheus: Prometheus) -> Figures {
+    let layer = MetricsLayer::builder(prometheus).route(Route::fixed("/users/{id}"));
+    let layer = layer.build().unwrap();
+    send(&layer, request("GET", "/users/1"), response(200)).await;
+    send(&layer, request("GET", "/users/1"), response(500)).await;
+    Figures::of(&prometheus)
+}

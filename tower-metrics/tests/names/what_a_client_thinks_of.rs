@@ -1,0 +1,88 @@
+use super::*;
+
+/// A million where the code is compiled to be fast.
+const MANY: u32 = if cfg!(debug_assertions) {
+    20_000
+} else {
+    1_000_000
+};
+
+async fn probe(layer: &MetricsLayer<Prometheus>, status: u16) {
+    let service = layer.layer(service_fn(|_: Request<Script>| async {
+        let response = Response::builder().status(status);
+        Ok::<_, io::Error>(response.body(Script::default().sized()).unwrap())
+    }));
+    for i in 0..MANY {
+        let mut request = request("GET", &format!("/{i}"));
+        *request.method_mut() = Method::from_bytes(format!("M{i}").as_bytes()).unwrap();
+        request.headers_mut().insert("tenant", i.into());
+        let grpc = "application/grpc".parse().unwrap();
+        request.headers_mut().insert("content-type", grpc);
+        service.clone().oneshot(request).await.unwrap();
+    }
+}
+
+fn layer(prometheus: Prometheus, grpc: bool) -> MetricsLayer<Prometheus> {
+    MetricsLayer::builder(prometheus)
+        .route(Route::path())
+        .grpc(grpc)
+        .max_routes(10)
+        .label(Label::from_request("tenant", 3, |head| {
+            Some(head.headers["tenant"].to_str().ok()?.into())
+        }))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn and_does_not_exist_makes_no_series() {
+    for grpc in [false, true] {
+        let prometheus = Prometheus::new();
+        probe(&layer(prometheus, grpc), 404).await;
+        let figures = Figures::of(&prometheus);
+        // Three tenants and the others, of no route.
+        assert_eq!(figures.sum("tower_metrics_series", &[]), 4.0);
+        assert_eq!(figures.requests(&[("http_route", "")]), f64::from(MANY));
+        let labels = [("tenant", "_OTHER"), ("http_request_method", "_OTHER")];
+        assert_eq!(figures.requests(&labels), f64::from(MANY - 3));
+        let overflow = "tower_metrics_overflow_total";
+        assert_eq!(figures.sum(overflow, &[("limit", "routes")]), 0.0);
+        assert_eq!(
+            figures.sum(overflow, &[("limit", "tenant")]),
+            f64::from(MANY - 3)
+        );
+    }
+}
+
+#[tokio::test]
+async fn and_has_no_place_is_counted_whatever_is_left_out() {
+    let prometheus = Prometheus::new();
+    let builder = MetricsLayer::builder(prometheus).route(Route::path());
+    let layer = builder.max_routes(1).skip(["_OTHER"]).build().unwrap();
+    for path in ["/first", "/second"] {
+        send(&layer, request("GET", path), response(200)).await;
+    }
+    let figures = Figures::of(&prometheus);
+    assert_eq!(figures.requests(&[("http_route", "_OTHER")]), 1.0);
+}
+
+#[tokio::test]
+async fn and_does_exist_is_bounded_and_still_counted() {
+    let prometheus = Prometheus::new();
+    probe(&layer(prometheus, false), 200).await;
+    let figures = Figures::of(&prometheus);
+    let series = "http_server_request_duration_seconds_count";
+    // The first ten paths, three of them with a tenant, and the others.
+    assert_eq!(figures.series(series), 11);
+    assert_eq!(figures.requests(&[]), f64::from(MANY));
+    assert_eq!(
+        figures.requests(&[("http_route", "_OTHER")]),
+        f64::from(MANY - 10)
+    );
+    let overflow = "tower_metrics_overflow_total";
+    assert_eq!(
+        figures.sum(overflow, &[("limit", "routes")]),
+        f64::from(MANY - 10)
+    );
+    assert_eq!(figures.in_flight(), 0.0);
+}
