@@ -2,6 +2,7 @@
 //! ([`order`]), for both databases; they only differ in how they are asked.
 
 mod connections;
+mod deadline;
 mod failure;
 #[cfg(test)]
 mod lossy;

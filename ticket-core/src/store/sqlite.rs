@@ -4,11 +4,8 @@ use std::{
     collections::{BTreeMap, HashSet},
     pin::Pin,
     str::FromStr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Instant,
 };
 
 use jiff::Timestamp;
@@ -23,6 +20,7 @@ use uuid::Uuid;
 use super::{
     Answer, Failure, Order, PoolState, Probe, Reads, Store, Timeouts, Verdict,
     connections::Connections,
+    deadline::Deadline,
     migrate,
     order::{self, Facts},
     rows::{self, concert_columns, purchase_columns},
@@ -159,48 +157,6 @@ impl Sqlite {
         self.deadline.set(self.timeouts.statement);
         Ok(Locked(slot))
     }
-}
-
-/// When a statement is broken off. SQLite asks, because it has no time limit of its own.
-#[derive(Debug)]
-struct Deadline {
-    begun: Instant,
-    /// Microseconds since then.
-    at: AtomicU64,
-}
-
-impl Default for Deadline {
-    fn default() -> Self {
-        Self {
-            begun: Instant::now(),
-            at: AtomicU64::new(u64::MAX),
-        }
-    }
-}
-
-impl Deadline {
-    /// Steps of SQLite's machine between two questions, a fraction of a millisecond.
-    const STEPS: i32 = 10_000;
-
-    async fn watch(self: &Arc<Self>, writer: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        let deadline = self.clone();
-        writer
-            .lock_handle()
-            .await?
-            .set_progress_handler(Self::STEPS, move || {
-                micros(deadline.begun.elapsed()) < deadline.at.load(Relaxed)
-            });
-        Ok(())
-    }
-
-    fn set(&self, time: Duration) {
-        let at = micros(self.begun.elapsed().saturating_add(time));
-        self.at.store(at, Relaxed);
-    }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The writer, ours alone until dropped.
