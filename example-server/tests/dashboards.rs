@@ -2,7 +2,7 @@
 
 #[path = "../src/dashboards/mod.rs"]
 mod dashboards;
-#[path = "../../tower-metrics/tests/grafana_linter/mod.rs"]
+#[path = "../../tower-metrics/dashboard/tests/grafana_linter/mod.rs"]
 mod grafana_linter;
 
 use std::fs;
@@ -65,7 +65,7 @@ fn every_link_and_drill_down_leads_to_a_dashboard() {
         assert!(!dashboard.links.is_empty());
         assert!(dashboard.links.iter().all(|link| leads(&link.dashboard)));
         for panel in dashboard.panels() {
-            if let tower_metrics::dashboard::Show::Table {
+            if let tower_metrics_dashboard::Show::Table {
                 drill: Some(drill), ..
             } = &panel.show
             {

@@ -90,13 +90,16 @@
 //!
 //! Whole programs to run and to copy, with
 //! `cargo run -p tower-metrics --example NAME`: `axum`, `tonic`, `hyper`,
-//! `client`, and with `--features live` also `live_page`.
+//! `client`.
+//!
+//! # Dashboards
+//!
+//! The crate `tower-metrics-dashboard` generates Grafana dashboards, recording
+//! and alert rules, and a live page from the same names.
 //!
 //! # Features
 //!
 //! - `axum` (default): routes from axum's `MatchedPath`.
-//! - `dashboard`: Grafana dashboards and Prometheus rules from the same names.
-//! - `live`: a live page of such a dashboard, served by the service itself.
 //! - `opentelemetry`: a recorder into an OpenTelemetry meter, instead of
 //!   Prometheus or beside it.
 //! - `quanta`: reads the clock from the processor's time stamp counter.
@@ -108,8 +111,6 @@ mod bounds;
 #[cfg(feature = "axum")]
 mod by_address;
 mod clock;
-#[cfg(feature = "dashboard")]
-pub mod dashboard;
 mod error;
 mod flight;
 mod future;

@@ -260,24 +260,3 @@ fn the_client_counts_its_answers_and_its_failures() {
     assert_eq!(count("/slow", "", "connection"), 1.0);
     assert_eq!(figures.sum("http_client_active_requests", &[]), 0.0);
 }
-
-#[cfg(feature = "live")]
-#[tokio::test]
-async fn the_live_page_has_its_page_its_files_and_its_panels() {
-    let server = Server::start("live_page");
-    let url = server.address();
-    let (status, page) = get(url.clone()).await;
-    assert_eq!(status, StatusCode::OK);
-    assert!(page.contains("<title>Ticket shop</title>"), "{page}");
-    let files: Vec<_> = page
-        .split('"')
-        .filter(|text| text.starts_with("assets/"))
-        .collect();
-    assert!(files.len() >= 4, "{files:?}");
-    for file in files {
-        assert_eq!(get(format!("{url}/{file}")).await.0, 200, "{file}");
-    }
-    let (status, panel) = get(format!("{url}/api/panels/requests")).await;
-    assert_eq!((status, &panel[..5]), (StatusCode::OK, "{\"t\":"));
-    server.stop().await;
-}

@@ -10,8 +10,8 @@ use axum::response::Response;
 use http::{Method, Uri};
 use jiff::Timestamp;
 use tower_http::request_id::RequestId;
-use tower_metrics::dashboard::live::{LoggedRequest, RecentRequests};
 use tower_metrics::{ErrorType, TraceId};
+use tower_metrics_dashboard::live::{LoggedRequest, RecentRequests};
 use tracing::{Instrument, Span};
 
 use super::problem::Cause;

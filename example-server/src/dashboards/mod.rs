@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tower_metrics::Names;
-use tower_metrics::dashboard::{
+use tower_metrics_dashboard::{
     Alert, Annotation, Dashboard, Error, Event, Expr, Flavour, Red, Rules, Selector, Severity, Slo,
     Tone, objectives,
 };

@@ -1,6 +1,6 @@
 //! *Platform*: the database, the runtime, the process, and the faults injected on purpose.
 
-use tower_metrics::dashboard::{Dashboard, Panel, Row, Selector, Tone, Unit};
+use tower_metrics_dashboard::{Dashboard, Panel, Row, Selector, Tone, Unit};
 
 use super::{OVERVIEW, PLATFORM, POOL, SALES, connections_used};
 

@@ -1,6 +1,6 @@
 //! *Ticket sales*: what is sold, what is tried, what is left.
 
-use tower_metrics::dashboard::{Column, Dashboard, Expr, Panel, Row, Selector, Tone, Unit};
+use tower_metrics_dashboard::{Column, Dashboard, Expr, Panel, Row, Selector, Tone, Unit};
 
 use super::{OVERVIEW, PLATFORM, SALES, purchases};
 

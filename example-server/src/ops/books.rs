@@ -8,9 +8,9 @@ use prometheus::proto::MetricFamily;
 use ticket_core::{Error, Tickets, Totals};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
-use tower_metrics::dashboard::live::{Check, Equation, Side};
 use tower_metrics::prometheus::gauge_value;
 use tower_metrics::{Names, Prometheus};
+use tower_metrics_dashboard::live::{Check, Equation, Side};
 
 use crate::api::Seen;
 use crate::observer::Metrics;

@@ -19,7 +19,7 @@ use axum::routing::get;
 use ticket_core::{Commit, Tickets};
 use tokio_util::sync::CancellationToken;
 use tower_metrics::Prometheus;
-use tower_metrics::dashboard::live::Page;
+use tower_metrics_dashboard::live::Page;
 
 use crate::api::{LARGEST_DOCUMENT, problem};
 use crate::guard::Guard;

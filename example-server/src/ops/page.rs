@@ -9,8 +9,8 @@ use prometheus::Registry;
 use ticket_core::Commit;
 use ticket_core::policy::Document;
 use tower_metrics::Names;
-use tower_metrics::dashboard::live::{self, Control, Page};
-use tower_metrics::dashboard::{BURNS, Dashboard, Panel, Unit};
+use tower_metrics_dashboard::live::{self, Control, Page};
+use tower_metrics_dashboard::{BURNS, Dashboard, Panel, Unit};
 
 use super::{Books, Ops};
 use crate::api::Seen;
