@@ -157,7 +157,7 @@ impl Red {
         let succeeded = self.succeeded(self.duration());
         Slo {
             name: "latency".to_owned(),
-            promise: format!("take at most {} ms", threshold.as_millis()),
+            promise: format!("take at most {}", time(threshold)),
             objective,
             indicator: Indicator::Good {
                 good: succeeded.clone().up_to(threshold.as_secs_f64()),
@@ -198,4 +198,16 @@ impl Red {
             dashboard.variable(label, title, label, self.requests())
         })
     }
+}
+
+/// A duration in the largest unit of which it is at least one: `50 µs`, `1.5 s`.
+fn time(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    let (size, unit) = match nanos {
+        0..1_000 => (1.0, "ns"),
+        1_000..1_000_000 => (1e3, "µs"),
+        1_000_000..1_000_000_000 => (1e6, "ms"),
+        _ => (1e9, "s"),
+    };
+    format!("{} {unit}", nanos as f64 / size)
 }
