@@ -8,6 +8,8 @@ mod grafana_linter;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tower_metrics_dashboard::{Expr, Show};
+
 fn k8s() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s")
 }
@@ -65,7 +67,7 @@ fn every_link_and_drill_down_leads_to_a_dashboard() {
         assert!(!dashboard.links.is_empty());
         assert!(dashboard.links.iter().all(|link| leads(&link.dashboard)));
         for panel in dashboard.panels() {
-            if let tower_metrics_dashboard::Show::Table {
+            if let Show::Table {
                 drill: Some(drill), ..
             } = &panel.show
             {
@@ -73,4 +75,50 @@ fn every_link_and_drill_down_leads_to_a_dashboard() {
             }
         }
     }
+}
+
+/// The labels that the values of `expr` have, for each counter of money in it. A label that an
+/// aggregation anywhere in the expression drops is not among them.
+fn labels_of_money(expr: &Expr) -> Vec<Vec<String>> {
+    match expr {
+        Expr::Value(of) | Expr::Rate(of) | Expr::Increase(of) => {
+            let all = vec!["concert".to_owned(), "currency".to_owned()];
+            Vec::from_iter(of.metric.contains("_amount").then_some(all))
+        }
+        Expr::Fold { by, of, .. } => {
+            let mut kept = labels_of_money(of);
+            kept.iter_mut()
+                .for_each(|all| all.retain(|one| by.contains(one)));
+            kept
+        }
+        Expr::Quantile { .. } => Vec::new(),
+        Expr::Times { of, .. } | Expr::Top { of, .. } | Expr::Since(of) => labels_of_money(of),
+        Expr::Ratio { part: a, whole: b }
+        | Expr::OrZero { of: a, like: b }
+        | Expr::Minus { left: a, right: b } => [labels_of_money(a), labels_of_money(b)].concat(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn amounts_in_different_currencies_are_never_added_up() {
+    let mut sums = 0;
+    for dashboard in dashboards::all() {
+        for panel in dashboard.panels() {
+            for labels in panel.expressions().iter().flat_map(labels_of_money) {
+                sums += 1;
+                assert!(
+                    labels.iter().any(|label| label == "currency"),
+                    "{}: a sum over currencies",
+                    panel.title
+                );
+                assert!(
+                    !matches!(panel.show, Show::Lines { stacked: true, .. }),
+                    "{}: a stack of currencies",
+                    panel.title
+                );
+            }
+        }
+    }
+    assert!(sums > 2);
 }

@@ -96,11 +96,11 @@ fn sales() -> Row {
                 .series("{concert}", sold().rate().sum_by(["concert"]).per_minute()),
         )
         .panel(
+            // Not stacked: a stack adds up what may be in different currencies.
             Panel::lines("Revenue per minute by concert", Unit::PerMinute)
                 .help("What is paid per minute, in the concert's currency.")
                 .size(12, 9)
                 .decimals(1)
-                .stacked()
                 .series(
                     "{concert} {currency}",
                     revenue()
@@ -151,6 +151,9 @@ fn outcomes() -> Row {
 
 fn concerts() -> Row {
     let left = || of_concert("tickets_available").value().max_by(["concert"]);
+    let by = ["concert", "currency"];
+    let paid = || revenue().increase().sum_by(by);
+    let refunded = of_concert("ticket_refunds_amount_total").increase().sum_by(by);
     Row::new("Concerts")
         .panel(
             Panel::bars("Tickets left", Unit::Count, "{concert}", left())
@@ -160,10 +163,9 @@ fn concerts() -> Row {
         )
         .panel(
             Panel::table("Top concerts", ["concert"])
-                .help("Concerts by what they sold in the range shown. Revenue is in the concert's currency.")
+                .help("Concerts by the tickets that they sold in the range shown.")
                 .size(12, 11)
                 .column(Column::new("Tickets", Unit::Count, sold().increase().sum_by(["concert"])))
-                .column(Column::new("Revenue", Unit::Count, revenue().increase().sum_by(["concert"])))
                 .column(Column::new(
                     "Per minute",
                     Unit::PerMinute,
@@ -172,9 +174,22 @@ fn concerts() -> Row {
                 .column(Column::new("Left", Unit::Count, left())),
         )
         .panel(
+            // A line for each currency: those concerts that share a label may differ in it.
+            Panel::table("Revenue by concert", by)
+                .help("Payments and refunds in the range shown, in each currency's main unit.")
+                .size(12, 9)
+                .column(Column::new("Revenue", Unit::Count, paid()))
+                .column(Column::new(
+                    "Per minute",
+                    Unit::PerMinute,
+                    revenue().rate().sum_by(by).per_minute(),
+                ))
+                .column(Column::new("Refunded", Unit::Count, refunded.or_zero(paid()))),
+        )
+        .panel(
             Panel::lines("Stock", Unit::Count)
                 .help("Tickets left over time: steps down are sales, steps up are refunds and new capacity.")
-                .size(24, 9)
+                .size(12, 9)
                 .decimals(0)
                 .series("{concert}", left()),
         )

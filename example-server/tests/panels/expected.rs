@@ -191,23 +191,27 @@ fn by_route(tally: &Tally) -> Vec<Expected> {
 
 fn sales(tally: &Tally) -> Vec<Expected> {
     const TITLE: &str = "Ticket sales";
+    const BY_CONCERT: &str = "Revenue by concert";
     let outcome = |name: &str| tally.outcomes.get(name).copied().unwrap_or(0) as f64;
     let outcomes = ["sold", "declined", "sold_out", "failed"];
     let tries: f64 = outcomes.map(outcome).iter().sum();
-    let (mut tickets, mut paid, mut revenue, mut money) =
+    let (mut tickets, mut paid, mut refunds, mut money) =
         <(Figures, Figures, Figures, Figures)>::default();
     for (slug, sales) in &tally.concerts {
         let (slug, currency) = (slug.clone(), sales.currency.clone());
         let amount = sales.cents as f64 / 100.0;
         tickets.insert(vec![slug.clone()], sales.sold as f64);
-        paid.insert(vec![slug.clone()], amount);
-        revenue.insert(vec![slug, currency.clone()], amount * 60.0);
+        let refunded = sales.refunded_cents as f64 / 100.0;
+        paid.insert(vec![slug.clone(), currency.clone()], amount);
+        refunds.insert(vec![slug, currency.clone()], refunded);
         *money.entry(vec![currency]).or_default() += amount;
     }
     let sold: f64 = tickets.values().sum();
     let refunded: u64 = tally.concerts.values().map(|sales| sales.refunded).sum();
     let minute = tickets.iter().map(|(key, sold)| (key.clone(), sold * 60.0));
     let minute: Figures = minute.collect();
+    let revenue = paid.iter().map(|(key, paid)| (key.clone(), paid * 60.0));
+    let revenue: Figures = revenue.collect();
     let mut all = vec![
         by(TITLE, "Revenue in this range", "A", &["currency"], money),
         one(TITLE, "Tickets in this range", "A", sold),
@@ -226,7 +230,7 @@ fn sales(tally: &Tally) -> Vec<Expected> {
             "Revenue per minute by concert",
             "A",
             &["concert", "currency"],
-            revenue,
+            revenue.clone(),
         ),
         one(
             TITLE,
@@ -241,8 +245,10 @@ fn sales(tally: &Tally) -> Vec<Expected> {
             outcome("replayed") * 60.0,
         ),
         by(TITLE, "Top concerts", "A", &["concert"], tickets),
-        by(TITLE, "Top concerts", "B", &["concert"], paid),
-        by(TITLE, "Top concerts", "C", &["concert"], minute),
+        by(TITLE, "Top concerts", "B", &["concert"], minute),
+        by(TITLE, BY_CONCERT, "A", &["concert", "currency"], paid),
+        by(TITLE, BY_CONCERT, "B", &["concert", "currency"], revenue),
+        by(TITLE, BY_CONCERT, "C", &["concert", "currency"], refunds),
     ];
     for (letter, name) in ["A", "B", "C", "D"].into_iter().zip(outcomes) {
         all.push(one(TITLE, "Conversion", letter, outcome(name) / tries));

@@ -40,6 +40,7 @@ pub(crate) struct Sales {
     pub(crate) sold: u64,
     pub(crate) refunded: u64,
     pub(crate) cents: u64,
+    pub(crate) refunded_cents: u64,
 }
 
 impl Tally {
@@ -168,6 +169,7 @@ impl Load {
             *tally.outcomes.entry("refunded").or_default() += 1;
             let sales = tally.concerts.get_mut(slug).unwrap();
             sales.refunded += purchase["quantity"].as_u64().unwrap();
+            sales.refunded_cents += purchase["total"]["amount"].as_u64().unwrap();
         }
     }
 
