@@ -1,31 +1,43 @@
-//! The checked-in rules, read and tried by the real promtool. Where it is missing the tests say so
-//! and pass, but not in CI.
+//! The checked-in rules, checked and unit-tested by every promtool there is: the one in `PATH` and,
+//! where `PROMETHEUS3_DIR` names a folder with Prometheus 3, the one in there. Without any promtool
+//! the tests are skipped, except in CI, where they fail.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s/prometheus")
 }
 
-/// What promtool says; `None` where it is missing.
-fn promtool(arguments: &[&str], file: &Path) -> Option<Output> {
-    match Command::new("promtool").args(arguments).arg(file).output() {
-        Ok(output) => Some(output),
+/// Every promtool there is.
+fn promtools() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    match Command::new("promtool").arg("--version").output() {
+        Ok(_) => found.push(PathBuf::from("promtool")),
         Err(error) => {
             assert!(std::env::var_os("CI").is_none(), "promtool: {error}");
             eprintln!("skipped: promtool is not installed ({error})");
-            None
         }
     }
+    if let Some(folder) = std::env::var_os("PROMETHEUS3_DIR") {
+        found.push(Path::new(&folder).join("promtool"));
+    }
+    found
 }
 
+/// Asserts that every promtool accepts `file`.
 fn passes(arguments: &[&str], file: &Path) {
-    if let Some(output) = promtool(arguments, file) {
-        let said = String::from_utf8_lossy(&output.stdout).into_owned()
-            + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
+    for promtool in promtools() {
+        let output = Command::new(&promtool).args(arguments).arg(file).output();
+        let output = output.unwrap_or_else(|error| panic!("{}: {error}", promtool.display()));
+        assert!(
+            output.status.success(),
+            "{}: {}{}",
+            promtool.display(),
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 

@@ -153,7 +153,9 @@ fn concerts() -> Row {
     let left = || of_concert("tickets_available").value().max_by(["concert"]);
     let by = ["concert", "currency"];
     let paid = || revenue().increase().sum_by(by);
-    let refunded = of_concert("ticket_refunds_amount_total").increase().sum_by(by);
+    let refunded = of_concert("ticket_refunds_amount_total")
+        .increase()
+        .sum_by(by);
     Row::new("Concerts")
         .panel(
             Panel::bars("Tickets left", Unit::Count, "{concert}", left())

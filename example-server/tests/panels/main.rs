@@ -40,28 +40,34 @@ async fn no_panel_is_empty_and_every_figure_is_the_loads_own() {
 
     let server = Server::start(&["--max-concurrency", "16", "--request-timeout", "3s"]);
     let proxy = Proxy::start(&server.ops).await;
-    let start = |path| Prometheus::start(&proxy.address, path, &rules);
-    let (Some(text), Some(asked)) = (start("/text"), start("/asked")) else {
+    // Each in both formats.
+    let mut all = Vec::new();
+    for program in prometheus::installed() {
+        for path in ["/text", "/asked"] {
+            let started = Prometheus::start(&program, &proxy.address, path, &rules).await;
+            started.scraped(0.0, 1).await;
+            all.push((program.clone(), path, started));
+        }
+    }
+    if all.is_empty() {
         return;
-    };
-    for prometheus in [&text, &asked] {
-        prometheus.scraped(0.0, 1).await;
     }
     let begun = now();
     let load = traffic(&server, async |scrapes| {
         let now = now();
-        for prometheus in [&text, &asked] {
+        for (_, _, prometheus) in &all {
             prometheus.scraped(now, scrapes).await;
         }
     })
     .await;
     let ended = now();
 
-    for (prometheus, format, seen) in [
-        (&text, "text/plain", proxy.text()),
-        (&asked, "application/openmetrics-text", proxy.asked()),
-    ] {
-        println!("\n{format}");
+    for (program, path, prometheus) in &all {
+        let (format, seen) = match *path {
+            "/text" => ("text/plain", proxy.text()),
+            _ => ("application/openmetrics-text", proxy.asked()),
+        };
+        println!("\n{}, {format}", program.display());
         assert!(seen.iter().all(|one| one.starts_with(format)), "{seen:?}");
         let last = prometheus.scraped(ended, 1).await;
         let proof = Proof::new(prometheus, (begun, last), load.tally());

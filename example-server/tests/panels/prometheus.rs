@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -37,12 +37,9 @@ impl Series {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes `target` at `path` every second and evaluates `rules` as often;
-    /// none, and a word on stderr, where Prometheus is not installed.
-    ///
-    /// # Panics
-    /// Where `CI` is set and Prometheus is not installed.
-    pub(crate) fn start(target: &str, path: &str, rules: &str) -> Option<Self> {
+    /// Starts `program`, which scrapes `target` at `path` every second and evaluates `rules` as
+    /// often. Returns when it answers queries.
+    pub(crate) async fn start(program: &Path, target: &str, path: &str, rules: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         write("rules.yaml", rules);
@@ -55,27 +52,31 @@ impl Prometheus {
                  static_configs: [{{ targets: [\"{target}\"] }}]\n"
             ),
         );
-        let mut child = match command(folder.path()).spawn() {
-            Ok(child) => child,
-            Err(error) => {
-                assert!(std::env::var_os("CI").is_none(), "prometheus: {error}");
-                eprintln!("SKIPPED: prometheus is not installed ({error})");
-                return None;
-            }
-        };
+        let mut child = command(program, folder.path())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = log.by_ref().map_while(Result::ok).find_map(|line| {
-            let (_, address) = line.split_once("msg=\"Listening on\" address=")?;
+            // Prometheus 3 writes `component=web` in between.
+            let (_, rest) = line.split_once("msg=\"Listening on\"")?;
+            let (_, address) = rest.split_once("address=")?;
             Some(address.trim().to_owned())
         });
         // Its log is read on: a full pipe would stop it.
         std::thread::spawn(move || log.map_while(Result::ok).for_each(drop));
         let address = address.expect("prometheus did not start");
-        Some(Self {
+        let started = Self {
             child,
             client: Client::new(format!("http://{address}").parse().unwrap()),
             _folder: folder,
+        };
+        // It listens before it has replayed its write-ahead log.
+        until("Prometheus is ready", async || {
+            let answer = started.client.get("/-/ready").await;
+            answer.is_ok_and(|answer| answer.status == 200)
         })
+        .await;
+        started
     }
 
     async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
@@ -183,8 +184,28 @@ impl Drop for Prometheus {
     }
 }
 
-fn command(folder: &Path) -> Command {
-    let mut command = Command::new("prometheus");
+/// Every Prometheus there is: the one in `PATH` and, where `PROMETHEUS3_DIR` names a folder with
+/// Prometheus 3, the one in there.
+///
+/// # Panics
+/// Where `CI` is set and none is in `PATH`.
+pub(crate) fn installed() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    match Command::new("prometheus").arg("--version").output() {
+        Ok(_) => found.push(PathBuf::from("prometheus")),
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "prometheus: {error}");
+            eprintln!("skipped: prometheus is not installed ({error})");
+        }
+    }
+    if let Some(folder) = std::env::var_os("PROMETHEUS3_DIR") {
+        found.push(Path::new(&folder).join("prometheus"));
+    }
+    found
+}
+
+fn command(program: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(program);
     command
         .current_dir(folder)
         .args([
