@@ -30,7 +30,7 @@ async fn main() -> Result<(), BoxError> {
         .build()?;
     let metrics = MetricsLayer::builder(prometheus)
         // To whom asks a 4xx is an error as well.
-        .client()
+        .client(true)
         .route(Route::template(|head| {
             head.extensions.get().map(|UrlTemplate(url)| *url)
         }))

@@ -41,7 +41,7 @@ pub enum BuildError {
     MaxRoutes {
         /// For how many routes there was to be a place.
         max: usize,
-        /// How many [`initialize`](crate::Builder::initialize) names.
+        /// How many [`initialize`](crate::MetricsLayerBuilder::initialize) names.
         named: usize,
     },
     /// More series than should stand at zero: with labels of enums there is one

@@ -11,7 +11,7 @@ use crate::grpc::{self, GrpcStatus};
 use crate::head::{RequestHead, ResponseHead};
 use crate::label::{Label, LabelNumbers, LabelValues};
 use crate::layer::{DurationTo, TraceIdFn};
-use crate::outcome::{End, ErrorType, Outcome, Side};
+use crate::outcome::{CompletedRequest, ErrorType, Outcome, Side};
 use crate::pool;
 use crate::recorder::{Limit, Recorder};
 use crate::request_body::BytesRead;
@@ -268,7 +268,7 @@ impl<R: Recorder> Flight<R> {
         let state = &mut *self.0;
         // Of a response that was looked at when something panicked, nothing is
         // told.
-        let end = End {
+        let end = CompletedRequest {
             outcome,
             status: None,
             error_type,
@@ -454,9 +454,9 @@ impl<R: Recorder> State<R> {
 
     /// The request as it is if it has ended now, whole.
     #[inline(always)]
-    fn describe(&self) -> End<'static> {
+    fn describe(&self) -> CompletedRequest<'static> {
         let shared = self.target.shared;
-        let mut end = End {
+        let mut end = CompletedRequest {
             outcome: Outcome::Complete,
             status: Some(self.status.0),
             error_type: shared.side.error_type_of(self.status.0),

@@ -11,7 +11,7 @@ use crate::error::BuildError;
 use crate::flight::Shared;
 use crate::head::RequestHead;
 use crate::label::{Label, LabelNumbers, LabelValues, MAX_LABELS};
-use crate::outcome::{Ending, ErrorType, Side};
+use crate::outcome::{ErrorType, InitialSeries, Side};
 use crate::recorder::Recorder;
 use crate::request_body::{CountRequestBytes, RequestBodyService};
 use crate::route::{Route, RouteSettings, Routes};
@@ -50,7 +50,7 @@ pub enum DurationTo {
 }
 
 /// Tells what an error of the inner service is about: every
-/// `Fn(&E) -> ErrorType`, which [`Builder::classify_error`] is given, and
+/// `Fn(&E) -> ErrorType`, which [`MetricsLayerBuilder::classify_error`] is given, and
 /// [`ServiceError`]. Nothing else can implement it.
 pub trait ClassifyError<E>: sealed::Sealed<E> {
     /// The error's type.
@@ -99,12 +99,12 @@ pub struct MetricsLayer<R: Recorder, C: 'static = ServiceError, Q = ()> {
 impl<R: Recorder> MetricsLayer<R> {
     /// A layer with the default settings.
     pub fn new(recorder: R) -> Self {
-        Builder::new(recorder).finish()
+        MetricsLayerBuilder::new(recorder).finish()
     }
 
     /// A layer to be set up.
-    pub fn builder(recorder: R) -> Builder<R> {
-        Builder::new(recorder)
+    pub fn builder(recorder: R) -> MetricsLayerBuilder<R> {
+        MetricsLayerBuilder::new(recorder)
     }
 }
 
@@ -145,14 +145,14 @@ impl<R: Recorder, C, Q> fmt::Debug for MetricsLayer<R, C, Q> {
 
 /// Sets up a [`MetricsLayer`].
 #[must_use = "a builder does nothing until `build`"]
-pub struct Builder<R: Recorder, C: 'static = ServiceError, Q = ()> {
+pub struct MetricsLayerBuilder<R: Recorder, C: 'static = ServiceError, Q = ()> {
     recorder: R,
     classify: C,
     route: Route,
     methods: Vec<Method>,
     max_routes: usize,
     routes: RouteSettings,
-    initialize: Vec<(Method, String, Ending)>,
+    initialize: Vec<(Method, String, InitialSeries)>,
     labels: Vec<Label>,
     grpc: bool,
     side: Side,
@@ -182,7 +182,7 @@ const METHODS: [Method; 9] = [
     Method::TRACE,
 ];
 
-impl<R: Recorder> Builder<R> {
+impl<R: Recorder> MetricsLayerBuilder<R> {
     fn new(recorder: R) -> Self {
         let mut methods = Vec::from(METHODS);
         methods.extend(Method::from_bytes(b"QUERY"));
@@ -204,7 +204,7 @@ impl<R: Recorder> Builder<R> {
     }
 }
 
-impl<R: Recorder, C, Q> Builder<R, C, Q> {
+impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     /// Where a request's route comes from. Default: axum's `MatchedPath` with
     /// the feature `axum`, otherwise no route.
     pub fn route(mut self, route: Route) -> Self {
@@ -239,14 +239,14 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
 
     /// Shows a route's figures from the start, at zero, so that `increase()`
     /// sees its first request and its first error. Name the ways in which its
-    /// requests may end, as [`Ending`] has them: statuses, and, where a response
+    /// requests may end, as [`InitialSeries`] has them: statuses, and, where a response
     /// carries an [`ErrorType`](crate::ErrorType), the error types too; for gRPC
     /// its own statuses. With [labels](Self::label) of an enum there is a series
     /// for each of its values, and one without; with several, for each
     /// combination. At most 100,000 series in all.
     pub fn initialize<I>(mut self, method: Method, route: impl Into<String>, endings: I) -> Self
     where
-        I: IntoIterator<Item: Into<Ending>>,
+        I: IntoIterator<Item: Into<InitialSeries>>,
     {
         let route = route.into();
         let series = endings
@@ -265,18 +265,19 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
     /// Reads the status of gRPC calls and takes their path as the route.
     /// Requests are gRPC by their content type; others are as without it.
     /// Default: off.
-    pub fn grpc(mut self, on: bool) -> Self {
-        self.grpc = on;
+    pub fn grpc(mut self, enabled: bool) -> Self {
+        self.grpc = enabled;
         self
     }
 
-    /// The layer stands around a client: a 4xx is an error as well as a 5xx,
-    /// and so is every gRPC status but `OK`, as the OpenTelemetry conventions
-    /// have it for the side that asked. Default: around a server, where a 4xx
-    /// is the caller's doing.
+    /// Sets whether the layer wraps a client instead of a server.
     ///
-    /// Which 4xx is expected the program knows alone. A layer inside that puts
-    /// [`ErrorType::NONE`] into the answer's extensions says so:
+    /// For a client, 4xx responses are errors in addition to 5xx responses, and
+    /// so is every gRPC status except `OK`, as the OpenTelemetry semantic
+    /// conventions define it. Defaults to `false`.
+    ///
+    /// A 4xx that the caller expects can be excluded from the errors with
+    /// [`ErrorType::NONE`] in the response's extensions:
     ///
     /// ```
     /// # use http::{Response, StatusCode};
@@ -284,7 +285,7 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
     /// # use tower_metrics::{ErrorType, MetricsLayer, Names, Prometheus};
     /// let prometheus = Prometheus::builder().names(Names::open_telemetry_client()).build()?;
     /// let layers = ServiceBuilder::new()
-    ///     .layer(MetricsLayer::builder(prometheus).client().build()?)
+    ///     .layer(MetricsLayer::builder(prometheus).client(true).build()?)
     ///     .map_response(|mut response: Response<String>| {
     ///         if response.status() == StatusCode::NOT_FOUND {
     ///             response.extensions_mut().insert(ErrorType::NONE);
@@ -293,8 +294,8 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
     ///     });
     /// # Ok::<_, tower_metrics::BuildError>(())
     /// ```
-    pub fn client(mut self) -> Self {
-        self.side = Side::Client;
+    pub fn client(mut self, enabled: bool) -> Self {
+        self.side = if enabled { Side::Client } else { Side::Server };
         self
     }
 
@@ -347,7 +348,7 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
     ///     .build()?;
     /// # Ok::<_, tower_metrics::BuildError>(())
     /// ```
-    pub fn classify_error<E, F>(self, classify: F) -> Builder<R, F, Q>
+    pub fn classify_error<E, F>(self, classify: F) -> MetricsLayerBuilder<R, F, Q>
     where
         F: Fn(&E) -> ErrorType,
     {
@@ -375,7 +376,7 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
     ///
     /// let prometheus = Prometheus::new();
     /// let metrics = MetricsLayer::builder(prometheus)
-    ///     .count_request_bytes()
+    ///     .count_request_bytes(true)
     ///     .build()?;
     /// let app: Router = Router::new()
     ///     .route("/photos/{id}", put(|_photo: Bytes| async { "thank you" }))
@@ -383,14 +384,17 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
     /// # }
     /// # Ok::<_, tower_metrics::BuildError>(())
     /// ```
-    pub fn count_request_bytes(mut self) -> Builder<R, C, CountRequestBytes> {
-        self.counts_request_bytes = true;
+    pub fn count_request_bytes(
+        mut self,
+        enabled: bool,
+    ) -> MetricsLayerBuilder<R, C, CountRequestBytes> {
+        self.counts_request_bytes = enabled;
         self.retype(|classify| classify)
     }
 
     /// The same settings in a builder of another type.
-    fn retype<D, P>(self, classify: impl FnOnce(C) -> D) -> Builder<R, D, P> {
-        Builder {
+    fn retype<D, P>(self, classify: impl FnOnce(C) -> D) -> MetricsLayerBuilder<R, D, P> {
+        MetricsLayerBuilder {
             classify: classify(self.classify),
             recorder: self.recorder,
             route: self.route,
@@ -487,9 +491,9 @@ impl<R: Recorder, C, Q> Builder<R, C, Q> {
 /// The gRPC status, by the OpenTelemetry RPC convention.
 pub(crate) const GRPC_LABEL: &str = "rpc_response_status_code";
 
-impl<R: Recorder, C, Q> fmt::Debug for Builder<R, C, Q> {
+impl<R: Recorder, C, Q> fmt::Debug for MetricsLayerBuilder<R, C, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
+        f.debug_struct("MetricsLayerBuilder")
             .field("route", &self.route)
             .field("methods", &self.methods)
             .field("max_routes", &self.max_routes)

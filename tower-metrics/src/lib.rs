@@ -34,7 +34,7 @@
 //!   theirs at the head; the bytes and in-flight of an event stream go on. What
 //!   passes over an upgraded connection, such as a WebSocket, no layer sees.
 //! - A request's size is its `Content-Length` or exact size, or, where
-//!   [asked for](Builder::count_request_bytes), what the service read of it.
+//!   [asked for](MetricsLayerBuilder::count_request_bytes), what the service read of it.
 //! - The gauge of requests in flight returns to where it was in every case.
 //! - Series are bounded: the route is the matched template, never the path;
 //!   unknown methods are `_OTHER`; routes and custom labels have caps, and what
@@ -156,11 +156,13 @@ pub use self::future::ResponseFuture;
 pub use self::grpc::GrpcStatus;
 pub use self::head::{RequestHead, ResponseHead};
 pub use self::label::{Label, LabelKey, LabelValue, LabelValues, MAX_LABELS};
-pub use self::layer::{Builder, ClassifyError, DurationTo, MetricsLayer, ServiceError, Skip};
+pub use self::layer::{
+    ClassifyError, DurationTo, MetricsLayer, MetricsLayerBuilder, ServiceError, Skip,
+};
 #[cfg(feature = "opentelemetry")]
-pub use self::opentelemetry::OpenTelemetry;
-pub use self::outcome::{End, Ending, ErrorType, Outcome};
-pub use self::prometheus::{Names, Prometheus};
+pub use self::opentelemetry::{OpenTelemetry, OpenTelemetryBuilder};
+pub use self::outcome::{CompletedRequest, ErrorType, InitialSeries, Outcome};
+pub use self::prometheus::{Names, Prometheus, PrometheusBuilder};
 pub use self::recorder::{LabelError, Limit, Recorder};
 pub use self::request_body::{CountRequestBytes, RequestBody, RequestBodyService};
 pub use self::route::Route;

@@ -42,7 +42,7 @@ pub enum Outcome {
 ///
 /// It is read from 5xx responses only: a 4xx is the client's doing and no
 /// error of the service. Without one a 5xx has its status code as error type.
-/// A layer around a [client](crate::Builder::client) reads it from 4xx too.
+/// A layer around a [client](crate::MetricsLayerBuilder::client) reads it from 4xx too.
 /// Values are `'static`, so that their number is bounded by the program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ErrorType(&'static str);
@@ -125,8 +125,8 @@ impl fmt::Display for ErrorType {
 ///
 /// ```
 /// # use http::StatusCode;
-/// # use tower_metrics::{Ending, ErrorType, GrpcStatus};
-/// let endings: [Ending; 4] = [
+/// # use tower_metrics::{InitialSeries, ErrorType, GrpcStatus};
+/// let endings: [InitialSeries; 4] = [
 ///     StatusCode::OK.into(),
 ///     (StatusCode::SERVICE_UNAVAILABLE, ErrorType::SHED).into(),
 ///     ErrorType::CANCELLED.into(),
@@ -134,7 +134,7 @@ impl fmt::Display for ErrorType {
 /// ];
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ending {
+pub struct InitialSeries {
     pub(crate) status: Option<StatusCode>,
     pub(crate) error_type: ErrorType,
     pub(crate) grpc_status: Option<GrpcStatus>,
@@ -143,7 +143,7 @@ pub struct Ending {
     untold: bool,
 }
 
-impl Ending {
+impl InitialSeries {
     /// The response's status; `None` where there is no response.
     pub fn status(&self) -> Option<StatusCode> {
         self.status
@@ -160,7 +160,7 @@ impl Ending {
     }
 }
 
-impl From<StatusCode> for Ending {
+impl From<StatusCode> for InitialSeries {
     fn from(status: StatusCode) -> Self {
         Self {
             status: Some(status),
@@ -171,7 +171,7 @@ impl From<StatusCode> for Ending {
     }
 }
 
-impl From<(StatusCode, ErrorType)> for Ending {
+impl From<(StatusCode, ErrorType)> for InitialSeries {
     fn from((status, error_type): (StatusCode, ErrorType)) -> Self {
         Self {
             status: Some(status),
@@ -182,7 +182,7 @@ impl From<(StatusCode, ErrorType)> for Ending {
     }
 }
 
-impl From<ErrorType> for Ending {
+impl From<ErrorType> for InitialSeries {
     fn from(error_type: ErrorType) -> Self {
         Self {
             status: None,
@@ -193,7 +193,7 @@ impl From<ErrorType> for Ending {
     }
 }
 
-impl From<GrpcStatus> for Ending {
+impl From<GrpcStatus> for InitialSeries {
     fn from(grpc_status: GrpcStatus) -> Self {
         Self {
             status: Some(StatusCode::OK),
@@ -245,7 +245,7 @@ impl Side {
     }
 
     /// The way in which requests end here whose error type was not said.
-    pub(crate) fn ending(self, mut ending: Ending) -> Ending {
+    pub(crate) fn ending(self, mut ending: InitialSeries) -> InitialSeries {
         if let Some(status) = ending.status
             && std::mem::take(&mut ending.untold)
         {
@@ -262,7 +262,7 @@ impl Side {
 /// [`Recorder`](crate::Recorder) records.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct End<'a> {
+pub struct CompletedRequest<'a> {
     /// How it ended.
     pub outcome: Outcome,
     /// The response's status; `None` where there was no response.
@@ -277,7 +277,7 @@ pub struct End<'a> {
     pub time_to_head: Option<Duration>,
     /// The request body's bytes: its `Content-Length` or exact size, 0 where
     /// neither is known; with
-    /// [`count_request_bytes`](crate::Builder::count_request_bytes) those that
+    /// [`count_request_bytes`](crate::MetricsLayerBuilder::count_request_bytes) those that
     /// the service had read.
     pub request_size: u64,
     /// The response body's bytes, as far as they were handed on.

@@ -1,7 +1,7 @@
 //! The seam between the middleware and what keeps its figures.
 
 use crate::label::LabelValues;
-use crate::outcome::{End, Ending};
+use crate::outcome::{CompletedRequest, InitialSeries};
 
 /// Keeps the figures of requests. [`Prometheus`](crate::Prometheus) is one.
 ///
@@ -33,7 +33,7 @@ pub trait Recorder: 'static {
     fn begin(&self, series: Self::Series) -> Self::InFlight;
 
     /// A request ended.
-    fn end(&self, series: Self::Series, in_flight: Self::InFlight, end: &End<'_>);
+    fn end(&self, series: Self::Series, in_flight: Self::InFlight, end: &CompletedRequest<'_>);
 
     /// A request is not to be counted here after all: it turned out to belong
     /// to another series, or to be left out. Takes back its `begin`.
@@ -46,13 +46,23 @@ pub trait Recorder: 'static {
     /// A recorder that shows such a request at once records its duration here
     /// and the rest in [`end_stream`](Self::end_stream). By default all of it
     /// is recorded at the end.
-    fn begin_stream(&self, series: Self::Series, in_flight: &mut Self::InFlight, head: &End<'_>) {
+    fn begin_stream(
+        &self,
+        series: Self::Series,
+        in_flight: &mut Self::InFlight,
+        head: &CompletedRequest<'_>,
+    ) {
         let _ = (series, in_flight, head);
     }
 
     /// A response that [`begin_stream`](Self::begin_stream) was told of has
     /// ended. By default the same as `end`.
-    fn end_stream(&self, series: Self::Series, in_flight: Self::InFlight, end: &End<'_>) {
+    fn end_stream(
+        &self,
+        series: Self::Series,
+        in_flight: Self::InFlight,
+        end: &CompletedRequest<'_>,
+    ) {
         self.end(series, in_flight, end);
     }
 
@@ -69,7 +79,7 @@ pub trait Recorder: 'static {
     /// Shows a series before its first request, so that the first one is seen
     /// as an increase. Asked for each combination of the values that labels of
     /// an enum have, absent ones included; `labels` has no others.
-    fn initialize(&self, series: Self::Series, ending: Ending, labels: LabelValues<'_>) {
+    fn initialize(&self, series: Self::Series, ending: InitialSeries, labels: LabelValues<'_>) {
         let _ = (series, ending, labels);
     }
 
@@ -139,7 +149,7 @@ impl<A: Recorder, B: Recorder> Recorder for (A, B) {
         (self.0.begin(series.0), self.1.begin(series.1))
     }
 
-    fn end(&self, series: Self::Series, in_flight: Self::InFlight, end: &End<'_>) {
+    fn end(&self, series: Self::Series, in_flight: Self::InFlight, end: &CompletedRequest<'_>) {
         self.0.end(series.0, in_flight.0, end);
         self.1.end(series.1, in_flight.1, end);
     }
@@ -149,12 +159,22 @@ impl<A: Recorder, B: Recorder> Recorder for (A, B) {
         self.1.abandon(series.1, in_flight.1);
     }
 
-    fn begin_stream(&self, series: Self::Series, in_flight: &mut Self::InFlight, head: &End<'_>) {
+    fn begin_stream(
+        &self,
+        series: Self::Series,
+        in_flight: &mut Self::InFlight,
+        head: &CompletedRequest<'_>,
+    ) {
         self.0.begin_stream(series.0, &mut in_flight.0, head);
         self.1.begin_stream(series.1, &mut in_flight.1, head);
     }
 
-    fn end_stream(&self, series: Self::Series, in_flight: Self::InFlight, end: &End<'_>) {
+    fn end_stream(
+        &self,
+        series: Self::Series,
+        in_flight: Self::InFlight,
+        end: &CompletedRequest<'_>,
+    ) {
         self.0.end_stream(series.0, in_flight.0, end);
         self.1.end_stream(series.1, in_flight.1, end);
     }
@@ -164,7 +184,7 @@ impl<A: Recorder, B: Recorder> Recorder for (A, B) {
         self.1.declare_labels(names)
     }
 
-    fn initialize(&self, series: Self::Series, ending: Ending, labels: LabelValues<'_>) {
+    fn initialize(&self, series: Self::Series, ending: InitialSeries, labels: LabelValues<'_>) {
         self.0.initialize(series.0, ending, labels);
         self.1.initialize(series.1, ending, labels);
     }

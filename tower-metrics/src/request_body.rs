@@ -13,7 +13,7 @@ use pin_project::pin_project;
 use tower_service::Service;
 
 /// A layer of this kind counts what is read of request bodies; see
-/// [`Builder::count_request_bytes`](crate::Builder::count_request_bytes).
+/// [`MetricsLayerBuilder::count_request_bytes`](crate::MetricsLayerBuilder::count_request_bytes).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CountRequestBytes;
@@ -36,7 +36,7 @@ impl BytesRead {
 
 /// Gives the service it wraps request bodies that count what is read of them;
 /// inside the [`MetricsService`](crate::MetricsService) of a layer with
-/// [`count_request_bytes`](crate::Builder::count_request_bytes).
+/// [`count_request_bytes`](crate::MetricsLayerBuilder::count_request_bytes).
 #[derive(Clone, Debug)]
 pub struct RequestBodyService<S> {
     inner: S,

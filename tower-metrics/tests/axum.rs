@@ -636,7 +636,7 @@ async fn bytes_of_requests_are_those_that_the_handler_reads() {
     };
     let counting = |prometheus| {
         MetricsLayer::builder(prometheus)
-            .count_request_bytes()
+            .count_request_bytes(true)
             .build()
     };
     let upload = async |app: Router, path: &str| {

@@ -10,7 +10,8 @@ use http_body_util::BodyExt;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_metrics::prometheus::Format;
 use tower_metrics::{
-    Builder, Ending, ErrorType, GrpcStatus, MetricsLayer, Names, Prometheus, Recorder, Route,
+    ErrorType, GrpcStatus, InitialSeries, MetricsLayer, MetricsLayerBuilder, Names, Prometheus,
+    Recorder, Route,
 };
 
 use self::figures::Figures;
@@ -72,8 +73,10 @@ async fn a_template_has_its_place_whatever_the_answer_is() {
     assert_eq!(count(&prometheus, &[("url_template", "_OTHER")]), 1.0);
 }
 
-fn client(prometheus: Prometheus) -> Builder<Prometheus> {
-    MetricsLayer::builder(prometheus).client().route(template())
+fn client(prometheus: Prometheus) -> MetricsLayerBuilder<Prometheus> {
+    MetricsLayer::builder(prometheus)
+        .client(true)
+        .route(template())
 }
 
 #[tokio::test]
@@ -150,7 +153,7 @@ async fn every_grpc_status_but_ok_is_an_error_of_a_client() {
 #[test]
 fn initial_series_of_a_client_have_its_errors() {
     let prometheus = setup();
-    let endings: [Ending; 3] = [
+    let endings: [InitialSeries; 3] = [
         StatusCode::OK.into(),
         StatusCode::NOT_FOUND.into(),
         GrpcStatus::NOT_FOUND.into(),

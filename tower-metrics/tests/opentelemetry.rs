@@ -23,7 +23,7 @@ use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMete
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tower::{Layer, Service};
-use tower_metrics::opentelemetry::Builder;
+use tower_metrics::opentelemetry::OpenTelemetryBuilder;
 use tower_metrics::{
     BuildError, Label, LabelValue, MetricsLayer, MetricsService, OpenTelemetry, Prometheus,
     Recorder, ResponseBody, ResponseFuture, Route, ServiceError,
@@ -51,7 +51,7 @@ impl Sdk {
         Self { provider, exporter }
     }
 
-    fn builder(&self) -> Builder {
+    fn builder(&self) -> OpenTelemetryBuilder {
         OpenTelemetry::builder(&self.provider.meter("tests"))
     }
 
@@ -436,7 +436,7 @@ fn an_error_has_its_type() {
 #[test]
 fn a_client_has_its_own_names() {
     let sdk = Sdk::new();
-    answered(sdk.builder().client().build().unwrap(), "/a", 200);
+    answered(sdk.builder().client(true).build().unwrap(), "/a", 200);
     let expected = [("http.request.method", "GET"), ("url.template", "/a")];
     let found = attributes(&sdk, "http.client.active_requests");
     assert_eq!(found, pairs(&expected));

@@ -28,8 +28,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, mpsc};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_metrics::{
-    Builder, CountRequestBytes, End, ErrorType, MetricsLayer, Names, Prometheus, Recorder,
-    RequestBody, Route, ServiceError, Skip,
+    CompletedRequest, CountRequestBytes, ErrorType, MetricsLayer, MetricsLayerBuilder, Names,
+    Prometheus, Recorder, RequestBody, Route, ServiceError, Skip,
 };
 
 use self::fates::{quiet, step};
@@ -37,8 +37,8 @@ use self::figures::Figures;
 use self::script::{Script, Step, data, failure, trailers};
 use self::server::{Told, Watch, connect, http1, http2, patient, serve};
 
-fn counting<R: Recorder>(recorder: R) -> Builder<R, ServiceError, CountRequestBytes> {
-    MetricsLayer::builder(recorder).count_request_bytes()
+fn counting<R: Recorder>(recorder: R) -> MetricsLayerBuilder<R, ServiceError, CountRequestBytes> {
+    MetricsLayer::builder(recorder).count_request_bytes(true)
 }
 
 fn empty() -> Full<Bytes> {
@@ -55,7 +55,7 @@ impl Recorder for Sizes {
 
     fn series(&self, _: &'static str, _: &'static str) {}
     fn begin(&self, (): ()) {}
-    fn end(&self, (): (), (): (), end: &End<'_>) {
+    fn end(&self, (): (), (): (), end: &CompletedRequest<'_>) {
         self.0.send(end.request_size).unwrap();
     }
     fn abandon(&self, (): (), (): ()) {}
@@ -116,7 +116,11 @@ async fn around_a_client_it_is_what_was_sent() {
     let mut watch = Watch::new();
     let address = reads_all(&watch).await;
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let client = counting(prometheus).client().build().unwrap().layer(client);
+    let client = counting(prometheus)
+        .client(true)
+        .build()
+        .unwrap()
+        .layer(client);
     let body = Script::chunks(&["hello", "!"]);
     let response = patient(client.oneshot(post(address, body))).await;
     patient(response.unwrap().into_body().collect())

@@ -22,7 +22,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::timeout::TimeoutLayer;
 use tower::timeout::error::Elapsed;
 use tower::{BoxError, ServiceBuilder};
-use tower_metrics::{Builder, ErrorType, MetricsLayer, Names, Prometheus, Recorder};
+use tower_metrics::{ErrorType, MetricsLayer, MetricsLayerBuilder, Names, Prometheus, Recorder};
 
 use self::server::{Told, Watch, patient};
 
@@ -83,7 +83,7 @@ async fn bind() -> (TcpListenerStream, Endpoint) {
     )
 }
 
-fn grpc<R: Recorder>(recorder: R) -> Builder<R> {
+fn grpc<R: Recorder>(recorder: R) -> MetricsLayerBuilder<R> {
     MetricsLayer::builder(recorder).grpc(true)
 }
 
@@ -138,14 +138,17 @@ async fn a_unary_call_is_counted_by_its_code() {
 #[tokio::test]
 async fn the_size_of_a_call_is_what_was_read_of_it() {
     let mut watch = Watch::new();
-    let layer = grpc(watch.recorder()).count_request_bytes().build();
+    let layer = grpc(watch.recorder()).count_request_bytes(true).build();
     let (incoming, endpoint) = bind().await;
     let server = Server::builder()
         .layer(layer.unwrap())
         .add_service(HealthServer::new(Shop));
     tokio::spawn(server.serve_with_incoming(incoming));
     let at_client = Prometheus::new();
-    let layer = grpc(at_client).client().count_request_bytes().build();
+    let layer = grpc(at_client)
+        .client(true)
+        .count_request_bytes(true)
+        .build();
     let channel = ServiceBuilder::new()
         .layer(layer.unwrap())
         .map_request(|request: http::Request<_>| request.map(tonic::body::Body::new))
@@ -328,7 +331,7 @@ async fn around_a_channel_every_code_but_ok_is_an_error() {
         .names(Names::open_telemetry_client())
         .build()
         .unwrap();
-    let layer = grpc(prometheus).client().build().unwrap();
+    let layer = grpc(prometheus).client(true).build().unwrap();
     let (incoming, endpoint) = bind().await;
     let server = Server::builder().add_service(HealthServer::new(Shop));
     tokio::spawn(server.serve_with_incoming(incoming));

@@ -13,7 +13,7 @@ use axum::extract::FromRef;
 use axum::routing::{get, post};
 use http::{Method, StatusCode};
 use ticket_core::Tickets;
-use tower_metrics::{BuildError, Ending, ErrorType, MetricsLayer, Prometheus, TraceId};
+use tower_metrics::{BuildError, ErrorType, InitialSeries, MetricsLayer, Prometheus, TraceId};
 
 use crate::guard::Guard;
 pub(crate) use layers::Limits;
@@ -51,7 +51,7 @@ impl FromRef<Api> for Guard {
 /// When a setting is refused.
 pub(crate) fn metrics(prometheus: Prometheus) -> Result<MetricsLayer<Prometheus>, BuildError> {
     let (unavailable, timeout) = (StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT);
-    let failed: [Ending; 5] = [
+    let failed: [InitialSeries; 5] = [
         unavailable.into(),
         (unavailable, ErrorType::INJECTED).into(),
         (unavailable, ErrorType::SHED).into(),
@@ -59,7 +59,7 @@ pub(crate) fn metrics(prometheus: Prometheus) -> Result<MetricsLayer<Prometheus>
         ErrorType::CANCELLED.into(),
     ];
     let ends = |answers: &[StatusCode]| {
-        let answers = answers.iter().map(|&status| Ending::from(status));
+        let answers = answers.iter().map(|&status| InitialSeries::from(status));
         answers.chain(failed).collect::<Vec<_>>()
     };
     let read = ends(&[StatusCode::OK]);

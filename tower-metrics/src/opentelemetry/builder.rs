@@ -12,7 +12,7 @@ use crate::table::Table;
 /// Sets up an [`OpenTelemetry`] recorder.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
-pub struct Builder {
+pub struct OpenTelemetryBuilder {
     meter: Meter,
     names: &'static Names,
     scheme: String,
@@ -23,7 +23,7 @@ pub struct Builder {
     time_to_head: bool,
 }
 
-impl Builder {
+impl OpenTelemetryBuilder {
     pub(super) fn new(meter: &Meter) -> Self {
         Self {
             meter: meter.clone(),
@@ -37,10 +37,16 @@ impl Builder {
         }
     }
 
-    /// The convention for HTTP clients: `http.client.…`, the route as
-    /// `url.template`, no `url.scheme`.
-    pub fn client(mut self) -> Self {
-        self.names = &Names::CLIENT;
+    /// Sets whether to follow the convention for HTTP clients: instruments named
+    /// `http.client.…`, the route as `url.template`, and no `url.scheme`.
+    ///
+    /// Defaults to `false`.
+    pub fn client(mut self, enabled: bool) -> Self {
+        self.names = if enabled {
+            &Names::CLIENT
+        } else {
+            &Names::SERVER
+        };
         self
     }
 

@@ -11,11 +11,11 @@ use http::StatusCode;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 
-pub use self::builder::Builder;
+pub use self::builder::OpenTelemetryBuilder;
 
 use crate::grpc::GrpcStatus;
 use crate::label::{LabelKey, LabelValues};
-use crate::outcome::{End, Ending, ErrorType};
+use crate::outcome::{CompletedRequest, ErrorType, InitialSeries};
 use crate::recorder::{LabelError, Limit, Recorder};
 use crate::table::Table;
 
@@ -123,8 +123,8 @@ impl OpenTelemetry {
     }
 
     /// A recorder to be set up.
-    pub fn builder(meter: &Meter) -> Builder {
-        Builder::new(meter)
+    pub fn builder(meter: &Meter) -> OpenTelemetryBuilder {
+        OpenTelemetryBuilder::new(meter)
     }
 }
 
@@ -148,7 +148,7 @@ struct Key {
 
 impl Endpoint {
     /// The attributes of a request that ended like this one.
-    fn ended(&self, end: &End<'_>) -> &'static [KeyValue] {
+    fn ended(&self, end: &CompletedRequest<'_>) -> &'static [KeyValue] {
         let key = Key {
             status: end.status,
             error_type: end.error_type,
@@ -167,7 +167,7 @@ impl Endpoint {
             .or_insert_with(|| Vec::leak(self.attributes(end)))
     }
 
-    fn attributes(&self, end: &End<'_>) -> Vec<KeyValue> {
+    fn attributes(&self, end: &CompletedRequest<'_>) -> Vec<KeyValue> {
         let status = end.status.map(|status| i64::from(status.as_u16()));
         let texts = [
             (ERROR_TYPE, end.error_type.as_str()),
@@ -213,7 +213,7 @@ impl Recorder for OpenTelemetry {
         self.0.active.add(1, &endpoint.begun);
     }
 
-    fn end(&self, endpoint: &'static Endpoint, (): (), end: &End<'_>) {
+    fn end(&self, endpoint: &'static Endpoint, (): (), end: &CompletedRequest<'_>) {
         let attributes = endpoint.ended(end);
         self.0.record_duration(attributes, end);
         self.0.record_sizes(attributes, end);
@@ -224,11 +224,11 @@ impl Recorder for OpenTelemetry {
         self.0.active.add(-1, &endpoint.begun);
     }
 
-    fn begin_stream(&self, endpoint: &'static Endpoint, (): &mut (), head: &End<'_>) {
+    fn begin_stream(&self, endpoint: &'static Endpoint, (): &mut (), head: &CompletedRequest<'_>) {
         self.0.record_duration(endpoint.ended(head), head);
     }
 
-    fn end_stream(&self, endpoint: &'static Endpoint, (): (), end: &End<'_>) {
+    fn end_stream(&self, endpoint: &'static Endpoint, (): (), end: &CompletedRequest<'_>) {
         self.0.record_sizes(endpoint.ended(end), end);
         self.0.active.add(-1, &endpoint.begun);
     }
@@ -260,7 +260,7 @@ impl Recorder for OpenTelemetry {
     /// Only the requests in flight can be shown at zero: a histogram has no
     /// point before its first value. It has a start time instead, by which a
     /// backend sees the first value as an increase.
-    fn initialize(&self, endpoint: &'static Endpoint, _: Ending, _: LabelValues<'_>) {
+    fn initialize(&self, endpoint: &'static Endpoint, _: InitialSeries, _: LabelValues<'_>) {
         self.0.active.add(0, &endpoint.begun);
     }
 
@@ -288,14 +288,14 @@ impl Recorder for OpenTelemetry {
 }
 
 impl Inner {
-    fn record_duration(&self, attributes: &[KeyValue], end: &End<'_>) {
+    fn record_duration(&self, attributes: &[KeyValue], end: &CompletedRequest<'_>) {
         self.duration.record(seconds(end.duration), attributes);
         if let (Some(histogram), Some(time)) = (&self.time_to_head, end.time_to_head) {
             histogram.record(seconds(time), attributes);
         }
     }
 
-    fn record_sizes(&self, attributes: &[KeyValue], end: &End<'_>) {
+    fn record_sizes(&self, attributes: &[KeyValue], end: &CompletedRequest<'_>) {
         self.request_size.record(end.request_size, attributes);
         self.response_size.record(end.response_size, attributes);
     }

@@ -18,7 +18,7 @@ use crate::table::Table;
 /// Sets up a [`Prometheus`] recorder.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
-pub struct Builder {
+pub struct PrometheusBuilder {
     registry: Option<Registry>,
     names: Names,
     prefix: Option<String>,
@@ -32,7 +32,7 @@ pub struct Builder {
     time_to_head: bool,
 }
 
-impl Default for Builder {
+impl Default for PrometheusBuilder {
     fn default() -> Self {
         Self {
             registry: None,
@@ -50,7 +50,7 @@ impl Default for Builder {
     }
 }
 
-impl Builder {
+impl PrometheusBuilder {
     /// Where to register. Default: a new registry.
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = Some(registry);

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use crate::outcome::End;
+use crate::outcome::CompletedRequest;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, PoisonError};
 use crate::trace_id::TraceId;
@@ -176,13 +176,13 @@ impl Cells {
 
     /// A request ended.
     #[inline(always)]
-    pub(crate) fn record(&self, layout: &Layout, end: &End<'_>) {
+    pub(crate) fn record(&self, layout: &Layout, end: &CompletedRequest<'_>) {
         self.record_sizes(layout, end);
         self.record_duration(layout, end);
     }
 
     /// The duration of a request ended, its response goes on.
-    pub(crate) fn record_stream_begin(&self, layout: &Layout, head: &End<'_>) {
+    pub(crate) fn record_stream_begin(&self, layout: &Layout, head: &CompletedRequest<'_>) {
         // Before the duration, so that a reader that sees the one also sees
         // the other: ended requests are counted ones less open ones.
         self.cell(OPEN).add(1);
@@ -190,13 +190,13 @@ impl Cells {
     }
 
     /// A response whose duration is recorded already has ended.
-    pub(crate) fn record_stream_end(&self, layout: &Layout, end: &End<'_>) {
+    pub(crate) fn record_stream_end(&self, layout: &Layout, end: &CompletedRequest<'_>) {
         self.record_sizes(layout, end);
         self.cell(OPEN).add_release(1u64.wrapping_neg());
     }
 
     #[inline(always)]
-    fn record_sizes(&self, layout: &Layout, end: &End<'_>) {
+    fn record_sizes(&self, layout: &Layout, end: &CompletedRequest<'_>) {
         self.cell(REQUEST_SUM).add(end.request_size);
         self.cell(RESPONSE_SUM).add(end.response_size);
         if !layout.request_size.upper.is_empty() {
@@ -210,7 +210,7 @@ impl Cells {
     }
 
     #[inline(always)]
-    fn record_duration(&self, layout: &Layout, end: &End<'_>) {
+    fn record_duration(&self, layout: &Layout, end: &CompletedRequest<'_>) {
         let nanoseconds = nanoseconds(end.duration);
         self.cell(DURATION_SUM).add(nanoseconds);
         if let (Some(bounds), Some(time)) = (&layout.time_to_head, end.time_to_head) {

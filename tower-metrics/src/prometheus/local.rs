@@ -10,7 +10,7 @@ use super::cells::{self, Cells};
 use super::series::{Answer, Endpoint, Key};
 use super::slots::{Lease, Slot, Slots};
 use crate::label::LabelValues;
-use crate::outcome::End;
+use crate::outcome::CompletedRequest;
 
 static SLOTS: LazyLock<Slots> = LazyLock::new(Slots::new);
 
@@ -184,7 +184,7 @@ pub(crate) fn with_own<T>(
 pub(crate) fn with_cells(
     endpoint: &'static Endpoint,
     own: &'static ThreadEndpoint,
-    end: &End<'_>,
+    end: &CompletedRequest<'_>,
     then: impl FnOnce(&'static Cells),
 ) {
     let key = Key::of(end);

@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-pub use self::builder::Builder;
+pub use self::builder::PrometheusBuilder;
 pub use self::exposition::{Exposition, ExpositionBody, Format};
 pub use self::local::ThreadEndpoint;
 pub use self::names::Names;
@@ -26,7 +26,7 @@ pub use prometheus::{Registry, proto};
 
 use self::cells::Layout;
 use crate::label::LabelValues;
-use crate::outcome::{End, Ending};
+use crate::outcome::{CompletedRequest, InitialSeries};
 use crate::recorder::{LabelError, Limit, Recorder};
 use crate::table::Table;
 
@@ -75,14 +75,14 @@ struct Endpoints {
 impl Prometheus {
     /// A recorder with OpenTelemetry's names and a registry of its own.
     pub fn new() -> Self {
-        Builder::default()
+        PrometheusBuilder::default()
             .build()
             .expect("the defaults are valid, and nothing is registered yet")
     }
 
     /// A recorder to be set up.
-    pub fn builder() -> Builder {
-        Builder::default()
+    pub fn builder() -> PrometheusBuilder {
+        PrometheusBuilder::default()
     }
 
     /// Where the metrics are registered.
@@ -157,7 +157,12 @@ impl Recorder for Prometheus {
     }
 
     #[inline(always)]
-    fn end(&self, endpoint: &'static Endpoint, own: &'static ThreadEndpoint, end: &End<'_>) {
+    fn end(
+        &self,
+        endpoint: &'static Endpoint,
+        own: &'static ThreadEndpoint,
+        end: &CompletedRequest<'_>,
+    ) {
         local::with_cells(endpoint, own, end, |cells| {
             cells.record(endpoint.layout, end)
         });
@@ -171,14 +176,19 @@ impl Recorder for Prometheus {
         &self,
         endpoint: &'static Endpoint,
         own: &mut &'static ThreadEndpoint,
-        head: &End<'_>,
+        head: &CompletedRequest<'_>,
     ) {
         local::with_cells(endpoint, own, head, |cells| {
             cells.record_stream_begin(endpoint.layout, head)
         });
     }
 
-    fn end_stream(&self, endpoint: &'static Endpoint, own: &'static ThreadEndpoint, end: &End<'_>) {
+    fn end_stream(
+        &self,
+        endpoint: &'static Endpoint,
+        own: &'static ThreadEndpoint,
+        end: &CompletedRequest<'_>,
+    ) {
         local::with_cells(endpoint, own, end, |cells| {
             cells.record_stream_end(endpoint.layout, end)
         });
@@ -203,7 +213,12 @@ impl Recorder for Prometheus {
         Ok(())
     }
 
-    fn initialize(&self, endpoint: &'static Endpoint, ending: Ending, labels: LabelValues<'_>) {
+    fn initialize(
+        &self,
+        endpoint: &'static Endpoint,
+        ending: InitialSeries,
+        labels: LabelValues<'_>,
+    ) {
         endpoint.initialize(ending, &labels);
     }
 

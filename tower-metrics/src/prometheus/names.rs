@@ -12,7 +12,7 @@
 ///
 /// Names of metrics match `[a-zA-Z_:][a-zA-Z0-9_:]*`, those of labels
 /// `[a-zA-Z_][a-zA-Z0-9_]*`, and each stands for one thing:
-/// [`Builder::build`](super::Builder::build) checks it. OpenMetrics wants a
+/// [`PrometheusBuilder::build`](super::PrometheusBuilder::build) checks it. OpenMetrics wants a
 /// counter to end in `_total`; there, one that does not is of unknown type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -28,7 +28,7 @@ pub struct Names {
     /// The histogram of response bodies, in bytes.
     pub response_size: Option<String>,
     /// The histogram of times to the response's head, in seconds; recorded
-    /// where [`Builder::time_to_head`](super::Builder::time_to_head) says so.
+    /// where [`PrometheusBuilder::time_to_head`](super::PrometheusBuilder::time_to_head) says so.
     pub time_to_head: String,
     /// The label of the request's method.
     pub method: String,
@@ -52,7 +52,7 @@ impl Names {
     }
 
     /// The OpenTelemetry semantic conventions for HTTP clients. Tell the layer
-    /// that it stands around a [`client`](crate::Builder::client), too.
+    /// that it stands around a [`client`](crate::MetricsLayerBuilder::client), too.
     ///
     /// The route is `url.template`, which the caller knows:
     /// [`Route::template`](crate::Route::template). `server_address` and

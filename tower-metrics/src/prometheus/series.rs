@@ -12,7 +12,7 @@ use super::names::Names;
 use super::slots::Slot;
 use crate::grpc::GrpcStatus;
 use crate::label::{LabelKey, LabelValues};
-use crate::outcome::{End, Ending, ErrorType};
+use crate::outcome::{CompletedRequest, ErrorType, InitialSeries};
 use crate::sync::{Mutex, PoisonError};
 
 /// A method and route: the series of its in-flight gauge, and those of its
@@ -54,7 +54,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     #[inline]
-    pub(crate) fn of(end: &End<'_>) -> Self {
+    pub(crate) fn of(end: &CompletedRequest<'_>) -> Self {
         Self {
             status: end.status,
             error_type: end.error_type,
@@ -75,7 +75,7 @@ pub(crate) struct Key {
 
 impl Key {
     #[inline(always)]
-    pub(crate) fn of(end: &End<'_>) -> Self {
+    pub(crate) fn of(end: &CompletedRequest<'_>) -> Self {
         let status = end.status.map_or(0, |status| status.as_u16());
         let grpc = end.grpc_status.map_or(u8::MAX, GrpcStatus::code);
         let error_type = end.error_type.as_str();
@@ -170,7 +170,7 @@ impl Endpoint {
     }
 
     /// Shows a series that has no request yet.
-    pub(crate) fn initialize(&self, ending: Ending, labels: &LabelValues<'_>) {
+    pub(crate) fn initialize(&self, ending: InitialSeries, labels: &LabelValues<'_>) {
         self.series(
             Answer {
                 status: ending.status,

@@ -207,7 +207,7 @@ mod loom_tests {
     use super::super::series::Answer;
     use super::*;
     use crate::label::LabelValues;
-    use crate::outcome::{End, ErrorType, Outcome};
+    use crate::outcome::{CompletedRequest, ErrorType, Outcome};
     use crate::prometheus::Names;
 
     fn endpoint() -> &'static Endpoint {
@@ -216,7 +216,7 @@ mod loom_tests {
         Box::leak(Box::new(Endpoint::new("GET", "/", layout, names, &[])))
     }
 
-    const END: End<'_> = End {
+    const END: CompletedRequest<'_> = CompletedRequest {
         outcome: Outcome::Complete,
         status: Some(StatusCode::OK),
         error_type: ErrorType::NONE,

@@ -89,7 +89,10 @@ async fn that_is_an_enum_stands_at_zero_with_each_value() {
         .initialize(
             Method::GET,
             "",
-            [Ending::from(StatusCode::OK), ErrorType::CANCELLED.into()],
+            [
+                InitialSeries::from(StatusCode::OK),
+                ErrorType::CANCELLED.into(),
+            ],
         )
         .build()
         .unwrap();

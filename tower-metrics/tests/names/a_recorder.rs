@@ -1,6 +1,6 @@
 use super::*;
 
-fn in_registry(registry: &Registry) -> Builder {
+fn in_registry(registry: &Registry) -> PrometheusBuilder {
     Prometheus::builder().registry(registry.clone())
 }
 

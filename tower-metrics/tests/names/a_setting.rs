@@ -149,7 +149,7 @@ fn of_the_default_bounds_is_the_conventions_advice() {
 #[test]
 fn of_initial_series_shows_them_at_zero() {
     let prometheus = Prometheus::new();
-    let endings: [Ending; 4] = [
+    let endings: [InitialSeries; 4] = [
         StatusCode::OK.into(),
         StatusCode::INTERNAL_SERVER_ERROR.into(),
         (StatusCode::SERVICE_UNAVAILABLE, ErrorType::SHED).into(),

@@ -1,12 +1,12 @@
 use super::*;
 
-fn metric(change: impl FnOnce(&mut Names)) -> Builder {
+fn metric(change: impl FnOnce(&mut Names)) -> PrometheusBuilder {
     let mut names = Names::open_telemetry();
     change(&mut names);
     Prometheus::builder().names(names)
 }
 
-fn recorder(builder: Builder) -> String {
+fn recorder(builder: PrometheusBuilder) -> String {
     builder.build().unwrap_err().to_string()
 }
 

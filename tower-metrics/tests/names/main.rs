@@ -22,10 +22,10 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use prometheus::{Counter, Registry};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_metrics::prometheus::Builder;
+use tower_metrics::prometheus::PrometheusBuilder;
 use tower_metrics::{
-    BuildError, Ending, ErrorType, GrpcStatus, Label, LabelValue, MetricsLayer, Names, Prometheus,
-    Recorder, Route,
+    BuildError, ErrorType, GrpcStatus, InitialSeries, Label, LabelValue, MetricsLayer, Names,
+    Prometheus, Recorder, Route,
 };
 
 use self::figures::Figures;

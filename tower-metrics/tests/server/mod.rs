@@ -19,7 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tower::Service;
-use tower_metrics::{End, Outcome, Prometheus, Recorder};
+use tower_metrics::{CompletedRequest, Outcome, Prometheus, Recorder};
 
 use crate::figures::Figures;
 
@@ -50,16 +50,16 @@ impl Recorder for Teller {
 
     fn series(&self, _: &'static str, _: &'static str) {}
     fn begin(&self, (): ()) {}
-    fn end(&self, (): (), (): (), end: &End<'_>) {
+    fn end(&self, (): (), (): (), end: &CompletedRequest<'_>) {
         self.tell(Told::Ended(end.outcome));
     }
     fn abandon(&self, (): (), (): ()) {
         self.tell(Told::Abandoned);
     }
-    fn begin_stream(&self, (): (), (): &mut (), _: &End<'_>) {
+    fn begin_stream(&self, (): (), (): &mut (), _: &CompletedRequest<'_>) {
         self.tell(Told::StreamBegan);
     }
-    fn end_stream(&self, (): (), (): (), _: &End<'_>) {
+    fn end_stream(&self, (): (), (): (), _: &CompletedRequest<'_>) {
         self.tell(Told::StreamEnded);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tower_metrics::{End, Ending, LabelError, LabelValues, Limit, Recorder};
+use tower_metrics::{CompletedRequest, InitialSeries, LabelError, LabelValues, Limit, Recorder};
 
 /// Records requests with durations out of a list, so that they fall on bounds,
 /// beside them and far apart.
@@ -38,7 +38,7 @@ impl<R> Timed<R> {
         Duration::from_nanos(NANOSECONDS[next % NANOSECONDS.len()])
     }
 
-    fn timed<'a>(&self, end: &End<'a>) -> End<'a> {
+    fn timed<'a>(&self, end: &CompletedRequest<'a>) -> CompletedRequest<'a> {
         let mut end = end.clone();
         end.duration = self.next();
         end.time_to_head = end.time_to_head.map(|_| self.next());
@@ -56,24 +56,29 @@ impl<R: Recorder> Recorder for Timed<R> {
     fn begin(&self, series: R::Series) -> R::InFlight {
         self.recorder.begin(series)
     }
-    fn end(&self, series: R::Series, in_flight: R::InFlight, end: &End<'_>) {
+    fn end(&self, series: R::Series, in_flight: R::InFlight, end: &CompletedRequest<'_>) {
         self.recorder.end(series, in_flight, &self.timed(end));
     }
     fn abandon(&self, series: R::Series, in_flight: R::InFlight) {
         self.recorder.abandon(series, in_flight);
     }
-    fn begin_stream(&self, series: R::Series, in_flight: &mut R::InFlight, head: &End<'_>) {
+    fn begin_stream(
+        &self,
+        series: R::Series,
+        in_flight: &mut R::InFlight,
+        head: &CompletedRequest<'_>,
+    ) {
         let head = self.timed(head);
         self.recorder.begin_stream(series, in_flight, &head);
     }
-    fn end_stream(&self, series: R::Series, in_flight: R::InFlight, end: &End<'_>) {
+    fn end_stream(&self, series: R::Series, in_flight: R::InFlight, end: &CompletedRequest<'_>) {
         self.recorder
             .end_stream(series, in_flight, &self.timed(end));
     }
     fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {
         self.recorder.declare_labels(names)
     }
-    fn initialize(&self, series: R::Series, ending: Ending, labels: LabelValues<'_>) {
+    fn initialize(&self, series: R::Series, ending: InitialSeries, labels: LabelValues<'_>) {
         self.recorder.initialize(series, ending, labels);
     }
     fn overflowed(&self, limit: Limit) {

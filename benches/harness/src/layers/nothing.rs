@@ -1,6 +1,6 @@
 //! A recorder that records nothing.
 
-use tower_metrics::{End, Recorder};
+use tower_metrics::{CompletedRequest, Recorder};
 
 /// Shows what the middleware costs without what keeps the figures.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ impl Recorder for Nothing {
 
     fn begin(&self, (): ()) {}
 
-    fn end(&self, (): (), (): (), end: &End<'_>) {
+    fn end(&self, (): (), (): (), end: &CompletedRequest<'_>) {
         std::hint::black_box(end);
     }
 
