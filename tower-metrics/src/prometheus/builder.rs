@@ -1,14 +1,15 @@
 //! Sets up the recorder.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::RwLock;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 
 use prometheus::Registry;
 
 use super::cells::Layout;
-use super::collector::{OwnMetrics, Requests};
+use super::collector::{LIMIT, METRIC, OwnMetrics, Requests};
+use super::registry::RegistryAdditions;
 use super::{Endpoints, Inner, Names, Prometheus, exposition};
 use crate::bounds::{DURATION_BOUNDS, duration_bounds, size_bounds};
 use crate::error::BuildError;
@@ -51,7 +52,13 @@ impl Default for PrometheusBuilder {
 }
 
 impl PrometheusBuilder {
-    /// Where to register. Default: a new registry.
+    /// Sets the registry in which the metrics are registered. Defaults to a
+    /// new one.
+    ///
+    /// The prefix and the labels of [`Registry::new_custom`] are part of
+    /// [`Prometheus::names`] and [`Prometheus::constant_labels`]. Because a
+    /// registry shows them only in what it gathers, [`build`](Self::build)
+    /// gathers the registry once.
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = Some(registry);
         self
@@ -144,11 +151,24 @@ impl PrometheusBuilder {
         if let Some(prefix) = self.prefix.filter(|prefix| !prefix.is_empty()) {
             names = names.prefixed(&prefix);
         }
-        check_metric_names(&names, self.time_to_head)?;
+        let name = names.duration.clone();
+        let failed = |error: prometheus::Error| BuildError::Registration {
+            name: name.clone(),
+            why: error.to_string(),
+        };
+        let additions = match &self.registry {
+            Some(registry) => RegistryAdditions::read(registry).map_err(failed)?,
+            None => RegistryAdditions::default(),
+        };
+        let exposed_names = match &additions.prefix {
+            Some(prefix) => names.clone().prefixed(prefix),
+            None => names.clone(),
+        };
+        check_metric_names(&exposed_names, self.time_to_head)?;
 
         let scheme = names.scheme.clone().map(|name| (name, self.scheme));
         let constant: Vec<_> = scheme.into_iter().chain(self.constant).collect();
-        check_labels(&names, &constant)?;
+        check_labels(&names, &constant, &additions.labels)?;
 
         let request_size =
             optional_bounds(names.request_size.as_deref(), &self.request_size_bounds)?;
@@ -169,8 +189,11 @@ impl PrometheusBuilder {
         let names: &'static Names = Box::leak(Box::new(names));
         let inner: &'static Inner = Box::leak(Box::new(Inner {
             registry,
+            additions,
             names,
+            exposed_names,
             constant: constant.leak(),
+            custom_labels: Mutex::default(),
             layout: default_layout,
             route_layouts,
             time_to_head: self.time_to_head,
@@ -178,10 +201,6 @@ impl PrometheusBuilder {
             overflows: Table::new(64),
             exposition: exposition::Shared::default(),
         }));
-        let failed = |error: prometheus::Error| BuildError::Registration {
-            name: names.duration.clone(),
-            why: error.to_string(),
-        };
         // Shown from the start, so that the first overflow is seen as an increase.
         inner
             .overflows
@@ -244,8 +263,24 @@ pub(crate) fn label_names<'a>(
     .map(String::as_str)
 }
 
-fn check_labels(names: &Names, constant: &[(String, String)]) -> Result<(), LabelError> {
-    let mut seen = BTreeSet::new();
+fn check_labels(
+    names: &Names,
+    constant: &[(String, String)],
+    registry: &[(String, String)],
+) -> Result<(), LabelError> {
+    // The registry adds its labels to the recorder's own metrics too.
+    let mut seen = BTreeSet::from([METRIC, LIMIT]);
+    for (name, _) in registry {
+        check_label_syntax(name)?;
+        if !seen.insert(name) {
+            return Err(LabelError {
+                name: name.to_owned(),
+                why: "the registry adds a label of this name, which the recorder uses".to_owned(),
+            });
+        }
+    }
+    seen.remove(METRIC);
+    seen.remove(LIMIT);
     for name in label_names(names, constant) {
         check_label_name(name)?;
         if !seen.insert(name) {
@@ -258,7 +293,18 @@ fn check_labels(names: &Names, constant: &[(String, String)]) -> Result<(), Labe
     Ok(())
 }
 
+/// Checks the name of a label that the layer or the recorder sets.
 pub(crate) fn check_label_name(name: &str) -> Result<(), LabelError> {
+    if name == "job" || name == "instance" {
+        return Err(LabelError {
+            name: name.to_owned(),
+            why: "Prometheus sets this label itself on everything it scrapes".to_owned(),
+        });
+    }
+    check_label_syntax(name)
+}
+
+fn check_label_syntax(name: &str) -> Result<(), LabelError> {
     let valid = !name.is_empty()
         && name
             .bytes()

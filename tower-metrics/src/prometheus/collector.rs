@@ -252,12 +252,12 @@ fn histogram(view: &View<'_>, of: &Histogram<'_>, unit: f64) -> proto::Metric {
     metric
 }
 
-/// The name of the metric by which the exposition finds out what the registry
-/// adds to names and labels.
-pub(crate) const SERIES: &str = "tower_metrics_series";
+const SERIES: &str = "tower_metrics_series";
 const OVERFLOW: &str = "tower_metrics_overflow_total";
 /// Which recorder it is, by its duration histogram's name.
 pub(crate) const METRIC: &str = "metric";
+
+pub(crate) const LIMIT: &str = "limit";
 
 /// What the recorder says of itself.
 pub(crate) struct OwnMetrics {
@@ -283,7 +283,7 @@ impl OwnMetrics {
                 Desc::new(
                     OVERFLOW.into(),
                     OVERFLOW_HELP.into(),
-                    vec!["limit".into()],
+                    vec![LIMIT.into()],
                     constant,
                 )?,
             ],
@@ -320,7 +320,7 @@ impl Collector for OwnMetrics {
             let mut counter = proto::Counter::default();
             counter.set_value(count.load(Ordering::Relaxed) as f64);
             let mut metric =
-                proto::Metric::from_label(vec![pair("limit", limit), pair(METRIC, name)]);
+                proto::Metric::from_label(vec![pair(LIMIT, limit), pair(METRIC, name)]);
             metric.set_counter(counter);
             overflows.push(metric);
         });

@@ -1,11 +1,13 @@
 //! The recorder into Prometheus.
 
+mod bound;
 mod builder;
 mod cells;
 mod collector;
 mod exposition;
 mod local;
 mod names;
+mod registry;
 mod series;
 mod slots;
 mod snapshot;
@@ -13,8 +15,9 @@ mod snapshot;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
+pub use self::bound::format_bound;
 pub use self::builder::PrometheusBuilder;
 pub use self::exposition::{Exposition, ExpositionBody, Format};
 pub use self::local::ThreadEndpoint;
@@ -25,6 +28,7 @@ pub use crate::proto::{counter_value, gauge_value};
 pub use prometheus::{Registry, proto};
 
 use self::cells::Layout;
+use self::registry::RegistryAdditions;
 use crate::label::LabelValues;
 use crate::outcome::{CompletedRequest, InitialSeries};
 use crate::recorder::{LabelError, Limit, Recorder};
@@ -54,9 +58,15 @@ pub struct Prometheus(&'static Inner);
 
 pub(crate) struct Inner {
     registry: Registry,
-    /// With the prefix.
+    /// Prefix and labels that the registry adds.
+    additions: RegistryAdditions,
+    /// With the builder's prefix, as registered.
     names: &'static Names,
+    /// With the registry's prefix too, as exposed.
+    exposed_names: Names,
     constant: &'static [(String, String)],
+    /// Names of the layers' labels, in the order in which they were declared.
+    custom_labels: Mutex<Vec<&'static str>>,
     layout: &'static Layout,
     route_layouts: HashMap<String, &'static Layout>,
     time_to_head: bool,
@@ -90,9 +100,86 @@ impl Prometheus {
         &self.0.registry
     }
 
-    /// What the metrics are called, prefix included.
+    /// Returns the names of the metrics and labels as the exposition writes
+    /// them, with the builder's [prefix](PrometheusBuilder::prefix) and the registry's.
     pub fn names(&self) -> &'static Names {
-        self.0.names
+        &self.0.exposed_names
+    }
+
+    /// Returns the name under which a metric that is registered as `name` in
+    /// the recorder's [`registry`](Self::registry) is exposed: with the prefix
+    /// of [`Registry::new_custom`], if the registry has one.
+    ///
+    /// ```
+    /// # use tower_metrics::Prometheus;
+    /// use tower_metrics::prometheus::Registry;
+    ///
+    /// let registry = Registry::new_custom(Some("shop".into()), None)?;
+    /// let prometheus = Prometheus::builder().registry(registry).build()?;
+    /// assert_eq!(prometheus.exposed_name("orders_total"), "shop_orders_total");
+    /// assert!(prometheus.names().duration.starts_with("shop_http_server_"));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn exposed_name(&self, name: &str) -> String {
+        self.0.additions.exposed_name(name)
+    }
+
+    /// Returns the labels with the same value on every sample, as name and
+    /// value: the scheme, the [constant labels](PrometheusBuilder::constant_label), and
+    /// those that the registry adds.
+    pub fn constant_labels(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let registry = &self.0.additions.labels;
+        let labels = self.0.constant.iter().chain(registry);
+        labels.map(|(name, value)| (&**name, &**value))
+    }
+
+    /// Returns the names of the custom labels that the layers built with this
+    /// recorder so far have declared, sorted.
+    pub fn custom_labels(&self) -> Vec<&'static str> {
+        let labels = self.0.custom_labels.lock();
+        let mut labels = labels.unwrap_or_else(PoisonError::into_inner).clone();
+        labels.sort_unstable();
+        labels
+    }
+
+    /// Returns the bucket bounds of the duration histogram in seconds,
+    /// ascending, [objectives](PrometheusBuilder::objective) included.
+    pub fn duration_bounds(&self) -> &'static [f64] {
+        &self.0.layout.duration.bounds
+    }
+
+    /// Returns the routes with [their own](PrometheusBuilder::route_duration_bounds)
+    /// bucket bounds of the duration histogram, and these bounds in seconds.
+    pub fn route_duration_bounds(&self) -> impl Iterator<Item = (&'static str, &'static [f64])> {
+        let layouts = self.0.route_layouts.iter();
+        layouts.map(|(route, layout)| (&**route, &*layout.duration.bounds))
+    }
+
+    /// Returns whether every duration histogram has a bucket with this bound
+    /// in seconds, so that a query can count the requests within it exactly.
+    pub fn has_duration_bound(&self, seconds: f64) -> bool {
+        let of_routes = self.route_duration_bounds().map(|(_, bounds)| bounds);
+        std::iter::once(self.duration_bounds())
+            .chain(of_routes)
+            .all(|bounds| bounds.contains(&seconds))
+    }
+
+    /// Returns the bucket bounds of the request size histogram in bytes,
+    /// ascending. Empty unless [set](PrometheusBuilder::request_size_bounds).
+    pub fn request_size_bounds(&self) -> &'static [f64] {
+        &self.0.layout.request_size.bounds
+    }
+
+    /// Returns the bucket bounds of the response size histogram in bytes,
+    /// ascending. Empty unless [set](PrometheusBuilder::response_size_bounds).
+    pub fn response_size_bounds(&self) -> &'static [f64] {
+        &self.0.layout.response_size.bounds
+    }
+
+    /// Returns whether the recorder [records](PrometheusBuilder::time_to_head) the time
+    /// to the response's head.
+    pub fn records_time_to_head(&self) -> bool {
+        self.0.time_to_head
     }
 
     /// Serves everything in the registry: a tower service, for
@@ -198,7 +285,8 @@ impl Recorder for Prometheus {
         let inner = self.0;
         for (i, name) in names.iter().enumerate() {
             builder::check_label_name(name)?;
-            let mut own = builder::label_names(inner.names, inner.constant);
+            let own = builder::label_names(inner.names, inner.constant);
+            let mut own = own.chain(inner.additions.labels.iter().map(|(name, _)| &**name));
             if own.any(|own| own == *name) || names[..i].contains(name) {
                 return Err(LabelError {
                     name: (*name).to_owned(),
@@ -206,6 +294,16 @@ impl Recorder for Prometheus {
                 });
             }
         }
+        let mut declared = inner
+            .custom_labels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            if !declared.contains(name) {
+                declared.push(name);
+            }
+        }
+        drop(declared);
         // Shown from the start, so that the first overflow is an increase.
         for name in names {
             inner.overflows.get_or_add(name, AtomicU64::default);

@@ -9,6 +9,7 @@ mod a_setting_is_refused;
 #[path = "../figures/mod.rs"]
 mod figures;
 mod grpc;
+mod registry;
 #[path = "../script/mod.rs"]
 mod script;
 mod what_a_client_thinks_of;

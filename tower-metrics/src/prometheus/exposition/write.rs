@@ -4,8 +4,9 @@ use prometheus::proto::{Metric, MetricFamily, MetricType};
 
 use super::output::Output;
 use super::{Format, Inner};
+use crate::prometheus::bound::format_bound;
 use crate::prometheus::cells::Exemplar;
-use crate::prometheus::collector::{self, Family, Kind, METRIC, SERIES};
+use crate::prometheus::collector::{self, Family, Kind};
 use crate::prometheus::series::push_label;
 use crate::prometheus::snapshot::{Snapshot, View};
 use crate::proto;
@@ -18,10 +19,16 @@ pub(super) fn registry(
     format: Format,
 ) {
     let others = collector::gather_others(inner);
-    let additions = Additions::of_registry(inner, &others);
+    let mut added_labels = String::new();
+    for (name, value) in &inner.additions.labels {
+        push_label(&mut added_labels, name, value);
+    }
+    if !added_labels.is_empty() {
+        added_labels.push(',');
+    }
     snapshot.read(&inner.endpoints());
-    for family in collector::families(inner.names, inner.time_to_head) {
-        ours(out, &family, snapshot, &additions, format);
+    for family in collector::families(&inner.exposed_names, inner.time_to_head) {
+        ours(out, &family, snapshot, &added_labels, format);
     }
     for family in &others {
         other(out, family, format);
@@ -31,57 +38,14 @@ pub(super) fn registry(
     }
 }
 
-/// What the registry puts before each name and into each sample
-/// (`Registry::new_custom`), which only `gather` knows.
-#[derive(Default)]
-struct Additions {
-    prefix: String,
-    /// With a comma at the end, where there are any.
-    labels: String,
-}
-
-impl Additions {
-    /// Read off a metric of ours that we know without them.
-    fn of_registry(inner: &Inner, families: &[MetricFamily]) -> Self {
-        let of_ours = |metric: &&Metric| {
-            let labels = metric.get_label();
-            labels
-                .iter()
-                .any(|l| l.name() == METRIC && l.value() == inner.names.duration)
-        };
-        for family in families {
-            if let Some(prefix) = family.name().strip_suffix(SERIES)
-                && let Some(metric) = family.get_metric().iter().find(of_ours)
-            {
-                let mut labels = String::new();
-                for label in metric
-                    .get_label()
-                    .iter()
-                    .filter(|label| label.name() != METRIC)
-                {
-                    push_label(&mut labels, label.name(), label.value());
-                }
-                if !labels.is_empty() {
-                    labels.push(',');
-                }
-                return Self {
-                    prefix: prefix.to_owned(),
-                    labels,
-                };
-            }
-        }
-        Self::default()
-    }
-}
-
 fn ours(
     out: &mut Output,
     family: &Family,
     snapshot: &Snapshot,
-    additions: &Additions,
+    added_labels: &str,
     format: Format,
 ) {
-    let name = &*format!("{}{}", additions.prefix, family.name);
+    let name = family.name;
     let kind = match family.kind {
         Kind::InFlight => MetricType::GAUGE,
         Kind::Requests => MetricType::COUNTER,
@@ -93,7 +57,7 @@ fn ours(
             header(out.block(), name, family.help, kind, format);
         }
     };
-    let more = additions.labels.as_bytes();
+    let more = added_labels.as_bytes();
     match family.kind {
         Kind::InFlight => {
             for (endpoint, in_flight) in snapshot.endpoints() {
@@ -247,19 +211,6 @@ fn float(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// The value of `le` and `quantile`: always with a point or an exponent, as
-/// OpenMetrics demands.
-fn bound(value: f64) -> String {
-    if value.is_infinite() {
-        return if value > 0.0 {
-            "+Inf".into()
-        } else {
-            "-Inf".into()
-        };
-    }
-    format!("{value:?}")
-}
-
 fn header(out: &mut Vec<u8>, name: &str, help: &str, kind: MetricType, format: Format) {
     let (name, kind) = match (kind, format) {
         (MetricType::COUNTER, Format::OpenMetrics) => match name.strip_suffix("_total") {
@@ -383,7 +334,7 @@ fn labelled(
         push_label(&mut labels, label.name(), label.value());
     }
     if let Some((name, value)) = more {
-        push_label(&mut labels, name, &bound(value));
+        push_label(&mut labels, name, &format_bound(value));
     }
     sample(out, &[name.as_bytes(), suffix.as_bytes()]);
     if !labels.is_empty() {
