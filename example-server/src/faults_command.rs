@@ -7,9 +7,9 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use ticket_core::policy::Document;
 
-use crate::config::{self, FaultsAction};
-use crate::faults_file;
+use crate::config::{self, AdminToken, FaultsAction};
 use crate::traffic::client::{Answer, Client, Failure};
+use crate::{faults_file, output};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -17,8 +17,6 @@ pub(crate) enum Error {
     Unreachable { url: http::Uri, source: Failure },
     #[error("{status}: {detail}")]
     Refused { status: StatusCode, detail: String },
-    #[error("the token has characters that a header cannot carry")]
-    Token(#[from] header::InvalidHeaderValue),
     #[error("{source:?} is neither a preset ({presets}) nor a file that can be read", source = name)]
     NoSource {
         name: String,
@@ -28,6 +26,8 @@ pub(crate) enum Error {
     },
     #[error(transparent)]
     File(#[from] faults_file::Error),
+    #[error(transparent)]
+    Output(#[from] output::Error),
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
 }
@@ -46,14 +46,14 @@ pub(crate) async fn run(options: config::Faults) -> Result<(), Error> {
             faults_file::parse(file, &text)?.to_json()
         }
     };
-    println!("{}", text.trim_end());
+    output::write(&format!("{}\n", text.trim_end()))?;
     Ok(())
 }
 
 async fn ask(options: &config::Faults, document: Option<String>) -> Result<String, Error> {
     let client = Client::new(options.url.clone());
     let headers = match &options.admin_token {
-        Some(token) => vec![(header::AUTHORIZATION, bearer(token)?)],
+        Some(token) => vec![(header::AUTHORIZATION, bearer(token))],
         None => Vec::new(),
     };
     let answer = match document {
@@ -71,7 +71,7 @@ async fn ask(options: &config::Faults, document: Option<String>) -> Result<Strin
         .into_iter()
         .filter_map(|name| Some((name, answer.headers.get(name)?.to_str().ok()?)));
     for (name, value) in about {
-        eprintln!("{name}: {value}");
+        output::write_diagnostic(&format!("{name}: {value}"));
     }
     Ok(String::from_utf8_lossy(&answer.body).into_owned())
 }
@@ -86,8 +86,11 @@ async fn put(
         .await
 }
 
-fn bearer(token: &str) -> Result<HeaderValue, header::InvalidHeaderValue> {
-    HeaderValue::try_from(format!("Bearer {token}"))
+fn bearer(token: &AdminToken) -> HeaderValue {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.as_str()))
+        .expect("a token consists of visible ASCII characters");
+    value.set_sensitive(true);
+    value
 }
 
 /// The document that `source` names, as JSON.
@@ -96,7 +99,7 @@ fn document(source: &str) -> Result<String, Error> {
         return Ok(document.to_json());
     }
     let path = Path::new(source);
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = faults_file::read(path).map_err(|error| {
         let names: Vec<_> = Document::PRESETS.iter().map(|(name, _)| *name).collect();
         Error::NoSource {
             name: source.to_owned(),
@@ -108,7 +111,7 @@ fn document(source: &str) -> Result<String, Error> {
 }
 
 fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::Read {
+    faults_file::read(path).map_err(|source| Error::Read {
         path: path.to_owned(),
         source,
     })

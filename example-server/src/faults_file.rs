@@ -1,28 +1,32 @@
-//! The file of `--faults`: read at the start, and again when it changes.
+//! Faults documents in files: the file of `--faults`, and those that the `faults` command reads.
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ticket_core::policy::{Document, Faults, Invalid};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often the file is read. Its content is compared, not its time: a mounted ConfigMap is
-/// swapped through symbolic links, and the times of its files tell little.
-const EVERY: Duration = Duration::from_secs(1);
+use crate::api::LARGEST_DOCUMENT;
+
+/// How often the file is read. Contents are compared instead of modification times, because a
+/// mounted ConfigMap is replaced through symbolic links.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("cannot read the faults file {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("the faults file {} is refused", path.display())]
+    #[error("the faults file {} is invalid", path.display())]
     Invalid { path: PathBuf, source: Invalid },
 }
 
-/// A faults file, and what it said when it was last read.
+/// A faults file with the contents that were read last.
 #[derive(Debug)]
 pub(crate) struct File {
     path: PathBuf,
+    /// At most [`LARGEST_DOCUMENT`] bytes.
     text: String,
     document: Document,
 }
@@ -31,9 +35,11 @@ impl File {
     /// Reads the file.
     ///
     /// # Errors
-    /// When it cannot be read or what it says is refused.
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+    ///
+    /// Returns an error if the file cannot be read, is not a regular file, is longer than
+    /// [`LARGEST_DOCUMENT`], or does not contain a valid document.
+    pub(crate) async fn open(path: &Path) -> Result<Self, Error> {
+        let text = read_watched(path).await.map_err(|source| Error::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -49,25 +55,25 @@ impl File {
         self.document.clone()
     }
 
-    /// Brings in force what the file says whenever that changes. What cannot be read or is refused
-    /// is logged once and leaves in force what was.
+    /// Activates the file's document whenever it changes. A file that cannot be read or is invalid
+    /// is logged once and changes nothing.
     pub(crate) async fn follow(mut self, faults: Faults) {
-        let mut tick = interval(EVERY);
+        let mut tick = interval(INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut unreadable = false;
+        let mut is_readable = true;
         loop {
             tick.tick().await;
-            let text = match std::fs::read_to_string(&self.path) {
+            let text = match read_watched(&self.path).await {
                 Ok(text) => text,
                 Err(error) => {
-                    if !unreadable {
-                        tracing::warn!(path = %self.path.display(), %error, "the faults file cannot be read; what it said stays in force");
+                    if is_readable {
+                        tracing::warn!(path = %self.path.display(), %error, "cannot read the faults file, faults are unchanged");
                     }
-                    unreadable = true;
+                    is_readable = false;
                     continue;
                 }
             };
-            unreadable = false;
+            is_readable = true;
             if text == self.text {
                 continue;
             }
@@ -75,17 +81,70 @@ impl File {
             match parse(&self.path, &self.text).map(|document| faults.reload(document)) {
                 Ok(true) => {}
                 Ok(false) => tracing::info!(
-                    "the faults file changed; it comes in force when what was set over HTTP expires"
+                    "faults file changed; it becomes active when the document set over HTTP expires"
                 ),
                 Err(error) => {
-                    tracing::warn!(error = %crate::chain(&error), "what was in force stays")
+                    tracing::warn!(error = %crate::chain(&error), "faults file is invalid, faults are unchanged");
                 }
             }
         }
     }
 }
 
-/// JSON where the name ends so, TOML otherwise.
+/// Reads a regular file on the blocking thread pool. A FIFO or a device could block a read forever.
+async fn read_watched(path: &Path) -> io::Result<String> {
+    let path = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        // Opening a FIFO blocks until it has a writer.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(
+            &mut options,
+            rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
+        );
+        let file = options.open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        read_bounded(file)
+    });
+    read.await.map_err(io::Error::other)?
+}
+
+/// Reads `path`, which may be a FIFO or a terminal, for a command that a user can interrupt.
+///
+/// # Errors
+///
+/// Returns an error if the file cannot be read or is longer than [`LARGEST_DOCUMENT`].
+pub(crate) fn read(path: &Path) -> io::Result<String> {
+    read_bounded(std::fs::File::open(path)?)
+}
+
+fn read_bounded(file: std::fs::File) -> io::Result<String> {
+    let size = file.metadata()?.len();
+    let limit = LARGEST_DOCUMENT as u64;
+    let too_large = |size: &dyn std::fmt::Display| {
+        let message = format!("the file has {size} bytes, the limit is {limit}");
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
+    };
+    if size > limit {
+        return too_large(&size);
+    }
+    let mut text = String::new();
+    // The size of a FIFO or a device is unknown, and a file may grow.
+    file.take(limit + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > limit {
+        return too_large(&format_args!("more than {limit}"));
+    }
+    Ok(text)
+}
+
+/// Parses a document: JSON if the file name ends in `.json`, TOML otherwise.
+///
+/// # Errors
+///
+/// Returns an error if the document is invalid.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Document, Error> {
     let is_json = path
         .extension()

@@ -12,6 +12,8 @@ mod load;
 mod logging;
 mod observer;
 mod ops;
+mod output;
+mod security;
 mod serve;
 mod signal;
 mod stock;
@@ -30,7 +32,7 @@ async fn main() -> ExitCode {
     match run(Cli::parse().into_command()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", chain(&*error));
+            output::write_diagnostic(&format!("error: {}", chain(&*error)));
             ExitCode::FAILURE
         }
     }
@@ -49,7 +51,7 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Load(options) => load::run(options).await?,
         Command::Faults(options) => faults_command::run(options).await?,
         Command::Dashboards(options) => dashboards::write(&options.out)?,
-        Command::Openapi => print!("{}", api::DOCUMENT),
+        Command::Openapi => output::write(api::DOCUMENT)?,
     }
     Ok(())
 }

@@ -72,11 +72,10 @@ impl Server {
     pub(crate) async fn start(options: &config::Serve, ground: Document) -> Result<Self, Error> {
         let (listener, api_address) = bind(options.listen)?;
         let (ops_listener, ops_address) = bind(options.ops_listen)?;
-        let file = options
-            .faults
-            .as_deref()
-            .map(faults_file::File::open)
-            .transpose()?;
+        let file = match &options.faults {
+            Some(path) => Some(faults_file::File::open(path).await?),
+            None => None,
+        };
         let faults = Faults::new(file.as_ref().map_or(ground, faults_file::File::document));
 
         let prometheus = Prometheus::builder()
@@ -87,7 +86,7 @@ impl Server {
         metrics.faults_in_force(&faults.document());
         metrics.commit_in_force(options.commit);
         let tickets = Tickets::open(
-            &options.database_url,
+            options.database_url.as_str(),
             Options {
                 commit: options.commit,
                 faults: faults.clone(),
@@ -98,7 +97,7 @@ impl Server {
         .await?;
         ops::metrics::register(&registry, tickets.clone(), Handle::current())?;
 
-        let guard = Guard::new(options.admin_token.as_deref(), ops_address);
+        let guard = Guard::new(options.admin_token.as_ref(), [api_address, ops_address]);
         let limits = Limits {
             concurrency: options.max_concurrency as usize,
             timeout: options.request_timeout,

@@ -16,6 +16,7 @@ use tower_metrics::{MetricsLayer, Prometheus};
 
 use super::log::{self, Seen};
 use super::{LARGEST_BODY, problem};
+use crate::security::no_sniff;
 
 /// What one server takes on.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,7 @@ pub(super) fn wrap(
                 let seen = seen.clone();
                 move |request| seen.come_in(request)
             })
+            .map_response(no_sniff)
             .layer(metrics)
             .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
             .layer(PropagateRequestIdLayer::x_request_id())

@@ -3,6 +3,8 @@
 use axum::response::{Html, IntoResponse};
 use http::header;
 
+use crate::security;
+
 /// The OpenAPI document.
 pub(crate) const DOCUMENT: &str = include_str!("openapi.json");
 
@@ -13,9 +15,10 @@ pub(super) async fn document() -> impl IntoResponse {
 
 /// `GET /docs`: a page that draws itself from the document, with nothing from elsewhere.
 pub(super) async fn page() -> impl IntoResponse {
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'";
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     (
         [(header::CONTENT_SECURITY_POLICY, policy)],
+        security::PAGE,
         Html(include_str!("docs.html")),
     )
 }

@@ -147,13 +147,23 @@ impl Problem {
         )
     }
 
-    /// Changes are off, whatever token is sent.
-    pub(crate) fn forbidden() -> Self {
+    /// The server has no token and is reachable from other machines, so that it accepts no changes.
+    pub(crate) fn changes_disabled() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
-            "changes-are-off",
-            "Changes are off",
-            "the ops port listens beyond loopback and no --admin-token is set: start the server with one to allow changes",
+            "changes-disabled",
+            "Changes are disabled",
+            "without --admin-token, changes require that both --listen and --ops-listen are loopback addresses",
+        )
+    }
+
+    /// The request's host name may have been rebound to this machine by an attacker.
+    pub(crate) fn host_not_allowed() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "host-not-allowed",
+            "Host not allowed",
+            "without --admin-token, changes require a Host header with `localhost` or an IP address",
         )
     }
 

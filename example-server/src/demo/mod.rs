@@ -10,7 +10,7 @@ use ticket_core::policy::Document;
 
 use crate::config::LogFormat;
 use crate::serve::{self, Server};
-use crate::{config, logging};
+use crate::{config, logging, output};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -22,6 +22,8 @@ pub(crate) enum Error {
     Concerts(#[from] ticket_core::Error),
     #[error("cannot start the traffic")]
     Traffic(#[from] std::io::Error),
+    #[error(transparent)]
+    Output(#[from] output::Error),
 }
 
 /// Serves, with traffic, until a signal.
@@ -35,7 +37,7 @@ pub(crate) async fn run(options: config::Demo) -> Result<(), Error> {
     concerts::put_on_sale(&server.tickets).await?;
     tokio::spawn(concerts::keep_on_sale(server.tickets.clone()));
     if options.serve.log.log_format == LogFormat::Text {
-        print!("{}", Sign(&server));
+        output::write(&Sign(&server).to_string())?;
     }
     let thread = visitors::come(server.api, options.rate, server.stopping.clone())?;
     tokio::spawn(figures::show(

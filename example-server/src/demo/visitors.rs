@@ -17,6 +17,8 @@ use crate::traffic::{Action, Traffic};
 
 /// Requests under way at once. Further visitors turn away, as people do from a site that hangs.
 const PATIENT: usize = 512;
+/// Time limit for a response, beyond the server's own.
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// How often visitors see what is new.
 const DISCOVER: Duration = Duration::from_secs(30);
 
@@ -41,7 +43,7 @@ pub(super) fn come(
         .name("visitors".into())
         .spawn(move || {
             runtime.block_on(async move {
-                let traffic = Arc::new(Traffic::new(url));
+                let traffic = Arc::new(Traffic::new(url, TIMEOUT));
                 tokio::select! {
                     () = stopping.cancelled() => {}
                     () = arrive(traffic.clone(), rate) => {}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::schedule::Summary;
 use crate::config;
 use crate::traffic::{Action, End};
 
@@ -68,7 +69,7 @@ impl Tally {
         &self,
         options: &config::Load,
         seed: u64,
-        unsent: u64,
+        summary: Summary,
         took: Duration,
     ) -> Report {
         let routes = self
@@ -83,12 +84,14 @@ impl Tally {
             url: options.url.to_string(),
             seed,
             users: options.users,
-            asked_per_second: options.rate,
-            sent_per_second: self.ended() as f64 / took.as_secs_f64(),
+            target_rate: options.rate,
+            rate: self.ended() as f64 / took.as_secs_f64(),
             seconds: took.as_secs_f64(),
             requests: self.counts.values().sum(),
             failed: self.failed,
-            unsent,
+            unsent: summary.unsent,
+            skipped: summary.skipped,
+            abandoned: summary.sent - self.ended(),
             counts: self
                 .counts
                 .iter()
@@ -121,14 +124,21 @@ pub(super) struct Report {
     url: String,
     seed: u64,
     users: u32,
-    asked_per_second: f64,
-    sent_per_second: f64,
+    /// Requests per second that were scheduled.
+    target_rate: f64,
+    /// Requests per second that ended.
+    rate: f64,
     seconds: f64,
-    /// With the pages of concerts that were read before the run.
+    /// Requests that ended, including those that read the list of concerts before the run.
     requests: u64,
+    /// Requests with a 5xx response or without a complete response.
     failed: u64,
-    /// Requests that were due and never found a free user.
+    /// Requests that were due, but found no free user in time.
     unsent: u64,
+    /// Requests that were not sent because the run was interrupted.
+    skipped: u64,
+    /// Requests in flight when a second signal ended the run.
+    abandoned: u64,
     counts: Vec<Count>,
     latencies: Vec<Latencies>,
 }
@@ -175,16 +185,23 @@ impl Quantiles {
     }
 }
 
+impl Report {
+    /// Returns how many requests failed or were not sent in time, and of how many.
+    pub(super) fn failures(&self) -> (u64, u64) {
+        (self.failed + self.unsent, self.requests + self.unsent)
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "\n{}: {} requests in {:.1} s, {:.1}/s of {}/s asked for, {} failed, {} users, seed {}",
+            "\n{}: {} requests in {:.1} s, {:.1}/s (target {}/s), {} failed, {} users, seed {}",
             self.url,
             self.requests,
             self.seconds,
-            self.sent_per_second,
-            self.asked_per_second,
+            self.rate,
+            self.target_rate,
             self.failed,
             self.users,
             self.seed,
@@ -192,8 +209,22 @@ impl fmt::Display for Report {
         if self.unsent > 0 {
             writeln!(
                 f,
-                "requests that found no free user in time: {} (the server is slower than this, or more --users are needed)",
+                "{} requests were not sent in time: the server is too slow for this rate, or more --users are needed",
                 self.unsent
+            )?;
+        }
+        if self.skipped > 0 {
+            writeln!(
+                f,
+                "{} requests were not sent: the run was interrupted",
+                self.skipped
+            )?;
+        }
+        if self.abandoned > 0 {
+            writeln!(
+                f,
+                "{} requests were in flight when the run was interrupted",
+                self.abandoned
             )?;
         }
         writeln!(f, "\n{:<48} {:>16} {:>10}", "route", "status", "count")?;
@@ -204,7 +235,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "\n{:<48} {:>9} {:>9} {:>9} {:>9} {:>9}",
-            "latency from when it was due, ms", "p50", "p90", "p99", "p99.9", "max"
+            "latency from scheduled start, ms", "p50", "p90", "p99", "p99.9", "max"
         )?;
         for latencies in &self.latencies {
             let name = name(latencies.method, latencies.route);
@@ -253,16 +284,24 @@ mod tests {
             rate: 4.0,
             duration: Duration::from_secs(1),
             users: 1,
+            timeout: Duration::from_secs(1),
+            max_failures: 0.0,
             seed: None,
             json: false,
         };
-        let report = tally.report(&options, 7, 0, Duration::from_secs(1));
+        let summary = Summary {
+            sent: 4,
+            unsent: 1,
+            skipped: 0,
+        };
+        let report = tally.report(&options, 7, summary, Duration::from_secs(1));
         assert_eq!(report.requests, 6);
         assert_eq!(
             report.counts.iter().map(|count| count.count).sum::<u64>(),
             6
         );
         assert_eq!(report.failed, 2);
+        assert_eq!(report.failures(), (3, 7));
         assert_eq!(report.latencies[0].quantiles.max_ms.round(), 8.0);
         assert!(report.to_string().contains("GET (no such route)"));
     }

@@ -18,12 +18,14 @@ use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::routing::get;
 use ticket_core::{Commit, Tickets};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
 use tower_metrics::Prometheus;
 use tower_metrics_dashboard::live::Page;
 
 use crate::api::{LARGEST_DOCUMENT, problem};
 use crate::guard::Guard;
 use crate::observer::Metrics;
+use crate::security::no_sniff;
 pub(crate) use books::Books;
 pub(crate) use page::page;
 pub(crate) use probes::Readiness;
@@ -70,6 +72,7 @@ pub(crate) fn router(ops: Ops, prometheus: Prometheus) -> Router {
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(LARGEST_DOCUMENT))
+        .layer(ServiceBuilder::new().map_response(no_sniff))
         .with_state(ops)
 }
 

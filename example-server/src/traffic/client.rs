@@ -4,20 +4,23 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Longer than any answer that is worth having.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Default time limit for a response.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest response body in bytes. A longer one is an error, and its rest is not read.
+const LARGEST_RESPONSE: usize = 64 * 1024 * 1024;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     http: legacy::Client<HttpConnector, Full<Bytes>>,
     base: Uri,
+    timeout: Duration,
 }
 
 /// What came back, read to its end.
@@ -43,8 +46,8 @@ pub(crate) enum Failure {
     Broken(#[source] legacy::Error),
     #[error("the answer broke off")]
     CutShort(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("no answer within {PATIENCE:?}")]
-    TimedOut,
+    #[error("no response within {0:?}")]
+    TimedOut(Duration),
     #[error("the answer is not the JSON it should be")]
     NotJson(#[source] serde_json::Error),
     #[error("the request cannot be made")]
@@ -58,7 +61,7 @@ impl Failure {
             Self::Connect(_) => "no connection",
             Self::Broken(_) => "broken connection",
             Self::CutShort(_) => "cut short",
-            Self::TimedOut => "no answer",
+            Self::TimedOut(_) => "no answer",
             Self::NotJson(_) => "not JSON",
             Self::Request(_) => "bad request",
         }
@@ -75,7 +78,17 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        Self { http, base }
+        Self {
+            http,
+            base,
+            timeout: TIMEOUT,
+        }
+    }
+
+    /// Sets the time limit for a response, body included. Defaults to 60 s.
+    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, Failure> {
@@ -101,7 +114,7 @@ impl Client {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let request = request.body(Full::from(body.unwrap_or_default()))?;
-        tokio::time::timeout(PATIENCE, async {
+        tokio::time::timeout(self.timeout, async {
             let response = self.http.request(request).await.map_err(|error| {
                 if error.is_connect() {
                     Failure::Connect(error)
@@ -110,8 +123,8 @@ impl Client {
                 }
             })?;
             let (head, body) = response.into_parts();
-            let body = body.collect().await;
-            let body = body.map_err(|error| Failure::CutShort(error.into()))?;
+            let body = Limited::new(body, LARGEST_RESPONSE).collect().await;
+            let body = body.map_err(Failure::CutShort)?;
             Ok(Answer {
                 status: head.status,
                 headers: head.headers,
@@ -119,7 +132,7 @@ impl Client {
             })
         })
         .await
-        .map_err(|_| Failure::TimedOut)?
+        .map_err(|_| Failure::TimedOut(self.timeout))?
     }
 }
 

@@ -128,9 +128,10 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    pub(crate) fn new(url: Uri) -> Self {
+    /// Sends requests to the server at `url` and waits for each response up to `timeout`.
+    pub(crate) fn new(url: Uri, timeout: Duration) -> Self {
         Self {
-            client: Client::new(url),
+            client: Client::new(url).timeout(timeout),
             concerts: RwLock::default(),
             bought: Mutex::default(),
         }

@@ -206,3 +206,318 @@ async fn a_server_that_cannot_start_says_why() {
         );
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_faults_file_that_is_not_a_small_regular_file_is_refused_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fifo, huge) = (folder.path().join("fifo"), folder.path().join("huge"));
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    let file = std::fs::File::create(&huge).unwrap();
+    file.set_len(300 * 1024 * 1024).unwrap();
+    for (path, reason) in [
+        (fifo.as_path(), "not a regular file"),
+        (folder.path(), "not a regular file"),
+        (std::path::Path::new("/dev/zero"), "not a regular file"),
+        (huge.as_path(), "the limit is 1048576"),
+    ] {
+        let mut command = program();
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.args(["--ops-listen", "127.0.0.1:0", "--database-url"]);
+        command.arg(sqlite(folder.path())).arg("--faults").arg(path);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{path:?}");
+        let error = says(&output.stderr);
+        assert!(error.contains(reason), "{error}");
+    }
+    let checked = program().args(["faults", "check"]).arg(&huge).output();
+    let error = says(&checked.unwrap().stderr);
+    assert!(error.contains("the limit is 1048576"), "{error}");
+    let endless = program().args(["faults", "set", "/dev/zero"]).output();
+    let error = says(&endless.unwrap().stderr);
+    assert!(error.contains("more than 1048576 bytes"), "{error}");
+}
+
+#[test]
+fn a_refused_secret_is_not_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    for (variable, value) in [
+        ("ADMIN_TOKEN", "hunter2 hunter2"),
+        ("ADMIN_TOKEN", "hunter2\nhunter2"),
+        ("ADMIN_TOKEN", "hunter2\n\n"),
+        ("ADMIN_TOKEN", "hünter2"),
+        ("DATABASE_URL", "hunter2"),
+        ("DATABASE_URL", "sqlite://hunter2.db\n\n"),
+        (
+            "DATABASE_URL",
+            "postgres://ada:hunter2/@127.0.0.1:1/tickets",
+        ),
+        (
+            "DATABASE_URL",
+            "postgres://ada:hunter2?@127.0.0.1:1/tickets",
+        ),
+        (
+            "DATABASE_URL",
+            "postgres://ada:x&hunter2?hunter2=1@127.0.0.1:1/tickets",
+        ),
+        (
+            "DATABASE_URL",
+            "postgres://ada:hunter2%@127.0.0.1:1/tickets",
+        ),
+    ] {
+        for command in ["serve", "demo"] {
+            let output = program()
+                .arg(command)
+                .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
+                .env(variable, value)
+                .current_dir(&folder)
+                .output()
+                .unwrap();
+            let said = says(&output.stderr) + &says(&output.stdout);
+            assert_eq!(output.status.code(), Some(2), "{value:?}: {said}");
+            assert!(!said.contains("nter2"), "{value:?}: {said}");
+            assert!(
+                said.contains(&variable.to_lowercase().replace('_', "-")),
+                "{said}"
+            );
+        }
+    }
+    for (command, variable) in [("load", "LOAD_URL"), ("faults", "OPS_URL")] {
+        for url in ["http://ada:hunter2@127.0.0.1:1", "hunter2"] {
+            let output = program().arg(command).env(variable, url).output().unwrap();
+            let said = says(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(
+                !said.contains("hunter2") && said.contains("--url"),
+                "{said}"
+            );
+            let help = program()
+                .args([command, "--help"])
+                .env(variable, url)
+                .output();
+            assert!(!says(&help.unwrap().stdout).contains("hunter2"));
+        }
+    }
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_secret_may_end_with_a_line_break() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("{}\n", sqlite(folder.path()));
+    let server = Server::on(&url, &["--admin-token", "s3cret\n"]);
+    let set = ["faults", "set", "calm", "--url", &server.ops_url];
+    assert!(!run(&set).await.status.success());
+    for token in ["s3cret", "s3cret\n"] {
+        let set = [&set[..], &["--admin-token", token]].concat();
+        assert!(run(&set).await.status.success(), "{token:?}");
+    }
+    let created = std::fs::read_dir(&folder).unwrap();
+    let names: Vec<_> = created.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().any(|name| name == "tickets.db"), "{names:?}");
+}
+
+/// Runs a command whose standard output is a pipe that nothing reads from any more.
+fn with_closed_stdout(arguments: &[&str]) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = program()
+        .args(arguments)
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn();
+    child.unwrap().wait_with_output().unwrap()
+}
+
+#[tokio::test]
+async fn a_command_whose_reader_has_gone_ends_quietly() {
+    let server = Server::start(&[]);
+    server.concert(1_000_000).await;
+    let (api, ops) = (server.api_url.as_str(), server.ops_url.as_str());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("faults.toml");
+    std::fs::write(&file, "preset = \"calm\"\n").unwrap();
+    let out = folder.path().join("out");
+    let file = file.to_str().unwrap();
+    let load = ["load", "--url", api, "--duration", "100ms"];
+    let load_json = [&load[..], &["--json"]].concat();
+    let commands: [&[&str]; 10] = [
+        &["--help"],
+        &["--version"],
+        &["openapi"],
+        &["dashboards", "--out", out.to_str().unwrap()],
+        &["faults", "--url", ops],
+        &["faults", "set", "calm", "--url", ops],
+        &["faults", "presets"],
+        &["faults", "check", file],
+        &load,
+        &load_json,
+    ];
+    for arguments in commands {
+        let arguments: Vec<_> = arguments
+            .iter()
+            .map(|&argument| argument.to_owned())
+            .collect();
+        let output = tokio::task::spawn_blocking(move || {
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            (with_closed_stdout(&arguments), arguments.join(" "))
+        });
+        let (output, command) = output.await.unwrap();
+        let error = says(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{command}: {error}");
+        assert!(!error.contains("panicked"), "{command}: {error}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let output = program().arg("openapi").stdout(full.unwrap()).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = says(&output.stderr);
+    assert!(error.contains("cannot write to standard output"), "{error}");
+    assert!(error.contains("No space left"), "{error}");
+}
+
+/// Starts a load on `url` and sends it a signal as soon as `when` holds.
+async fn interrupted(arguments: &[&str], signal: &str, when: impl AsyncFnMut() -> bool) -> Output {
+    let child = program()
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the load is under way", when).await;
+    let pid = child.id().to_string();
+    let sent = std::process::Command::new("kill")
+        .args([format!("-{signal}"), pid])
+        .status();
+    assert!(sent.unwrap().success());
+    tokio::task::spawn_blocking(move || child.wait_with_output().unwrap())
+        .await
+        .unwrap()
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_interrupted_load_reports_and_blames_the_server_for_nothing() {
+    for signal in ["INT", "TERM"] {
+        let server = Server::start(&[]);
+        server.concert(1_000_000).await;
+        let url = server.api_url.clone();
+        let load = [
+            "load",
+            "--url",
+            &url,
+            "--rate",
+            "100",
+            "--duration",
+            "1h",
+            "--json",
+        ];
+        let output = interrupted(&load, signal, async || server.requests(&[]).await > 30.0).await;
+        assert!(output.status.success(), "{}", says(&output.stderr));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let number = |name: &str| report[name].as_u64().unwrap();
+        assert_eq!((number("failed"), number("unsent")), (0, 0), "{report}");
+        // One request reads the concerts.
+        assert_eq!(
+            number("requests") - 1 + number("skipped"),
+            360_000,
+            "{report}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_load_with_more_failures_than_allowed_exits_with_1() {
+    let server = Server::start(&[]);
+    server.concert(1_000_000).await;
+    server
+        .put_faults(&serde_json::json!({ "faults": [
+            { "operation": "read_concert", "fail": { "as": "unavailable" } },
+        ] }))
+        .await;
+    let load = [
+        "load",
+        "--url",
+        &server.api_url,
+        "--rate",
+        "300",
+        "--duration",
+        "1s",
+    ];
+    let output = run(&load).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(says(&output.stdout).contains("latency from scheduled start"));
+    let error = says(&output.stderr);
+    assert!(error.contains("of 301 requests failed"), "{error}");
+    let tolerant = run(&[&load[..], &["--max-failures", "90"]].concat()).await;
+    assert!(tolerant.status.success(), "{}", says(&tolerant.stderr));
+}
+
+/// A server that accepts connections and never responds.
+fn silent() -> (std::net::TcpListener, String) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+#[tokio::test]
+async fn a_load_on_a_server_that_hangs_says_so_and_gives_up_in_time() {
+    let (_listener, url) = silent();
+    let output = run(&["load", "--url", &url, "--timeout", "2s"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let error = says(&output.stderr);
+    assert!(error.contains("waiting up to 2s for a response"), "{error}");
+    assert!(error.contains("no response within 2s"), "{error}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_second_signal_reports_without_waiting_for_responses() {
+    let server = Server::start(&["--request-timeout", "1h"]);
+    server.concert(1_000_000).await;
+    let url = server.api_url.clone();
+    let hang = serde_json::json!({ "fixed": { "ms": 60_000 } });
+    server
+        .put_faults(
+            &serde_json::json!({ "faults": [{ "operation": "read_concert", "delay": hang }] }),
+        )
+        .await;
+    let mut load = program()
+        .args([
+            "load",
+            "--url",
+            &url,
+            "--rate",
+            "500",
+            "--timeout",
+            "1h",
+            "--json",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("requests hang", async || server.in_flight().await > 10.0).await;
+    let pid = load.id().to_string();
+    let kill = || {
+        std::process::Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+    };
+    assert!(kill().unwrap().success());
+    let mut stderr = BufReader::new(load.stderr.take().unwrap()).lines();
+    let line = stderr.next().unwrap().unwrap();
+    assert!(line.contains("a second signal does not wait"), "{line}");
+    assert!(kill().unwrap().success());
+    let output = tokio::task::spawn_blocking(move || load.wait_with_output().unwrap());
+    let output = output.await.unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["abandoned"].as_u64().unwrap() > 10, "{report}");
+    assert_eq!(report["failed"], 0, "{report}");
+}

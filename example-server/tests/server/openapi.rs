@@ -84,12 +84,39 @@ async fn the_page_is_whole_and_asks_nobody_else() {
     let server = Server::start(&[]);
     let page = server.api.get("/docs").await.unwrap();
     assert_eq!(page.status, 200);
-    assert!(
-        page.headers["content-security-policy"]
-            .to_str()
-            .unwrap()
-            .contains("default-src 'none'")
-    );
+    let policy = page.headers["content-security-policy"].to_str().unwrap();
+    for directive in ["default-src 'none'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(directive), "{policy}");
+    }
+    assert_eq!(page.headers["x-frame-options"], "DENY");
+    assert_eq!(page.headers["referrer-policy"], "no-referrer");
     let text = String::from_utf8(page.body.to_vec()).unwrap();
     assert!(!text.contains("http://") && !text.contains("https://"));
+}
+
+#[tokio::test]
+async fn no_response_lets_a_browser_guess_its_content_type() {
+    let server = Server::start(&[]);
+    for (client, path) in [
+        (&server.api, "/docs"),
+        (&server.api, "/openapi.json"),
+        (&server.api, "/concerts"),
+        (&server.api, "/concerts?limit=0"),
+        (&server.api, "/nothing"),
+        (&server.ops, "/"),
+        (&server.ops, "/metrics"),
+        (&server.ops, "/livez"),
+        (&server.ops, "/readyz"),
+        (&server.ops, "/faults"),
+        (&server.ops, "/faults/presets"),
+        (&server.ops, "/commit"),
+        (&server.ops, "/api/now"),
+        (&server.ops, "/nothing"),
+    ] {
+        let answer = client.get(path).await.unwrap();
+        assert_eq!(
+            answer.headers["x-content-type-options"], "nosniff",
+            "{path}"
+        );
+    }
 }

@@ -167,7 +167,7 @@ async fn the_faults_file_is_read_again_when_it_changes() {
     };
     assert_eq!(in_force().await, "everyday");
     fs::write(&file, "preset = \"everyday\"\nfaults = 7\n").unwrap();
-    server.logs("what was in force stays");
+    server.logs("faults file is invalid, faults are unchanged");
     assert_eq!(in_force().await, "everyday");
     fs::write(&file, "preset = \"slow-database\"\n").unwrap();
     server.logs("the faults changed");
@@ -176,7 +176,7 @@ async fn the_faults_file_is_read_again_when_it_changes() {
         .put_faults(&json!({ "preset": "brown-out", "expires_after_s": 3_600 }))
         .await;
     fs::write(&file, "preset = \"calm\"\n").unwrap();
-    server.logs("the faults file changed; it comes in force when what was set over HTTP expires");
+    server.logs("faults file changed; it becomes active when the document set over HTTP expires");
     assert_eq!(in_force().await, "brown-out");
 }
 
@@ -250,6 +250,76 @@ async fn an_ops_port_beyond_loopback_without_a_token_changes_nothing() {
     for path in ["/metrics", "/livez", "/readyz", "/faults"] {
         assert_eq!(server.ops.get(path).await.unwrap().status, 200, "{path}");
     }
+}
+
+#[tokio::test]
+async fn an_api_beyond_loopback_without_a_token_accepts_no_concert() {
+    let server = Server::start(&["--listen", "0.0.0.0:0"]);
+    let refused = server.post("/concerts", &new_concert(1)).await;
+    assert_eq!(refused.status, 403);
+    assert_eq!(value(&refused)["type"], "/docs#changes-disabled");
+    assert_eq!(server.api.get("/concerts").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn without_a_token_a_rebound_host_name_changes_nothing() {
+    let server = Server::start(&[]);
+    let (calm, each) = (json!({ "preset": "calm" }), json!({ "commit": "each" }));
+    let pressed = json!({ "value": "each" });
+    for (host, allowed) in [("evil.example", false), ("localhost", true)] {
+        let headers = [("host", host)];
+        let changes = [
+            (&server.ops, Method::PUT, "/faults", &calm, 200),
+            (&server.ops, Method::PUT, "/commit", &each, 200),
+            (
+                &server.ops,
+                Method::PUT,
+                "/api/controls/commit",
+                &pressed,
+                200,
+            ),
+            (&server.api, Method::POST, "/concerts", &new_concert(1), 201),
+        ];
+        for (client, method, path, body, status) in changes {
+            let answer = send(client, method, path, &headers, Some(body)).await;
+            let expected = if allowed { status } else { 403 };
+            assert_eq!(answer.status, expected, "{host} {path}");
+            if !allowed {
+                assert_eq!(value(&answer)["type"], "/docs#host-not-allowed", "{path}");
+            }
+        }
+        let read = send(&server.api, Method::GET, "/concerts", &headers, None).await;
+        assert_eq!(read.status, 200, "{host}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_faults_file_that_becomes_a_fifo_or_too_large_changes_nothing_and_blocks_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("faults.toml");
+    fs::write(&file, "preset = \"everyday\"\n").unwrap();
+    let server = Server::start(&["--faults", file.to_str().unwrap()]);
+    let refused = async |reason: &str, active: &str| {
+        let line = server.logs("cannot read the faults file, faults are unchanged");
+        let error = text(&line["fields"]["error"]);
+        assert!(error.contains(reason), "{error}");
+        let faults = server.ops.get("/faults").await.unwrap();
+        assert_eq!(faults.headers["faults-name"], active);
+    };
+    // Replaced at once, because a missing file would be reported too.
+    let next = folder.path().join("next");
+    let made = std::process::Command::new("mkfifo").arg(&next).status();
+    assert!(made.unwrap().success());
+    fs::rename(&next, &file).unwrap();
+    refused("not a regular file", "everyday").await;
+    fs::write(&next, "preset = \"calm\"\n").unwrap();
+    fs::rename(&next, &file).unwrap();
+    server.logs("the faults changed");
+    let huge = fs::File::create(&next).unwrap();
+    huge.set_len(300 * 1024 * 1024).unwrap();
+    fs::rename(&next, &file).unwrap();
+    refused("314572800 bytes, the limit is 1048576", "calm").await;
 }
 
 #[tokio::test]
