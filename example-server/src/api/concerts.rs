@@ -28,19 +28,17 @@ impl Paging {
         let Some(text) = &self.limit else {
             return Ok(PAGE);
         };
-        let allowed = format!("an integer from 1 to {MAX_PAGE} is allowed");
-        match text.parse::<i64>() {
-            Err(_) => Err(Problem::malformed_field(
-                "limit",
-                format!("{text:?} is no number: {allowed}"),
-            )),
-            Ok(limit) => u32::try_from(limit)
-                .ok()
-                .filter(|limit| (1..=MAX_PAGE).contains(limit))
-                .ok_or_else(|| {
-                    Problem::invalid("limit", format!("{limit} is out of range: {allowed}"))
-                }),
+        let expected = format!("expected an integer from 1 to {MAX_PAGE}");
+        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            let detail = format!("{text:?} is not an integer, {expected}");
+            return Err(Problem::malformed_field("limit", detail));
         }
+        // An integer that does not fit is out of range as well.
+        let limit = text.parse().ok();
+        limit
+            .filter(|limit| (1..=MAX_PAGE).contains(limit))
+            .ok_or_else(|| Problem::invalid("limit", format!("{text} is out of range, {expected}")))
     }
 
     fn cursor(&self) -> Result<Option<Cursor>, Problem> {

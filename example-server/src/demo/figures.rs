@@ -128,7 +128,7 @@ impl Figures {
             "{:.1} req/s   errors {percent:.1} %   p95 {p95}   {} tickets sold   {}",
             requests as f64 / seconds,
             grouped(self.sold as u64),
-            revenue.join(" + "),
+            revenue.join(", "),
         )
     }
 
@@ -200,11 +200,12 @@ mod tests {
         duration.with_label_values(&["500"]).observe(0.15);
         sold.inc_by(1234);
         sales.with_label_values(&["EUR"]).inc_by(98765.4);
+        sales.with_label_values(&["JPY"]).inc_by(1_200_000.0);
         let mut after = Figures::read(&registry.gather());
         after.at = before.at + Duration::from_secs(10);
         assert_eq!(
             after.since(&before),
-            "10.0 req/s   errors 2.0 %   p95 195 ms   1 234 tickets sold   98 765 EUR"
+            "10.0 req/s   errors 2.0 %   p95 195 ms   1 234 tickets sold   98 765 EUR, 1 200 000 JPY"
         );
     }
 }

@@ -212,6 +212,14 @@ async fn every_bad_request_has_a_problem_that_says_what_is_wrong() {
             Some("limit"),
         ),
         (
+            get.clone(),
+            "/concerts?limit=99999999999999999999",
+            "",
+            422,
+            "invalid",
+            Some("limit"),
+        ),
+        (
             get,
             "/concerts?cursor=here",
             "",

@@ -1,5 +1,8 @@
 //! A server process of our own, on ports and a database of its own.
 
+#[path = "documented.rs"]
+mod documented;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -187,8 +190,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let undocumented = match self.child.try_wait() {
+            Ok(None) => documented::undocumented(&self.ops_url),
+            _ => Vec::new(),
+        };
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if !std::thread::panicking() {
+            assert_eq!(undocumented, [""; 0], "not in openapi.json");
+        }
     }
 }
 
