@@ -282,7 +282,7 @@ impl Observer for Metrics {
             .inc_by(total.to_major());
     }
 
-    fn next_night(&self, concert: &str, tickets: u32) {
+    fn sales_reset(&self, concert: &str, tickets: u32) {
         // A concert without a label of its own here has not sold anything here either.
         let known = self.concerts.read().unwrap_or_else(PoisonError::into_inner);
         let label = if known.contains(concert) {

@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{ConcertId, Error, Money, json, text};
+use crate::{ConcertId, Error, Money, json, text, time, time::RequestTime};
 
 /// The most tickets that a concert can have.
 pub const MAX_CAPACITY: u32 = 10_000_000;
@@ -44,9 +44,9 @@ impl NewConcert {
             ));
         }
         Ok(Self {
-            title: text::line("title", title, 200)?,
-            venue: text::line("venue", venue, 200)?,
-            starts_at: micros(starts_at),
+            title: text::name("title", title, 200)?,
+            venue: text::name("venue", venue, 200)?,
+            starts_at: time::validate("starts_at", starts_at)?,
             on_sale_from: None,
             on_sale_until: None,
             capacity: within("capacity", capacity.into(), MAX_CAPACITY)?,
@@ -64,8 +64,11 @@ impl NewConcert {
         from: Option<Timestamp>,
         until: Option<Timestamp>,
     ) -> Result<Self, Error> {
-        self.on_sale_from = from.map(micros);
-        self.on_sale_until = until.map(micros);
+        let validate = |field: &str, time: Option<Timestamp>| {
+            time.map(|time| time::validate(field, time)).transpose()
+        };
+        self.on_sale_from = validate("on_sale_from", from)?;
+        self.on_sale_until = validate("on_sale_until", until)?;
         let end = self.on_sale_until.unwrap_or(self.starts_at);
         match self.on_sale_from {
             Some(begin) if begin >= end => Err(Error::invalid(
@@ -112,23 +115,17 @@ fn within(field: &str, value: i64, most: u32) -> Result<u32, Error> {
         })
 }
 
-/// Both databases keep times as whole microseconds: a concert read back equals the one created.
-pub(crate) fn micros(time: Timestamp) -> Timestamp {
-    Timestamp::from_microsecond(time.as_microsecond())
-        .expect("a timestamp's microseconds are in a timestamp's range")
-}
-
 /// The JSON of a new concert, before its values are checked.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Draft {
     title: String,
     venue: String,
-    starts_at: Timestamp,
+    starts_at: RequestTime,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    on_sale_from: Option<Timestamp>,
+    on_sale_from: Option<RequestTime>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    on_sale_until: Option<Timestamp>,
+    on_sale_until: Option<RequestTime>,
     capacity: i64,
     #[serde(deserialize_with = "json::object")]
     price: Money,
@@ -141,9 +138,9 @@ impl From<NewConcert> for Draft {
         Self {
             title: new.title,
             venue: new.venue,
-            starts_at: new.starts_at,
-            on_sale_from: new.on_sale_from,
-            on_sale_until: new.on_sale_until,
+            starts_at: RequestTime(new.starts_at),
+            on_sale_from: new.on_sale_from.map(RequestTime),
+            on_sale_until: new.on_sale_until.map(RequestTime),
             capacity: new.capacity.into(),
             price: new.price,
             max_per_buyer: new.max_per_buyer.map(Into::into),
@@ -159,11 +156,14 @@ impl TryFrom<Draft> for NewConcert {
         let new = Self::new(
             &draft.title,
             &draft.venue,
-            draft.starts_at,
+            draft.starts_at.0,
             capacity,
             draft.price,
         )?
-        .on_sale(draft.on_sale_from, draft.on_sale_until)?;
+        .on_sale(
+            draft.on_sale_from.map(|time| time.0),
+            draft.on_sale_until.map(|time| time.0),
+        )?;
         match draft.max_per_buyer {
             Some(limit) => new.max_per_buyer(within("max_per_buyer", limit, MAX_CAPACITY)?),
             None => Ok(new),
@@ -232,9 +232,9 @@ impl Concert {
     /// # Errors
     /// [`Error::NotOnSale`] before the sale begins and once it has ended.
     pub(crate) fn check_on_sale(&self, now: Timestamp) -> Result<(), Error> {
-        let from = self.on_sale_from.unwrap_or(Timestamp::MIN);
+        let from = self.on_sale_from;
         let until = self.on_sale_until.unwrap_or(self.starts_at);
-        if (from..until).contains(&now) {
+        if from.is_none_or(|from| from <= now) && now < until {
             Ok(())
         } else {
             Err(Error::NotOnSale { from, until })

@@ -1,108 +1,128 @@
-use std::time::Duration;
+//! The error type of this crate.
+
+use std::{fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
 use crate::{PurchaseId, policy::Operation};
 
-/// What went wrong, sorted by what the caller can do about it.
+/// Error of an operation on [`Tickets`](crate::Tickets), by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The input is no JSON document, or not one of the right shape at all.
+    /// The input is not a JSON document of the expected shape.
     #[error("malformed: {problem}")]
     Malformed {
-        /// What the parser met, and where.
+        /// The parser's message and the position.
         problem: String,
     },
-    /// A value is not allowed. Send another one.
+    /// A value is not allowed.
     #[error("{field}: {problem}")]
     Invalid {
-        /// The path of the field, as in `price.amount`.
+        /// The path of the field, such as `price.amount`.
         field: String,
         /// The value, why it is refused, and what is allowed.
         problem: String,
     },
-    /// There is no such concert or purchase.
-    #[error("there is no {what} {id}")]
+    /// The concert or purchase does not exist.
+    #[error("{what} {id} does not exist")]
     NotFound {
         /// `concert` or `purchase`.
         what: &'static str,
-        /// The id that was asked for.
+        /// The requested id.
         id: String,
     },
-    /// The payment was declined. Nothing was bought; the same key may try again.
+    /// The payment was declined. Nothing was bought; a retry may use the same idempotency key.
     #[error("the payment was declined")]
     Declined,
-    /// Fewer tickets are left than were asked for.
-    #[error("sold out: {available} tickets are left, fewer than asked for")]
+    /// Fewer tickets are left than were requested.
+    #[error("sold out: {available} tickets are left, fewer than requested")]
     SoldOut {
         /// Tickets left when the purchase was decided.
         available: u32,
     },
-    /// The concert's sale has not begun, or is over.
-    #[error("not on sale: the sale runs from {from} until {until}")]
+    /// The concert's sale has not begun or has ended.
+    #[error("not on sale: {}", SaleWindow(*.from, *.until))]
     NotOnSale {
-        /// When the sale begins.
-        from: Timestamp,
-        /// When the sale ends.
+        /// The begin of the sale, if it is limited.
+        from: Option<Timestamp>,
+        /// The end of the sale.
         until: Timestamp,
     },
-    /// The buyer would hold more tickets than one buyer may.
+    /// The purchase would exceed the concert's `max_per_buyer`.
     #[error("a buyer may hold {limit} tickets of this concert and already holds {held}")]
     PerBuyerLimit {
         /// The concert's `max_per_buyer`.
         limit: u32,
-        /// Tickets the buyer holds and has not refunded.
+        /// Tickets that the buyer holds, without refunded ones.
         held: u32,
     },
-    /// The idempotency key belongs to another request for this concert. Use a new key.
+    /// The idempotency key was used for a different request for this concert.
     #[error("the idempotency key was already used for another request")]
     KeyReused,
-    /// A fault from the faults document, not a real failure. Nothing was changed.
-    #[error("an injected fault: {} is unavailable", operation.as_str())]
+    /// A fault from the faults document failed the operation. Nothing was changed.
+    #[error("injected fault: {} is unavailable", operation.as_str())]
     Injected {
         /// The operation that the fault was declared for.
         operation: Operation,
     },
-    /// More work is waiting than can be done in time. Nothing was changed; come back later.
-    #[error("overloaded: too much work is waiting, try again in {retry_after:?}")]
+    /// The queue of writes is full. Nothing was changed.
+    #[error("overloaded: the queue is full, try again in {retry_after:?}")]
     Overloaded {
-        /// When it is worth trying again.
+        /// The delay after which a retry is worthwhile.
         retry_after: Duration,
     },
-    /// The database cannot be reached or does not answer. Nothing was bought or given back; come
-    /// back later. Where the answer to another write was lost (a new concert, more tickets, the
-    /// next night), look what became of it before it is made again.
+    /// The database answers but could not do the work in time: its connections, locks, memory or
+    /// disk are exhausted, or a statement exceeded its timeout. Nothing was changed.
+    #[error("the database is busy, try again in {retry_after:?}")]
+    Busy {
+        /// The delay after which a retry is worthwhile.
+        retry_after: Duration,
+        /// The database's error.
+        source: Arc<sqlx::Error>,
+    },
+    /// The database cannot be reached, does not answer or does not accept writes. Purchases and
+    /// refunds were not made. Other writes ([`Tickets::create_concert`], [`Tickets::restock`],
+    /// [`Tickets::next_night`]) may have been committed before the connection was lost: read the
+    /// concert before repeating them.
+    ///
+    /// [`Tickets::create_concert`]: crate::Tickets::create_concert
+    /// [`Tickets::restock`]: crate::Tickets::restock
+    /// [`Tickets::next_night`]: crate::Tickets::next_night
     #[error("the database is unavailable, try again in {retry_after:?}")]
     Unavailable {
-        /// When it is worth trying again.
+        /// The delay after which a retry is worthwhile.
         retry_after: Duration,
-        /// What the database said.
-        source: std::sync::Arc<sqlx::Error>,
+        /// The database's error.
+        source: Arc<sqlx::Error>,
     },
-    /// The database went away while it committed, and has not come back in time to be asked.
-    /// The purchase may stand: read it by its id later, or try again with the same idempotency
-    /// key, which cannot buy twice. Of a refund: it is brought to its end; to try again is safe.
-    #[error("the outcome of purchase {purchase} is not known yet: the database went away")]
+    /// The connection was lost during COMMIT and the database could not be asked in time whether
+    /// the transaction was committed. Read the purchase by its id, or repeat the request with the
+    /// same idempotency key: it cannot buy twice. A refund can be repeated safely and is completed
+    /// in the background.
+    #[error("the outcome of purchase {purchase} is not known: the database failed during COMMIT")]
     OutcomeUnknown {
-        /// The id that the purchase has if it stands, or of the purchase to be refunded.
+        /// The id of the purchase, if it was committed, or of the purchase to refund.
         purchase: PurchaseId,
+        /// The database's error; none after a panic.
+        source: Option<Arc<sqlx::Error>>,
     },
-    /// The platform is shutting down. Another server may serve the request.
+    /// The platform is shutting down.
     #[error("shutting down")]
     Closed,
-    /// The database's settings or its address do not serve. Someone has to change them.
-    #[error("the database does not serve: {problem}")]
+    /// The database's address, credentials, settings or files are unusable. An operator has to
+    /// change them.
+    #[error("the database cannot be used: {problem}")]
     Setup {
-        /// Which setting, its value, and what is needed.
+        /// The setting, its value, and what is required.
         problem: String,
     },
-    /// The database's schema could not be brought up to date.
-    #[error("the migrations failed")]
+    /// A schema migration failed.
+    #[error("the migration of the database failed")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// The database refused a statement: an error of this program or of its data.
+    /// The database refused a statement because of an error in this crate or in the stored data.
     #[error("the database refused a statement")]
-    Database(#[source] std::sync::Arc<sqlx::Error>),
+    Database(#[source] Arc<sqlx::Error>),
 }
 
 impl Error {
@@ -113,16 +133,61 @@ impl Error {
         }
     }
 
-    /// When it is worth trying again, for the errors that pass by themselves.
+    /// Returns the delay after which a retry is worthwhile, for transient errors.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Overloaded { retry_after } | Self::Unavailable { retry_after, .. } => {
-                Some(*retry_after)
-            }
+            Self::Overloaded { retry_after }
+            | Self::Busy { retry_after, .. }
+            | Self::Unavailable { retry_after, .. } => Some(*retry_after),
             Self::Injected { .. } | Self::OutcomeUnknown { .. } | Self::Closed => {
                 Some(Duration::from_secs(1))
             }
             _ => None,
+        }
+    }
+
+    /// Returns this error with its cause, for logs. Errors of the database include the SQLSTATE or
+    /// the code of SQLite.
+    pub fn report(&self) -> String {
+        let source = match self {
+            Self::Busy { source, .. } | Self::Unavailable { source, .. } => source,
+            Self::OutcomeUnknown {
+                source: Some(source),
+                ..
+            } => source,
+            Self::Database(source) => source,
+            Self::Migrate(source) => return format!("{self}: {source}"),
+            _ => return self.to_string(),
+        };
+        format!("{self}: {}", describe(source))
+    }
+}
+
+/// Describes an error of the database. Unlike its `Display`, this names the SQLSTATE and not the
+/// line of PostgreSQL's source code.
+pub(crate) fn describe(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => match error.code() {
+            Some(code) if is_sqlstate(&code) => format!("{} (SQLSTATE {code})", error.message()),
+            Some(code) => format!("{} (SQLite code {code})", error.message()),
+            None => error.message().to_owned(),
+        },
+        error => error.to_string(),
+    }
+}
+
+/// Returns whether the code is PostgreSQL's and not SQLite's, whose codes have fewer digits.
+pub(crate) fn is_sqlstate(code: &str) -> bool {
+    code.len() == 5
+}
+
+struct SaleWindow(Option<Timestamp>, Timestamp);
+
+impl fmt::Display for SaleWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(Some(from), until) => write!(f, "the sale runs from {from} until {until}"),
+            Self(None, until) => write!(f, "the sale ended at {until}"),
         }
     }
 }

@@ -3,7 +3,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::Error;
+use crate::{Error, text};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
@@ -38,7 +38,7 @@ macro_rules! id {
 
             fn from_str(text: &str) -> Result<Self, Error> {
                 Uuid::try_parse(text).map(Self).map_err(|error| {
-                    Error::invalid($what, format!("{text:?} is not a UUID: {error}"))
+                    Error::invalid($what, format!("{} is not a UUID: {error}", text::quote(text)))
                 })
             }
         }

@@ -26,7 +26,13 @@ pub(crate) fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
         let problem = text
             .rsplit_once(" at line ")
             .map_or(&*text, |(problem, _)| problem);
-        Error::invalid(path(&track.path().to_string(), problem), problem)
+        let field = path(&track.path().to_string(), problem);
+        // The name of a Rust type means nothing to a client.
+        let problem = match problem.strip_suffix("expected i64") {
+            Some(start) => format!("{start}expected an integer"),
+            None => problem.to_owned(),
+        };
+        Error::invalid(field, problem)
     })?;
     deserializer.end().map_err(|error| malformed(&error))?;
     Ok(value)

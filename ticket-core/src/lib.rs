@@ -3,8 +3,11 @@
 
 pub mod policy;
 
+mod attempt;
 mod commit;
+mod committer;
 mod concert;
+mod database_url;
 mod error;
 mod id;
 mod json;
@@ -14,9 +17,10 @@ mod page;
 mod payment;
 mod purchase;
 mod retry;
-mod service;
 mod store;
 mod text;
+mod tickets;
+mod time;
 
 pub use self::{
     commit::Commit,
@@ -28,6 +32,6 @@ pub use self::{
     page::{Cursor, MAX_PAGE, Page},
     payment::Payments,
     purchase::{IdempotencyKey, MAX_QUANTITY, NewPurchase, Purchase, Purchased, Status},
-    service::{Options, Tickets},
-    store::{Line, PoolState, Stock, Totals},
+    store::{Line, PoolState, Stock, StockSums, Totals},
+    tickets::{Options, Tickets},
 };

@@ -2,7 +2,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Error;
+use crate::{Error, text};
 
 /// An amount of money: an integer count of the currency's minor unit (cents, say).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -90,7 +90,10 @@ impl FromStr for Currency {
             Ok(code) if known => Ok(Self(code)),
             _ => Err(Error::invalid(
                 "currency",
-                format!("{text:?} is not allowed: an ISO 4217 code in capitals is, as in \"EUR\""),
+                format!(
+                    "{} is not allowed: an ISO 4217 code in capitals is, such as \"EUR\"",
+                    text::quote(text)
+                ),
             )),
         }
     }

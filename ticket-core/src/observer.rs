@@ -1,34 +1,39 @@
+//! Events of the platform, for metrics.
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
 
-use crate::{Money, policy::Operation};
+use crate::{ConcertId, Error, Money, policy::Operation};
 
-/// Is told what happens, so that it can be counted. All methods do nothing unless overridden.
+/// Receives the events of a platform.
 ///
-/// They are called on the hot path: they must be quick and must not block. A panic in one is
-/// logged and goes no further: what was told has happened all the same.
+/// The methods do nothing by default. They are called on the hot path and must not block. A panic is
+/// logged and does not affect the operation.
 pub trait Observer: Send + Sync + 'static {
-    /// A purchase or a refund was answered.
+    /// Called once for each attempt to purchase and for each refund, with its outcome.
+    ///
+    /// An attempt whose caller is cancelled is reported too, when its outcome is known. It is not
+    /// reported only if the process ends.
     fn purchase(&self, event: &PurchaseEvent<'_>) {
         let _ = event;
     }
 
-    /// The next night of a concert began: `tickets` that were sold for the last one are struck off
-    /// the books.
-    fn next_night(&self, concert: &str, tickets: u32) {
+    /// Called after [`Tickets::reset_sales`](crate::Tickets::reset_sales) deleted the purchases of
+    /// the concert with the slug `concert`. `tickets` is the number of tickets that were sold.
+    fn sales_reset(&self, concert: &str, tickets: u32) {
         let _ = (concert, tickets);
     }
 
-    /// A fault was injected into `operation`.
+    /// Called when a fault is injected into `operation`.
     fn fault_injected(&self, operation: Operation, kind: FaultKind) {
         let _ = (operation, kind);
     }
 
-    /// A database operation ended: for writes the whole transaction, for reads the query, without
-    /// the wait for a connection. `system` is `sqlite` or `postgresql`.
+    /// Called after a database operation: for writes the whole transaction, for reads the query.
+    /// `duration` does not include the wait for a connection. `system` is `sqlite` or `postgresql`.
     fn database_operation(
         &self,
         system: &'static str,
@@ -39,45 +44,45 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (system, operation, duration, ok);
     }
 
-    /// A connection of `pool` was waited for.
+    /// Called after a wait for a connection of `pool`, including failed ones.
     fn connection_wait(&self, pool: &'static str, wait: Duration) {
         let _ = (pool, wait);
     }
 
-    /// Purchases were committed together, `size` of them (with `commit = group`).
+    /// Called when a batch of `size` purchases is about to be committed.
     fn batch(&self, size: usize) {
         let _ = size;
     }
 }
 
-/// Watches nothing.
+/// Ignores all events.
 impl Observer for () {}
 
-/// An observer whose panics end with it. Without, one of them would end a lane of commits, and
-/// every purchase after it.
-pub(crate) struct Guarded(pub(crate) Arc<dyn Observer>);
+/// Observer that catches and logs panics of the inner one, which would otherwise end a commit lane
+/// and with it every later purchase.
+pub(crate) struct GuardedObserver(pub(crate) Arc<dyn Observer>);
 
-impl Guarded {
-    fn tell(&self, what: &'static str, tell: impl FnOnce(&dyn Observer)) {
-        if catch_unwind(AssertUnwindSafe(|| tell(&*self.0))).is_err() {
-            tracing::error!(what, "the observer panicked");
+impl GuardedObserver {
+    fn call(&self, event: &'static str, call: impl FnOnce(&dyn Observer)) {
+        if catch_unwind(AssertUnwindSafe(|| call(&*self.0))).is_err() {
+            tracing::error!(event, "the observer panicked");
         }
     }
 }
 
-impl Observer for Guarded {
+impl Observer for GuardedObserver {
     fn purchase(&self, event: &PurchaseEvent<'_>) {
-        self.tell("purchase", |observer| observer.purchase(event));
+        self.call("purchase", |observer| observer.purchase(event));
     }
 
-    fn next_night(&self, concert: &str, tickets: u32) {
-        self.tell("next night", |observer| {
-            observer.next_night(concert, tickets);
+    fn sales_reset(&self, concert: &str, tickets: u32) {
+        self.call("sales_reset", |observer| {
+            observer.sales_reset(concert, tickets);
         });
     }
 
     fn fault_injected(&self, operation: Operation, kind: FaultKind) {
-        self.tell("fault", |observer| {
+        self.call("fault_injected", |observer| {
             observer.fault_injected(operation, kind);
         });
     }
@@ -89,37 +94,39 @@ impl Observer for Guarded {
         duration: Duration,
         ok: bool,
     ) {
-        self.tell("database operation", |observer| {
+        self.call("database_operation", |observer| {
             observer.database_operation(system, operation, duration, ok);
         });
     }
 
     fn connection_wait(&self, pool: &'static str, wait: Duration) {
-        self.tell("wait for a connection", |observer| {
+        self.call("connection_wait", |observer| {
             observer.connection_wait(pool, wait);
         });
     }
 
     fn batch(&self, size: usize) {
-        self.tell("batch", |observer| observer.batch(size));
+        self.call("batch", |observer| observer.batch(size));
     }
 }
 
-/// A purchase or a refund, and how it ended.
+/// A purchase attempt or a refund, and its outcome.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PurchaseEvent<'a> {
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The slug of the concert; empty where there is no such concert.
+    /// The id of the concert.
+    pub concert_id: ConcertId,
+    /// The slug of the concert; empty if the concert does not exist or could not be read.
     pub concert: &'a str,
-    /// How many tickets.
+    /// Number of tickets.
     pub quantity: u32,
-    /// What they cost together; none where there is no such concert.
+    /// Total price; none if the concert does not exist or could not be read.
     pub total: Option<Money>,
 }
 
-/// How a purchase or a refund ended.
+/// Outcome of a purchase attempt or a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -127,28 +134,32 @@ pub enum Outcome {
     Sold,
     /// The payment was declined.
     Declined,
-    /// Too few tickets were left.
+    /// Fewer tickets were left than requested.
     SoldOut,
-    /// The idempotency key had bought already.
+    /// The idempotency key had already bought; the earlier purchase was returned.
     Replayed,
-    /// Tickets were given back and are on sale again.
+    /// A purchase was refunded.
     Refunded,
-    /// Anything else: invalid, not on sale, an injected or a real failure.
+    /// The request was refused: an unknown concert, outside the sale window, above the limit per
+    /// buyer, a reused idempotency key.
+    Rejected,
+    /// A real or an injected failure, or a request that was cancelled before its payment.
     Failed,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Sold,
         Self::Declined,
         Self::SoldOut,
         Self::Replayed,
         Self::Refunded,
+        Self::Rejected,
         Self::Failed,
     ];
 
-    /// Its name as a label's value.
+    /// Returns the name as a label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sold => "sold",
@@ -156,16 +167,40 @@ impl Outcome {
             Self::SoldOut => "sold_out",
             Self::Replayed => "replayed",
             Self::Refunded => "refunded",
+            Self::Rejected => "rejected",
             Self::Failed => "failed",
+        }
+    }
+
+    /// Returns the outcome of a purchase that ends with `error`.
+    pub(crate) fn of_error(error: &Error) -> Self {
+        match error {
+            Error::Declined => Self::Declined,
+            Error::SoldOut { .. } => Self::SoldOut,
+            Error::Malformed { .. }
+            | Error::Invalid { .. }
+            | Error::NotFound { .. }
+            | Error::NotOnSale { .. }
+            | Error::PerBuyerLimit { .. }
+            | Error::KeyReused => Self::Rejected,
+            Error::Injected { .. }
+            | Error::Overloaded { .. }
+            | Error::Busy { .. }
+            | Error::Unavailable { .. }
+            | Error::OutcomeUnknown { .. }
+            | Error::Closed
+            | Error::Setup { .. }
+            | Error::Migrate(_)
+            | Error::Database(_) => Self::Failed,
         }
     }
 }
 
-/// What a fault did.
+/// Kind of an injected fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FaultKind {
-    /// It took time.
+    /// The operation was delayed.
     Delay,
     /// The payment was declined.
     Declined,
@@ -177,7 +212,7 @@ impl FaultKind {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Delay, Self::Declined, Self::Unavailable];
 
-    /// Its name as a label's value.
+    /// Returns the name as a label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delay => "delay",

@@ -3,7 +3,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use uuid::Uuid;
 
-use crate::{ConcertId, Error};
+use crate::{ConcertId, Error, text};
 
 /// One page of a list, and where the next one begins.
 ///
@@ -47,7 +47,10 @@ impl FromStr for Cursor {
         Uuid::try_parse(text).map(Self).map_err(|_| {
             Error::invalid(
                 "cursor",
-                format!("{text:?} is not allowed: a next_cursor of an earlier page is"),
+                format!(
+                    "{} is not allowed: the next_cursor of an earlier page is",
+                    text::quote(text)
+                ),
             )
         })
     }

@@ -1,5 +1,5 @@
-//! The payment that every purchase needs. It is simulated: it takes the time and declines as the
-//! faults of [`Operation::Payment`](crate::policy::Operation::Payment) say, and keeps books.
+//! Simulated payments. They are delayed and declined by the faults on
+//! [`Operation::Payment`](crate::policy::Operation::Payment).
 
 use std::sync::{
     Arc,
@@ -8,36 +8,37 @@ use std::sync::{
 
 use crate::Money;
 
-/// What became of the payments of this process. At rest, `authorised` is `captured` plus `voided`.
+/// Payments of this process. While no purchase is pending, `authorized` is the sum of `captured` and
+/// `voided`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Payments {
-    /// Payments that were authorised.
-    pub authorised: u64,
+    /// Number of authorized payments.
+    pub authorized: u64,
     /// Authorised payments that were taken, because the purchase stands.
     pub captured: u64,
     /// Authorised payments that were given up, because it does not.
     pub voided: u64,
-    /// Minor units captured, less those paid back, whatever the currency.
+    /// Minor units that were captured and not paid back, of all currencies together.
     pub amount: i64,
 }
 
 #[derive(Debug, Default)]
-struct Books {
-    authorised: AtomicU64,
+struct Counters {
+    authorized: AtomicU64,
     captured: AtomicU64,
     voided: AtomicU64,
     amount: AtomicI64,
 }
 
-/// Whoever takes the money.
+/// Simulated payment provider.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gateway(Arc<Books>);
+pub(crate) struct Gateway(Arc<Counters>);
 
 impl Gateway {
-    pub(crate) fn authorise(&self, total: Money) -> Authorisation {
-        self.0.authorised.fetch_add(1, Relaxed);
-        Authorisation {
+    pub(crate) fn authorize(&self, total: Money) -> Authorization {
+        self.0.authorized.fetch_add(1, Relaxed);
+        Authorization {
             gateway: self.clone(),
             total,
             captured: false,
@@ -48,9 +49,9 @@ impl Gateway {
         self.0.amount.fetch_sub(total.amount, Relaxed);
     }
 
-    pub(crate) fn books(&self) -> Payments {
+    pub(crate) fn payments(&self) -> Payments {
         Payments {
-            authorised: self.0.authorised.load(Relaxed),
+            authorized: self.0.authorized.load(Relaxed),
             captured: self.0.captured.load(Relaxed),
             voided: self.0.voided.load(Relaxed),
             amount: self.0.amount.load(Relaxed),
@@ -58,25 +59,25 @@ impl Gateway {
     }
 }
 
-/// Money set aside for a purchase. Dropped without having been captured, it is voided: no way out
-/// of a purchase can leave it open.
+/// Authorized payment of a purchase. Dropping it without [`capture`](Self::capture) voids it, so that
+/// no path can leave it open.
 #[derive(Debug)]
-pub(crate) struct Authorisation {
+pub(crate) struct Authorization {
     gateway: Gateway,
     total: Money,
     captured: bool,
 }
 
-impl Authorisation {
+impl Authorization {
     pub(crate) fn capture(mut self) {
         self.captured = true;
-        let books = &self.gateway.0;
-        books.captured.fetch_add(1, Relaxed);
-        books.amount.fetch_add(self.total.amount, Relaxed);
+        let counters = &self.gateway.0;
+        counters.captured.fetch_add(1, Relaxed);
+        counters.amount.fetch_add(self.total.amount, Relaxed);
     }
 }
 
-impl Drop for Authorisation {
+impl Drop for Authorization {
     fn drop(&mut self) {
         if !self.captured {
             self.gateway.0.voided.fetch_add(1, Relaxed);
@@ -93,10 +94,13 @@ mod tests {
     fn a_payment_is_captured_or_voided() {
         let gateway = Gateway::default();
         let total = Money::new(6500, Currency::EUR);
-        gateway.authorise(total).capture();
-        drop(gateway.authorise(total));
-        let books = gateway.books();
-        assert_eq!((books.authorised, books.captured, books.voided), (2, 1, 1));
-        assert_eq!(books.amount, 6500);
+        gateway.authorize(total).capture();
+        drop(gateway.authorize(total));
+        let payments = gateway.payments();
+        assert_eq!(
+            (payments.authorized, payments.captured, payments.voided),
+            (2, 1, 1)
+        );
+        assert_eq!(payments.amount, 6500);
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Concert, ConcertId, Error, Money, PurchaseId, concert::micros, json, text};
+use crate::{Concert, ConcertId, Error, Money, PurchaseId, json, text, time};
 
 /// The most tickets that one purchase can have.
 pub const MAX_QUANTITY: u32 = 10;
@@ -80,7 +80,7 @@ impl TryFrom<Draft> for NewPurchase {
     type Error = Error;
 
     fn try_from(draft: Draft) -> Result<Self, Error> {
-        let buyer = text::line("buyer", &draft.buyer, 200)?;
+        let buyer = text::name("buyer", &draft.buyer, 200)?;
         match u32::try_from(draft.quantity) {
             Ok(quantity) if (1..=MAX_QUANTITY).contains(&quantity) => Ok(Self { buyer, quantity }),
             _ => Err(Error::invalid(
@@ -179,7 +179,7 @@ impl Purchase {
             quantity: new.quantity,
             total: concert.price_of(new.quantity),
             status: Status::Paid,
-            created_at: micros(Timestamp::now()),
+            created_at: time::truncate_to_micros(Timestamp::now()),
         }
     }
 }

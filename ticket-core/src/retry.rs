@@ -1,35 +1,36 @@
+//! Backoff between retries.
+
 use std::time::Duration;
 
 use rand::RngExt;
 use tokio::time::Instant;
 
-const SHORTEST: Duration = Duration::from_millis(5);
-const LONGEST: Duration = Duration::from_secs(1);
+const MIN_DELAY: Duration = Duration::from_millis(5);
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// Pauses between tries: each up to twice as long as the one before, at random so that those who
-/// collided do not meet again, until patience ends.
+/// Exponential backoff with jitter, until a timeout.
 #[derive(Debug)]
 pub(crate) struct Backoff {
-    until: Instant,
-    next: Duration,
+    deadline: Instant,
+    delay: Duration,
 }
 
 impl Backoff {
-    pub(crate) fn new(patience: Duration) -> Self {
+    pub(crate) fn new(timeout: Duration) -> Self {
         Self {
-            until: Instant::now() + patience,
-            next: SHORTEST,
+            deadline: Instant::now() + timeout,
+            delay: MIN_DELAY,
         }
     }
 
-    /// Waits before the next try; says `false` at once where there is to be none.
-    pub(crate) async fn pause(&mut self) -> bool {
-        let pause = self.next.mul_f64(rand::rng().random_range(0.5..1.0));
-        if Instant::now() + pause > self.until {
+    /// Waits before the next attempt. Returns `false` at once if the timeout would elapse before.
+    pub(crate) async fn wait(&mut self) -> bool {
+        let delay = self.delay.mul_f64(rand::rng().random_range(0.5..1.0));
+        if Instant::now() + delay > self.deadline {
             return false;
         }
-        tokio::time::sleep(pause).await;
-        self.next = (self.next * 2).min(LONGEST);
+        tokio::time::sleep(delay).await;
+        self.delay = (self.delay * 2).min(MAX_DELAY);
         true
     }
 }
@@ -39,14 +40,14 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn patience_ends() {
+    async fn retries_end_before_the_timeout() {
         let begun = Instant::now();
         let mut backoff = Backoff::new(Duration::from_secs(10));
-        let mut tries = 0;
-        while backoff.pause().await {
-            tries += 1;
+        let mut attempts = 0;
+        while backoff.wait().await {
+            attempts += 1;
         }
-        assert!((14..=30).contains(&tries), "{tries} tries");
+        assert!((14..=30).contains(&attempts), "{attempts} attempts");
         assert!(begun.elapsed() <= Duration::from_secs(10));
     }
 }

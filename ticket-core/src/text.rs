@@ -1,32 +1,84 @@
-//! The rules for free text, the same for every field that has some.
+//! Validation and normalization of names, and the slugs that are derived from them.
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
 use crate::Error;
 
-/// The text without white space at its ends, where it has 1 to `most` characters and no control
-/// characters (PostgreSQL cannot store NUL, and no name has a line break).
-pub(crate) fn line(field: &str, text: &str, most: usize) -> Result<String, Error> {
-    let text = text.trim();
+/// Characters of a rejected value that an error message repeats.
+const MAX_QUOTED: usize = 64;
+
+/// Validates and normalizes a name.
+///
+/// The result is in Unicode normalization form C, without leading and trailing white space and with
+/// every inner run of white space replaced by one space, so that two spellings that look the same
+/// are one name.
+///
+/// # Errors
+/// [`Error::Invalid`] unless the result has 1 to `max` characters and none that is invisible:
+/// control and format characters, line and paragraph separators, fillers and variation selectors.
+/// They would let one buyer pose as many.
+pub(crate) fn name(field: &str, text: &str, max: usize) -> Result<String, Error> {
+    let text: String = text.trim().nfc().collect();
+    if let Some(invisible) = text.chars().find(|c| is_invisible(*c)) {
+        return Err(Error::invalid(
+            field,
+            format!(
+                "the character U+{:04X} is not allowed: control characters, format characters and \
+                 other invisible characters are refused",
+                u32::from(invisible)
+            ),
+        ));
+    }
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let length = text.chars().count();
-    if length == 0 || length > most {
+    if length == 0 || length > max {
         return Err(Error::invalid(
             field,
-            format!("{length} characters are not allowed: 1 to {most} are"),
+            format!("{length} characters are not allowed: 1 to {max} are"),
         ));
     }
-    if let Some(control) = text.chars().find(|c| c.is_control()) {
-        return Err(Error::invalid(
-            field,
-            format!("the control character {control:?} is not allowed"),
-        ));
-    }
-    Ok(text.to_owned())
+    Ok(text)
 }
 
-/// A name for URLs and labels: lower-case ASCII letters, digits and single dashes, at most 60.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c.general_category(),
+        GeneralCategory::Control
+            | GeneralCategory::Format
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+    ) || matches!(
+        c,
+        // The rest of Default_Ignorable_Code_Point: letters and marks without a glyph.
+        '\u{34f}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{e0000}'..='\u{e0fff}'
+            // BRAILLE PATTERN BLANK
+            | '\u{2800}'
+    )
+}
+
+/// Quotes a rejected value for an error message, shortened to [`MAX_QUOTED`] characters.
+pub(crate) fn quote(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// Derives a slug, the name of a concert in URLs and labels: lower-case ASCII letters, digits and
+/// single dashes, at most 60 bytes.
 pub(crate) fn slug(title: &str) -> String {
     let mut slug = String::new();
     for letter in title.chars().flat_map(char::to_lowercase) {
-        let plain = match letter {
+        let ascii = match letter {
             'a'..='z' | '0'..='9' => {
                 slug.push(letter);
                 continue;
@@ -50,12 +102,12 @@ pub(crate) fn slug(title: &str) -> String {
             'ü' => "ue",
             'ý' | 'ÿ' => "y",
             'ź' | 'ż' | 'ž' => "z",
-            // An apostrophe and a combining mark stand inside a word.
+            // Apostrophes and combining marks do not separate words.
             '\'' | '’' | '\u{300}'..='\u{36f}' => "",
             _ if slug.is_empty() || slug.ends_with('-') => "",
             _ => "-",
         };
-        slug.push_str(plain);
+        slug.push_str(ascii);
     }
     slug.truncate(60);
     match slug.trim_end_matches('-') {
@@ -69,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slug_is_made_of_plain_letters_digits_and_single_dashes() {
+    fn a_slug_has_ascii_letters_digits_and_single_dashes() {
         for (title, expected) in [
             ("Radiohead — Berlin", "radiohead-berlin"),
             ("Björk & Sigur Rós (2030)", "bjoerk-sigur-ros-2030"),
@@ -83,10 +135,63 @@ mod tests {
     }
 
     #[test]
-    fn text_is_trimmed_and_has_a_length_and_no_control_characters() {
-        assert_eq!(line("title", "  A  ", 3).unwrap(), "A");
-        for text in ["", "   ", "abcd", "a\0b", "a\nb"] {
-            assert!(line("title", text, 3).is_err(), "{text:?}");
+    fn names_that_look_the_same_are_the_same() {
+        for (text, expected) in [
+            ("  Ann  ", "Ann"),
+            ("Ann \u{a0}\u{2003} Lee", "Ann Lee"),
+            ("Zoe\u{308}", "Zo\u{eb}"),
+            ("\u{212b}sa", "\u{c5}sa"),
+            ("Ann\n", "Ann"),
+        ] {
+            assert_eq!(name("buyer", text, 10).unwrap(), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn invisible_characters_are_refused() {
+        for c in [
+            '\0',
+            '\n',
+            '\u{85}',
+            '\u{ad}',
+            '\u{34f}',
+            '\u{61c}',
+            '\u{115f}',
+            '\u{180e}',
+            '\u{200b}',
+            '\u{200d}',
+            '\u{200f}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{202e}',
+            '\u{2060}',
+            '\u{2800}',
+            '\u{3164}',
+            '\u{fe0f}',
+            '\u{feff}',
+            '\u{fff9}',
+            '\u{e0041}',
+            '\u{e0100}',
+        ] {
+            let text = format!("A{c}nn");
+            let error = name("buyer", &text, 10).unwrap_err().to_string();
+            let code = format!("U+{:04X}", u32::from(c));
+            assert!(error.contains(&code), "{error}");
+            let only = name("title", &c.to_string(), 10);
+            assert!(only.is_err(), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_a_minimum_and_a_maximum_length() {
+        for text in ["", "   ", "abcd"] {
+            assert!(name("title", text, 3).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_quoted_value_is_shortened() {
+        assert_eq!(quote("a\"b"), r#""a\"b""#);
+        assert!(quote(&"é".repeat(10_000)).chars().count() < 70);
     }
 }

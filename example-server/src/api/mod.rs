@@ -51,8 +51,10 @@ impl FromRef<Api> for Guard {
 /// When a setting is refused.
 pub(crate) fn metrics(prometheus: Prometheus) -> Result<MetricsLayer<Prometheus>, BuildError> {
     let (unavailable, timeout) = (StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT);
-    let failed: [InitialSeries; 5] = [
-        unavailable.into(),
+    let failed: [InitialSeries; 7] = [
+        (unavailable, problem::DATABASE_BUSY).into(),
+        (unavailable, problem::DATABASE_UNAVAILABLE).into(),
+        (unavailable, problem::OUTCOME_UNKNOWN).into(),
         (unavailable, ErrorType::INJECTED).into(),
         (unavailable, ErrorType::SHED).into(),
         (timeout, ErrorType::TIMEOUT).into(),

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::error::Error as _;
 use std::time::Duration;
 
 use axum::BoxError;
@@ -14,6 +13,15 @@ use ticket_core::Error;
 use tower_metrics::ErrorType;
 
 use super::{LARGEST_BODY, LARGEST_DOCUMENT};
+
+/// The database could not do the work in time, such as for want of a connection or a lock.
+pub(crate) const DATABASE_BUSY: ErrorType = ErrorType::new("database_busy");
+/// The database cannot be reached or does not accept writes.
+pub(crate) const DATABASE_UNAVAILABLE: ErrorType = ErrorType::new("database_unavailable");
+/// The database failed during COMMIT.
+pub(crate) const OUTCOME_UNKNOWN: ErrorType = ErrorType::new("outcome_unknown");
+/// The server is shutting down.
+pub(crate) const SHUTTING_DOWN: ErrorType = ErrorType::new("shutting_down");
 
 /// An error as a client sees it.
 ///
@@ -223,14 +231,10 @@ pub(crate) async fn given_up(error: BoxError) -> Problem {
         )
         .error_type(ErrorType::TIMEOUT)
     } else if error.is::<tower::load_shed::error::Overloaded>() {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "overloaded",
-            "The server is overloaded",
-            "as many requests are being worked on as the server takes at once",
+        overloaded(
+            "the server is at its limit of concurrent requests",
+            Duration::from_secs(1),
         )
-        .retry_after(Duration::from_secs(1))
-        .error_type(ErrorType::SHED)
     } else {
         internal().cause(error.to_string())
     }
@@ -256,6 +260,17 @@ fn internal() -> Problem {
         "An error of the server",
         "the server's log has the cause under this answer's x-request-id",
     )
+}
+
+fn overloaded(detail: impl Into<Cow<'static, str>>, retry_after: Duration) -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "overloaded",
+        "The server is overloaded",
+        detail,
+    )
+    .retry_after(retry_after)
+    .error_type(ErrorType::SHED)
 }
 
 fn unavailable(detail: String, retry_after: Duration) -> Problem {
@@ -304,33 +319,30 @@ impl From<Error> for Problem {
             )
             .field("idempotency-key", "already used with another body"),
             Error::Injected { .. } => unavailable(detail, soon).error_type(ErrorType::INJECTED),
-            Error::Overloaded { .. } => Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too-many-requests",
-                "Too many requests are waiting",
+            Error::Overloaded { .. } => overloaded(detail, soon),
+            Error::Busy { .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "database-busy",
+                "The database is busy",
                 detail,
             )
-            .retry_after(soon),
-            Error::Unavailable { ref source, .. } => {
-                unavailable(detail, soon).cause(source.to_string())
-            }
+            .retry_after(soon)
+            .error_type(DATABASE_BUSY)
+            .cause(error.report()),
+            Error::Unavailable { .. } => unavailable(detail, soon)
+                .error_type(DATABASE_UNAVAILABLE)
+                .cause(error.report()),
             Error::OutcomeUnknown { .. } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "outcome-unknown",
-                "The purchase may stand",
+                "The outcome is not known",
                 detail,
             )
-            .retry_after(soon),
-            Error::Closed => unavailable(detail, soon),
-            error => {
-                let mut cause = error.to_string();
-                let mut source = error.source();
-                while let Some(error) = source {
-                    cause.push_str(&format!(": {error}"));
-                    source = error.source();
-                }
-                internal().cause(cause)
-            }
+            .retry_after(soon)
+            .error_type(OUTCOME_UNKNOWN)
+            .cause(error.report()),
+            Error::Closed => unavailable(detail, soon).error_type(SHUTTING_DOWN),
+            error => internal().cause(error.report()),
         }
     }
 }

@@ -215,7 +215,7 @@ pub(super) async fn keep_on_sale(tickets: Tickets) {
             if since.elapsed() < SOLD_OUT_FOR {
                 continue;
             }
-            match tickets.next_night(stock.concert_id).await {
+            match tickets.reset_sales(stock.concert_id).await {
                 Ok(_) => tracing::info!(concert = stock.slug, "the next night is on sale"),
                 Err(error) => tracing::warn!(%error, concert = stock.slug, "no next night"),
             }

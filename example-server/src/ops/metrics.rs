@@ -114,7 +114,7 @@ const POOLS: [Family; 2] = [
 
 fn pools(tickets: &Tickets) -> [Samples; 2] {
     let (mut count, mut max) = (Vec::new(), Vec::new());
-    for pool in tickets.pool() {
+    for pool in tickets.pools() {
         for (state, connections) in [("used", pool.used), ("idle", pool.idle)] {
             let labels = vec![pool.name.to_owned(), state.to_owned()];
             count.push((labels, f64::from(connections)));

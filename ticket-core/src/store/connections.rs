@@ -1,35 +1,47 @@
-use std::{
-    io,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{Duration, Instant},
-};
+//! Pools of connections with metrics, and the rules for returning a connection to its pool.
+
+use std::{io, sync::Arc, time::Instant};
 
 use sqlx::{Database, Pool, pool::PoolConnection};
 
-use super::{Failure, PoolState, Probe};
+use super::{Failure, PoolState, Probe, sqlite::DatabaseFile};
 
-/// A pool of connections, watched.
+/// Pool of connections.
 pub(super) struct Connections<DB: Database> {
     pub(super) name: &'static str,
     pub(super) pool: Pool<DB>,
     pub(super) probe: Probe,
+    /// The statement that begins a transaction around every read, behind a transaction pooler.
+    pub(super) begin: Option<Arc<str>>,
+    /// The SQLite file that must still be in its place.
+    pub(super) file: Option<Arc<DatabaseFile>>,
 }
 
 impl<DB: Database> Connections<DB> {
-    pub(super) async fn acquire(&self) -> Result<Held<DB>, Failure> {
+    /// Takes a connection from the pool, or opens one.
+    pub(super) async fn acquire(&self) -> Result<Lease<DB>, Failure> {
+        if let Some(file) = &self.file {
+            file.check()
+                .inspect_err(|failure| self.probe.log("acquire", failure))?;
+        }
         let begun = Instant::now();
         let connection = self.pool.acquire().await;
         self.probe
             .observer
             .connection_wait(self.name, begun.elapsed());
         let connection = connection.map_err(|error| match error {
-            // The pool tries to connect until time is up, and does not say so.
+            // The pool retries refused connections until its timeout and then reports the timeout.
             sqlx::Error::PoolTimedOut if self.probe.health.is_down() => {
-                io::Error::new(io::ErrorKind::ConnectionRefused, "the database is gone").into()
+                let problem = "no connection could be opened before the timeout";
+                Failure::from(sqlx::Error::from(io::Error::new(
+                    io::ErrorKind::ConnectionRefused,
+                    problem,
+                )))
             }
-            error => error,
-        })?;
-        Ok(Held(Some(connection)))
+            error => Failure::from(error),
+        });
+        let connection = connection.inspect_err(|failure| self.probe.log("acquire", failure))?;
+        Ok(Lease(Some(connection)))
     }
 
     pub(super) fn state(&self) -> PoolState {
@@ -44,96 +56,34 @@ impl<DB: Database> Connections<DB> {
     }
 }
 
-/// A connection, ours alone until dropped. It goes back to the pool by [`done`](Self::done) alone:
-/// one that broke, or whose user left before the answer, is closed, because the pool would wait for
-/// that answer without end.
-pub(super) struct Held<DB: Database>(Option<PoolConnection<DB>>);
+/// Exclusive use of a pooled connection.
+///
+/// Only [`release`](Self::release) returns the connection to the pool. A lease that is dropped, such
+/// as by a cancelled caller, closes the connection: the pool would wait for the outstanding response
+/// without a timeout.
+pub(super) struct Lease<DB: Database>(Option<PoolConnection<DB>>);
 
-impl<DB: Database> Held<DB> {
+impl<DB: Database> Lease<DB> {
     pub(super) fn connection(&mut self) -> &mut DB::Connection {
         self.0
             .as_mut()
-            .expect("the connection is here until it is given back")
+            .expect("the connection is present until `release`, which consumes the lease")
     }
 
-    /// Gives the connection back, or closes it where it broke.
-    pub(super) fn done<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
-        let broke = matches!(&result, Err(failure) if failure.lost_the_connection());
-        if !broke {
+    /// Returns the connection to the pool, or closes it if the result says that it is broken.
+    pub(super) fn release<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
+        let broken = matches!(&result, Err(failure) if failure.breaks_connection());
+        if !broken {
             drop(self.0.take());
         }
         result
     }
 }
 
-impl<DB: Database> Drop for Held<DB> {
+impl<DB: Database> Drop for Lease<DB> {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
             drop(connection.detach());
         }
-    }
-}
-
-/// When the database was last heard of.
-#[derive(Debug)]
-pub(super) struct Health {
-    /// What the times below count from.
-    begun: Instant,
-    /// Microseconds; 0: never.
-    lost: AtomicU64,
-    answered: AtomicU64,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self {
-            begun: Instant::now(),
-            lost: AtomicU64::new(0),
-            answered: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Health {
-    pub(super) fn note<T>(&self, result: &Result<T, Failure>) {
-        match result {
-            Ok(_) => self.answered.store(self.now(), Relaxed),
-            Err(failure) if failure.lost_the_connection() => self.lost.store(self.now(), Relaxed),
-            Err(_) => {}
-        }
-    }
-
-    /// Whether a connection that nobody has used for so long was open when one was last lost: a
-    /// server that goes away takes all of them with it.
-    pub(super) fn doubts(&self, idle: Duration) -> bool {
-        let lost = self.lost.load(Relaxed);
-        let idle = u64::try_from(idle.as_micros()).unwrap_or(u64::MAX);
-        lost > 0 && self.now().saturating_sub(idle) <= lost
-    }
-
-    fn is_down(&self) -> bool {
-        self.lost.load(Relaxed) > self.answered.load(Relaxed)
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_open_at_the_last_loss_is_doubted_and_what_was_opened_since_is_not() {
-        let health = Health::default();
-        assert!(!health.doubts(Duration::ZERO));
-        health.note::<()>(&Err(sqlx::Error::WorkerCrashed.into()));
-        assert!(health.is_down());
-        assert!(health.doubts(Duration::from_secs(1)));
-        while health.now() == health.lost.load(Relaxed) {}
-        assert!(!health.doubts(Duration::ZERO));
-        health.note(&Ok(()));
-        assert!(!health.is_down());
     }
 }

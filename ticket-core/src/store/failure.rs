@@ -1,39 +1,60 @@
-use std::{sync::Arc, time::Duration};
+//! Failures of a store, classified by what they mean for the operation.
 
-use crate::{Error, policy::Operation};
+use std::{fmt, io, sync::Arc, time::Duration};
 
-/// Why a store did not do what it was asked.
+use crate::{
+    Error,
+    error::{describe, is_sqlstate},
+    policy::Operation,
+};
+
+/// The delay suggested to callers after a transient failure.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Why a store operation failed.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
-    /// A fault on `database`: nothing was changed.
+    /// A fault on `database` was injected. Nothing was changed.
     Injected,
-    /// Other rows were written than were decided on: rolled back.
-    Unlike,
-    /// The database or the way to it failed.
+    /// The number of written rows differs from the number of decided orders. Rolled back.
+    RowCountMismatch,
+    /// The store panicked, possibly after COMMIT.
+    Panicked,
+    /// The SQLite file was deleted or replaced. What is written to the open file is lost.
+    FileReplaced(Arc<sqlx::Error>),
+    /// The database or the connection to it failed.
     Sql {
         error: Arc<sqlx::Error>,
-        /// It failed while it committed.
+        /// The statement that failed was COMMIT.
         committing: bool,
     },
 }
 
-/// What a failure of the database means for what was asked.
+/// What a failure means for the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Rolled back because of others at work: to be repeated.
+pub(crate) enum Class {
+    /// Rolled back by concurrency control, such as a serialization failure or a deadlock.
     Conflict,
-    /// The connection is gone, and with it the answer.
+    /// The connection broke while it was in use. Whether a COMMIT took effect is unknown.
     Lost,
-    /// A connection, or the lock of the whole database, was waited for in vain: nothing was changed.
-    Busy,
-    /// A row was waited for in vain, or a statement took too long: nothing was changed.
-    Held,
-    /// No server, or none that takes us: nothing was changed.
+    /// The session must not be used again, such as a read-only session on the former primary after
+    /// a failover. Nothing was changed.
+    StaleSession,
+    /// Connections, memory, disk or the database lock are exhausted. Nothing was changed.
+    Exhausted,
+    /// A row lock or a statement exceeded its timeout. Nothing was changed.
+    TimedOut,
+    /// No connection could be opened. Nothing was changed.
     Down,
     /// The pool is closed.
     Closed,
-    /// The statement or its data are at fault.
+    /// The statement, its data or the schema are at fault.
     Refused,
+}
+
+impl Class {
+    /// How many classes there are.
+    pub(crate) const COUNT: usize = Self::Refused as usize + 1;
 }
 
 impl From<sqlx::Error> for Failure {
@@ -46,6 +67,7 @@ impl From<sqlx::Error> for Failure {
 }
 
 impl Failure {
+    /// A failure of COMMIT.
     pub(crate) fn committing(error: sqlx::Error) -> Self {
         Self::Sql {
             error: Arc::new(error),
@@ -53,134 +75,203 @@ impl Failure {
         }
     }
 
-    /// Whether the same transaction may succeed if it is run again soon.
-    pub(crate) fn is_passing(&self) -> bool {
-        matches!(self.kind(), Some(Kind::Conflict | Kind::Lost | Kind::Down))
+    /// A failure of a SQLite file that is no longer the one that was opened.
+    pub(crate) fn file_replaced(problem: String) -> Self {
+        Self::FileReplaced(Arc::new(io::Error::other(problem).into()))
     }
 
-    /// Whether the transaction may have been committed all the same.
-    pub(crate) fn may_have_committed(&self) -> bool {
-        matches!(
-            self,
-            Self::Sql {
-                committing: true,
-                ..
-            }
-        ) && self.kind() == Some(Kind::Lost)
+    /// A session that only reads, as on a standby or on the former primary after a failover.
+    pub(crate) fn read_only() -> Self {
+        let problem = "the database accepts no writes: its transactions are read-only";
+        sqlx::Error::from(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, problem)).into()
     }
 
-    /// Whether the connection cannot be used again.
-    pub(crate) fn lost_the_connection(&self) -> bool {
-        self.kind() == Some(Kind::Lost)
-    }
-
-    /// Whether the platform has closed its database.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.kind() == Some(Kind::Closed)
-    }
-
-    /// Whether one order may be at fault for all that were tried with it. An injected failure is of
-    /// the transaction: tried again, it would strike more seldom than its document says.
-    pub(crate) fn may_be_of_one(&self) -> bool {
-        self.kind() == Some(Kind::Refused)
-    }
-
-    /// Whether one concert may be at fault for all that were tried with it.
-    pub(crate) fn may_be_of_one_concert(&self) -> bool {
-        self.kind() == Some(Kind::Held)
-    }
-
-    /// Whether it is certain that nothing was changed and that the same may succeed if it is run
-    /// again soon: what must not be done twice can be tried again.
-    pub(crate) fn was_rolled_back(&self) -> bool {
-        self.kind() == Some(Kind::Conflict)
-    }
-
-    fn kind(&self) -> Option<Kind> {
+    /// Returns the class, or `None` for an injected failure.
+    pub(crate) fn class(&self) -> Option<Class> {
         match self {
             Self::Injected => None,
-            Self::Unlike => Some(Kind::Refused),
-            Self::Sql { error, .. } => Some(kind(error)),
+            Self::RowCountMismatch | Self::Panicked => Some(Class::Refused),
+            Self::FileReplaced(_) => Some(Class::Down),
+            Self::Sql { error, .. } => Some(classify(error)),
+        }
+    }
+
+    /// Returns whether a retry of the same transaction may succeed soon.
+    pub(crate) fn is_transient(&self) -> bool {
+        !matches!(self, Self::FileReplaced(_))
+            && matches!(
+                self.class(),
+                Some(Class::Conflict | Class::Lost | Class::StaleSession | Class::Down)
+            )
+    }
+
+    /// Returns whether the transaction may have been committed although it was reported as failed.
+    pub(crate) fn may_have_committed(&self) -> bool {
+        match self {
+            Self::Panicked => true,
+            Self::Sql { committing, .. } => *committing && self.class() == Some(Class::Lost),
+            _ => false,
+        }
+    }
+
+    /// Returns whether the transaction was rolled back for certain and a retry may succeed soon, so
+    /// that even an operation that is not idempotent can be retried.
+    pub(crate) fn was_rolled_back(&self) -> bool {
+        matches!(self.class(), Some(Class::Conflict | Class::StaleSession))
+    }
+
+    /// Returns whether the connection must be closed.
+    pub(crate) fn breaks_connection(&self) -> bool {
+        matches!(self.class(), Some(Class::Lost | Class::StaleSession))
+    }
+
+    /// Returns whether writes are expected to fail until the database recovers.
+    pub(crate) fn stops_writes(&self) -> bool {
+        matches!(
+            self.class(),
+            Some(Class::Lost | Class::StaleSession | Class::Exhausted | Class::Down)
+        )
+    }
+
+    /// Returns whether the platform has closed its database.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.class() == Some(Class::Closed)
+    }
+
+    /// Returns whether a single order may have failed the whole batch. An injected failure applies
+    /// to the transaction: retrying each order would lower the rate that the document declares.
+    pub(crate) fn may_be_caused_by_one_order(&self) -> bool {
+        !matches!(self, Self::Panicked) && self.class() == Some(Class::Refused)
+    }
+
+    /// Returns whether a single concert may have failed the whole batch.
+    pub(crate) fn may_be_caused_by_one_concert(&self) -> bool {
+        self.class() == Some(Class::TimedOut)
+    }
+
+    /// Returns the database's error.
+    pub(crate) fn source(&self) -> Option<Arc<sqlx::Error>> {
+        match self {
+            Self::FileReplaced(error) | Self::Sql { error, .. } => Some(error.clone()),
+            _ => None,
         }
     }
 
     pub(crate) fn into_error(self) -> Error {
-        let overloaded = Error::Overloaded {
-            retry_after: Duration::from_secs(1),
-        };
-        let error = match self {
+        let (error, class) = match self {
             Self::Injected => {
                 return Error::Injected {
                     operation: Operation::Database,
                 };
             }
-            Self::Unlike => {
+            Self::RowCountMismatch => {
                 return Error::Setup {
-                    problem: "it writes other rows than it is given: a trigger or a rule of its \
-                              own stands in the way"
-                        .into(),
+                    problem:
+                        "it wrote other rows than it was given; drop the trigger or rule that \
+                              changes them"
+                            .into(),
                 };
             }
-            Self::Sql { error, .. } => error,
+            Self::Panicked => {
+                return Error::Database(Arc::new(sqlx::Error::WorkerCrashed));
+            }
+            Self::FileReplaced(error) => (error, Class::Down),
+            Self::Sql { error, .. } => {
+                let class = classify(&error);
+                (error, class)
+            }
         };
-        match kind(&error) {
-            Kind::Conflict | Kind::Busy | Kind::Held => overloaded,
-            Kind::Lost | Kind::Down => Error::Unavailable {
-                retry_after: Duration::from_secs(1),
+        match class {
+            Class::Conflict | Class::Exhausted | Class::TimedOut => Error::Busy {
+                retry_after: RETRY_AFTER,
                 source: error,
             },
-            Kind::Closed => Error::Closed,
-            Kind::Refused => Error::Database(error),
+            Class::Lost | Class::StaleSession | Class::Down => Error::Unavailable {
+                retry_after: RETRY_AFTER,
+                source: error,
+            },
+            Class::Closed => Error::Closed,
+            Class::Refused => Error::Database(error),
         }
     }
 }
 
-fn kind(error: &sqlx::Error) -> Kind {
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Injected => f.write_str("injected fault"),
+            Self::RowCountMismatch => f.write_str("other rows were written than decided on"),
+            Self::Panicked => f.write_str("the store panicked"),
+            Self::FileReplaced(error) | Self::Sql { error, .. } => f.write_str(&describe(error)),
+        }
+    }
+}
+
+fn classify(error: &sqlx::Error) -> Class {
     match error {
         sqlx::Error::Database(error) => match error.code() {
-            Some(code) => code_kind(&code),
-            None => Kind::Refused,
+            Some(code) if is_sqlstate(&code) => classify_sqlstate(&code),
+            Some(code) => classify_sqlite(&code),
+            None => Class::Refused,
         },
-        sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            Kind::Down
+        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => Class::Down,
+        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            Class::StaleSession
         }
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::WorkerCrashed => Kind::Lost,
-        sqlx::Error::PoolTimedOut => Kind::Busy,
-        sqlx::Error::PoolClosed => Kind::Closed,
-        _ => Kind::Refused,
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => Class::Lost,
+        // Errors of the handshake, before any statement.
+        sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Class::Down,
+        sqlx::Error::BeginFailed => Class::Lost,
+        sqlx::Error::PoolTimedOut => Class::Exhausted,
+        sqlx::Error::PoolClosed => Class::Closed,
+        _ => Class::Refused,
     }
 }
 
-/// PostgreSQL's codes have five characters; SQLite's are numbers, the low byte being the primary
-/// one.
-fn code_kind(code: &str) -> Kind {
-    if code.len() == 5 {
-        return match code {
-            // serialization_failure, deadlock_detected
-            "40001" | "40P01" => Kind::Conflict,
-            // lock_not_available, query_canceled
-            "55P03" | "57014" => Kind::Held,
-            // too_many_connections, out_of_memory
-            "53300" | "53200" => Kind::Busy,
-            // cannot_connect_now
-            "57P03" => Kind::Down,
-            // admin_shutdown, crash_shutdown, idle_session_timeout,
-            // idle_in_transaction_session_timeout, transaction_timeout, and CockroachDB's
-            // statement_completion_unknown
-            "57P01" | "57P02" | "57P05" | "25P03" | "25P04" | "40003" => Kind::Lost,
-            class if class.starts_with("08") => Kind::Lost,
-            _ => Kind::Refused,
-        };
+/// Classifies an error of PostgreSQL or of a pooler in front of it.
+fn classify_sqlstate(code: &str) -> Class {
+    match code {
+        // statement_completion_unknown, also of CockroachDB
+        "40003" => Class::Lost,
+        // read_only_sql_transaction
+        "25006" => Class::StaleSession,
+        // lock_not_available, query_canceled
+        "55P03" | "57014" => Class::TimedOut,
+        // cannot_connect_now, database_dropped, invalid_catalog_name
+        "57P03" | "57P04" | "3D000" => Class::Down,
+        // admin_shutdown, crash_shutdown, idle_session_timeout,
+        // idle_in_transaction_session_timeout, transaction_timeout
+        "57P01" | "57P02" | "57P05" | "25P03" | "25P04" => Class::Lost,
+        // A pooler moved the session to a server that lacks the prepared statement, or a migration
+        // changed the type of a cached plan: a new session does not have either problem.
+        // invalid_sql_statement_name, duplicate_prepared_statement
+        "26000" | "42P05" => Class::StaleSession,
+        _ => match &code[..2] {
+            // Connection exception, system error (such as a failed disk)
+            "08" | "58" => Class::Lost,
+            // Invalid authorization: opening a session failed
+            "28" => Class::Down,
+            // Transaction rollback: serialization_failure, deadlock_detected
+            "40" => Class::Conflict,
+            // Insufficient resources: disk_full, out_of_memory, too_many_connections
+            "53" => Class::Exhausted,
+            _ => Class::Refused,
+        },
     }
+}
+
+/// Classifies a SQLite result code. The low byte of an extended code is the primary code.
+fn classify_sqlite(code: &str) -> Class {
     match code.parse::<u32>().map(|code| code & 0xff) {
-        // SQLITE_BUSY, SQLITE_LOCKED, SQLITE_INTERRUPT
-        Ok(5 | 6 | 9) => Kind::Busy,
+        // SQLITE_BUSY, SQLITE_LOCKED, SQLITE_NOMEM, SQLITE_INTERRUPT
+        Ok(5 | 6 | 7 | 9) => Class::Exhausted,
+        // SQLITE_READONLY
+        Ok(8) => Class::StaleSession,
         // SQLITE_IOERR, SQLITE_FULL
-        Ok(10 | 13) => Kind::Lost,
-        _ => Kind::Refused,
+        Ok(10 | 13) => Class::Lost,
+        // SQLITE_CANTOPEN
+        Ok(14) => Class::Down,
+        _ => Class::Refused,
     }
 }
 
@@ -189,14 +280,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_is_thrown_out_by_postgresql_may_try_again() {
-        // Of a session, of a session in a transaction, of a transaction that took too long.
-        for code in ["57P01", "57P05", "25P03", "25P04", "08006"] {
-            assert_eq!(code_kind(code), Kind::Lost, "{code}");
+    fn sqlstates_of_a_failover_are_transient() {
+        for (code, class) in [
+            ("08006", Class::Lost),
+            ("08P01", Class::Lost),
+            ("25006", Class::StaleSession),
+            ("25P03", Class::Lost),
+            ("28P01", Class::Down),
+            ("3D000", Class::Down),
+            ("40001", Class::Conflict),
+            ("40003", Class::Lost),
+            ("40P01", Class::Conflict),
+            ("53100", Class::Exhausted),
+            ("53200", Class::Exhausted),
+            ("53300", Class::Exhausted),
+            ("53400", Class::Exhausted),
+            ("55P03", Class::TimedOut),
+            ("57014", Class::TimedOut),
+            ("57P01", Class::Lost),
+            ("57P02", Class::Lost),
+            ("57P03", Class::Down),
+            ("57P05", Class::Lost),
+            ("58030", Class::Lost),
+        ] {
+            assert_eq!(classify_sqlstate(code), class, "{code}");
         }
-        // Of the same class, and our own mistake.
-        for code in ["25P02", "25006"] {
-            assert_eq!(code_kind(code), Kind::Refused, "{code}");
+        // Errors of this crate or of the data.
+        for code in ["22003", "23505", "25P02", "42601", "42P01", "XX000"] {
+            assert_eq!(classify_sqlstate(code), Class::Refused, "{code}");
+        }
+    }
+
+    #[test]
+    fn sqlite_codes_are_classified_by_their_low_byte() {
+        for (code, class) in [
+            ("5", Class::Exhausted),
+            ("261", Class::Exhausted),
+            ("8", Class::StaleSession),
+            ("1032", Class::StaleSession),
+            ("778", Class::Lost),
+            ("13", Class::Lost),
+            ("14", Class::Down),
+            ("19", Class::Refused),
+        ] {
+            assert_eq!(classify_sqlite(code), class, "{code}");
         }
     }
 }

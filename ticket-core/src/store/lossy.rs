@@ -10,11 +10,13 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::{Answer, Failure, Order, PoolState, Probe, Reads, Sqlite, Store, Verdict};
+use super::{Failure, Order, OrderResult, PoolState, Probe, Reads, Response, Sqlite, Stock, Store};
 use crate::{
     Concert, ConcertId, Currency, Error, Money, NewConcert, NewPurchase, Options, Purchase,
     PurchaseId, Status, Tickets,
-    commit::{Buyer, Committer, Waiting},
+    attempt::Attempt,
+    committer::{Committer, Completion, Pending},
+    database_url::DatabaseUrl,
     payment::Gateway,
     policy::Faults,
 };
@@ -30,7 +32,7 @@ enum Fate {
 }
 
 struct Lossy {
-    within: Sqlite,
+    inner: Sqlite,
     /// The fates of the next writes, in their order; after them all goes well.
     writes: Mutex<VecDeque<Fate>>,
     /// Those of the next questions for what stands.
@@ -49,15 +51,18 @@ impl Lossy {
             statement: options.statement_timeout,
         };
         let probe = Probe::new("sqlite", Faults::calm(), Arc::new(()), timeouts.statement);
+        let Ok(DatabaseUrl::Sqlite(url)) = url.parse() else {
+            unreachable!("the URL is that of a SQLite file")
+        };
         Arc::new(Self {
-            within: Sqlite::open(&url, 2, timeouts, probe).await.unwrap(),
+            inner: Sqlite::open(&url, 2, timeouts, probe).await.unwrap(),
             writes: Mutex::new(writes.into_iter().collect()),
             standing: Mutex::default(),
             _folder: folder,
         })
     }
 
-    fn meet<'a, T: 'a>(fates: &Mutex<VecDeque<Fate>>, call: Answer<'a, T>) -> Answer<'a, T> {
+    fn meet<'a, T: 'a>(fates: &Mutex<VecDeque<Fate>>, call: Response<'a, T>) -> Response<'a, T> {
         match fates.lock().unwrap().pop_front() {
             None => call,
             Some(Fate::Failed(failure)) => Box::pin(async { Err(failure) }),
@@ -72,56 +77,64 @@ impl Lossy {
 
 impl Store for Lossy {
     fn reads(&self) -> &dyn Reads {
-        self.within.reads()
+        self.inner.reads()
     }
 
     fn lanes(&self) -> usize {
-        self.within.lanes()
+        self.inner.lanes()
     }
 
-    fn create_concert<'a>(&'a self, concert: &'a Concert) -> Answer<'a, bool> {
-        Self::meet(&self.writes, self.within.create_concert(concert))
+    fn create_concert<'a>(&'a self, concert: &'a Concert) -> Response<'a, bool> {
+        Self::meet(&self.writes, self.inner.create_concert(concert))
     }
 
-    fn sell<'a>(&'a self, orders: &'a [Order]) -> Answer<'a, bool> {
-        Self::meet(&self.writes, self.within.sell(orders))
+    fn sell<'a>(&'a self, orders: &'a [Order]) -> Response<'a, bool> {
+        Self::meet(&self.writes, self.inner.sell(orders))
     }
 
-    fn decide<'a>(&'a self, orders: &'a [Order]) -> Answer<'a, Vec<Verdict>> {
-        Self::meet(&self.writes, self.within.decide(orders))
+    fn decide<'a>(&'a self, orders: &'a [Order]) -> Response<'a, Vec<OrderResult>> {
+        Self::meet(&self.writes, self.inner.decide(orders))
     }
 
-    fn standing<'a>(&'a self, orders: &'a [Order]) -> Answer<'a, Vec<bool>> {
-        Self::meet(&self.standing, self.within.standing(orders))
+    fn committed<'a>(&'a self, orders: &'a [Order]) -> Response<'a, Vec<bool>> {
+        Self::meet(&self.standing, self.inner.committed(orders))
     }
 
     fn refund(
         &self,
         id: PurchaseId,
         at: Timestamp,
-        again: bool,
-    ) -> Answer<'_, Option<(Purchase, bool)>> {
-        Self::meet(&self.writes, self.within.refund(id, at, again))
+        may_have_committed: bool,
+    ) -> Response<'_, Option<(Purchase, bool)>> {
+        Self::meet(&self.writes, self.inner.refund(id, at, may_have_committed))
     }
 
-    fn restock(&self, id: ConcertId, tickets: u32) -> Answer<'_, Option<Concert>> {
-        Self::meet(&self.writes, self.within.restock(id, tickets))
+    fn restock(&self, id: ConcertId, tickets: u32) -> Response<'_, Option<Concert>> {
+        Self::meet(&self.writes, self.inner.restock(id, tickets))
     }
 
-    fn next_night(&self, id: ConcertId) -> Answer<'_, Option<(Concert, u32)>> {
-        Self::meet(&self.writes, self.within.next_night(id))
+    fn reset_sales(&self, id: ConcertId) -> Response<'_, Option<(Concert, u32)>> {
+        Self::meet(&self.writes, self.inner.reset_sales(id))
     }
 
-    fn servers(&self) -> Answer<'_, Option<u32>> {
-        self.within.servers()
+    fn stock_of<'a>(&'a self, ids: &'a [ConcertId]) -> Response<'a, Vec<Stock>> {
+        self.inner.stock_of(ids)
+    }
+
+    fn ping(&self) -> Response<'_, ()> {
+        self.inner.ping()
+    }
+
+    fn servers(&self) -> Response<'_, Option<u32>> {
+        self.inner.servers()
     }
 
     fn pools(&self) -> Vec<PoolState> {
-        self.within.pools()
+        self.inner.pools()
     }
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        self.within.close()
+        self.inner.close()
     }
 }
 
@@ -133,7 +146,7 @@ fn new_concert() -> NewConcert {
 
 #[tokio::test]
 async fn a_concert_whose_first_answer_is_lost_is_created_once() {
-    let tickets = Tickets::on(Lossy::open([Fate::Lost]).await, Options::default());
+    let tickets = Tickets::new(Lossy::open([Fate::Lost]).await, Options::default());
     let concert = tickets.create_concert(new_concert()).await.unwrap();
     let all = tickets.list_concerts(10, None).await.unwrap().items;
     assert_eq!(all, [concert]);
@@ -142,7 +155,7 @@ async fn a_concert_whose_first_answer_is_lost_is_created_once() {
 #[tokio::test]
 async fn a_purchase_whose_answer_is_lost_is_found_and_paid_once() {
     let store = Lossy::open([]).await;
-    let tickets = Tickets::on(store.clone(), Options::default());
+    let tickets = Tickets::new(store.clone(), Options::default());
     let concert = tickets.create_concert(new_concert()).await.unwrap();
     store.writes.lock().unwrap().push_back(Fate::Lost);
     let new = NewPurchase::new("ann", 2).unwrap();
@@ -156,7 +169,7 @@ async fn a_purchase_whose_answer_is_lost_is_found_and_paid_once() {
 #[tokio::test]
 async fn what_must_not_be_done_twice_is_not_tried_again_when_its_answer_is_lost() {
     let store = Lossy::open([]).await;
-    let tickets = Tickets::on(store.clone(), Options::default());
+    let tickets = Tickets::new(store.clone(), Options::default());
     let concert = tickets.create_concert(new_concert()).await.unwrap();
     let lose = || store.writes.lock().unwrap().push_back(Fate::Lost);
     lose();
@@ -164,14 +177,14 @@ async fn what_must_not_be_done_twice_is_not_tried_again_when_its_answer_is_lost(
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
     assert_eq!(tickets.stock().await.unwrap()[0].capacity, 110);
     lose();
-    let error = tickets.next_night(concert.id).await.unwrap_err();
+    let error = tickets.reset_sales(concert.id).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_batch_that_panics_ends_alone_and_its_outcome_is_unknown() {
     let store = Lossy::open([]).await;
-    let tickets = Tickets::on(store.clone(), Options::default());
+    let tickets = Tickets::new(store.clone(), Options::default());
     let concert = tickets.create_concert(new_concert()).await.unwrap();
     let buy = || tickets.purchase(concert.id, NewPurchase::new("ann", 2).unwrap(), None);
     store.writes.lock().unwrap().push_back(Fate::Panics);
@@ -184,22 +197,24 @@ async fn a_batch_that_panics_ends_alone_and_its_outcome_is_unknown() {
 #[tokio::test]
 async fn orders_that_may_stand_are_not_reported_as_failed_when_they_are_tried_one_by_one() {
     let store = Lossy::open([]).await;
-    let tickets = Tickets::on(store.clone(), Options::default());
+    let tickets = Tickets::new(store.clone(), Options::default());
     let concert = Arc::new(tickets.create_concert(new_concert()).await.unwrap());
     let gateway = Gateway::default();
-    let places = Arc::new(Semaphore::new(2));
-    let mut answers = Vec::new();
+    let permits = Arc::new(Semaphore::new(2));
+    let mut responses = Vec::new();
     let mut batch = Vec::new();
     for buyer in ["ann", "bob"] {
         let purchase = Purchase::create(&concert, &NewPurchase::new(buyer, 1).unwrap());
-        let (answer, answered) = oneshot::channel();
-        answers.push(answered);
-        batch.push(Waiting {
-            buyer: Buyer {
-                concert: concert.clone(),
-                payment: gateway.authorise(purchase.total),
-                answer,
-                place: places.clone().try_acquire_owned().unwrap(),
+        let (response, received) = oneshot::channel();
+        responses.push(received);
+        let mut attempt = Attempt::new(Arc::new(()), concert.id, 1);
+        attempt.set_concert(concert.clone());
+        batch.push(Pending {
+            completion: Completion {
+                attempt,
+                payment: gateway.authorize(purchase.total),
+                response,
+                permit: permits.clone().try_acquire_owned().unwrap(),
             },
             order: Order {
                 purchase,
@@ -221,25 +236,25 @@ async fn orders_that_may_stand_are_not_reported_as_failed_when_they_are_tried_on
     let committer = Committer {
         store: store.clone(),
         observer: Arc::new(()),
-        patience: Options::default().patience,
+        retry_timeout: Options::default().retry_timeout,
     };
     committer.commit(batch).await;
 
     let (ann, bob) = (
-        answers.remove(0).await.unwrap(),
-        answers.remove(0).await.unwrap(),
+        responses.remove(0).await.unwrap(),
+        responses.remove(0).await.unwrap(),
     );
     assert!(matches!(ann, Err(Error::OutcomeUnknown { .. })), "{ann:?}");
     assert!(bob.is_ok(), "{bob:?}");
-    let _all_answered_for = places.acquire_many(2).await.unwrap();
-    let books = gateway.books();
-    assert_eq!((books.captured, books.voided), (2, 0));
+    let _all_answered_for = permits.acquire_many(2).await.unwrap();
+    let payments = gateway.payments();
+    assert_eq!((payments.captured, payments.voided), (2, 0));
 }
 
 #[tokio::test]
 async fn a_refund_is_of_the_call_that_made_it_even_when_another_is_of_the_same_microsecond() {
     let store = Lossy::open([]).await;
-    let tickets = Tickets::on(store.clone(), Options::default());
+    let tickets = Tickets::new(store.clone(), Options::default());
     let concert = tickets.create_concert(new_concert()).await.unwrap();
     let new = || NewPurchase::new("ann", 2).unwrap();
     let bought = tickets.purchase(concert.id, new(), None).await.unwrap();

@@ -1,12 +1,14 @@
+//! The decision about purchases, the same for both databases.
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{ConcertId, IdempotencyKey, Purchase, PurchaseId};
 
-/// A purchase that has been paid for and is to be committed.
+/// A purchase with an authorized payment, to be committed.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     pub(crate) purchase: Purchase,
-    /// The concert's limit for one buyer.
+    /// The concert's limit per buyer.
     pub(crate) max_per_buyer: Option<u32>,
     pub(crate) key: Option<Key>,
 }
@@ -17,16 +19,16 @@ impl Order {
     }
 }
 
-/// An idempotency key and what it was used for.
+/// An idempotency key and the digest of its request.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
     pub(crate) key: IdempotencyKey,
     pub(crate) digest: [u8; 32],
 }
 
-/// What became of an order.
+/// Result of an order.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Verdict {
+pub(crate) enum OrderResult {
     Sold,
     Replayed(Purchase),
     KeyReused,
@@ -35,66 +37,66 @@ pub(crate) enum Verdict {
     NoConcert,
 }
 
-/// What has to be known, under the concerts' locks, to decide orders.
+/// State that decides orders, read while their concerts are locked.
 #[derive(Debug, Default)]
-pub(crate) struct Facts {
-    /// Tickets left, by concert.
+pub(crate) struct Snapshot {
+    /// Available tickets by concert.
     pub(crate) available: HashMap<ConcertId, u32>,
-    /// Those of the orders that stand already.
-    pub(crate) standing: HashSet<PurchaseId>,
+    /// Orders that are already committed.
+    pub(crate) committed: HashSet<PurchaseId>,
     /// Purchases with one of the orders' keys, and the digests of their requests.
     pub(crate) by_key: HashMap<(ConcertId, String), (Purchase, Vec<u8>)>,
-    /// Tickets held by the orders' buyers.
+    /// Tickets that the orders' buyers hold.
     pub(crate) held: HashMap<(ConcertId, String), u32>,
 }
 
-/// Decides each order in its turn, as if those before it had been committed.
-pub(crate) fn decide(orders: &[Order], mut facts: Facts) -> Vec<Verdict> {
+/// Decides the orders one after the other, each as if the ones before it were committed.
+pub(crate) fn decide(orders: &[Order], mut snapshot: Snapshot) -> Vec<OrderResult> {
     orders
         .iter()
         .map(|order| {
-            let verdict = decide_one(order, &facts);
-            if verdict == Verdict::Sold && facts.standing.insert(order.purchase.id) {
-                facts.take(order);
+            let result = decide_one(order, &snapshot);
+            if result == OrderResult::Sold && snapshot.committed.insert(order.purchase.id) {
+                snapshot.sell(order);
             }
-            verdict
+            result
         })
         .collect()
 }
 
-fn decide_one(order: &Order, facts: &Facts) -> Verdict {
+fn decide_one(order: &Order, snapshot: &Snapshot) -> OrderResult {
     let purchase = &order.purchase;
-    if facts.standing.contains(&purchase.id) {
-        return Verdict::Sold;
+    if snapshot.committed.contains(&purchase.id) {
+        return OrderResult::Sold;
     }
     if let Some(Key { key, digest }) = &order.key {
         let at = (purchase.concert_id, key.as_str().to_owned());
-        if let Some((earlier, of)) = facts.by_key.get(&at) {
-            return if of == digest {
-                Verdict::Replayed(earlier.clone())
+        if let Some((earlier, earlier_digest)) = snapshot.by_key.get(&at) {
+            return if earlier_digest == digest {
+                OrderResult::Replayed(earlier.clone())
             } else {
-                Verdict::KeyReused
+                OrderResult::KeyReused
             };
         }
     }
-    let Some(&available) = facts.available.get(&purchase.concert_id) else {
-        return Verdict::NoConcert;
+    let Some(&available) = snapshot.available.get(&purchase.concert_id) else {
+        return OrderResult::NoConcert;
     };
     if let Some(limit) = order.max_per_buyer {
         let at = (purchase.concert_id, purchase.buyer.clone());
-        let held = facts.held.get(&at).copied().unwrap_or(0);
+        let held = snapshot.held.get(&at).copied().unwrap_or(0);
         if held.saturating_add(purchase.quantity) > limit {
-            return Verdict::PerBuyerLimit { limit, held };
+            return OrderResult::PerBuyerLimit { limit, held };
         }
     }
     if purchase.quantity > available {
-        return Verdict::SoldOut { available };
+        return OrderResult::SoldOut { available };
     }
-    Verdict::Sold
+    OrderResult::Sold
 }
 
-impl Facts {
-    fn take(&mut self, order: &Order) {
+impl Snapshot {
+    fn sell(&mut self, order: &Order) {
         let purchase = &order.purchase;
         if let Some(available) = self.available.get_mut(&purchase.concert_id) {
             *available -= purchase.quantity;
@@ -112,8 +114,7 @@ impl Facts {
     }
 }
 
-/// How many tickets the orders take from each concert, in the order in which every transaction
-/// locks concerts.
+/// Sums the orders' quantities by concert, in the order in which every transaction locks concerts.
 pub(crate) fn quantities<'a>(
     orders: impl IntoIterator<Item = &'a Order>,
 ) -> BTreeMap<ConcertId, i64> {
@@ -125,17 +126,17 @@ pub(crate) fn quantities<'a>(
     quantities
 }
 
-/// Those of the orders that are sold and did not stand before.
+/// Returns the orders that are sold and were not committed before.
 pub(crate) fn to_insert<'a>(
     orders: &'a [Order],
-    verdicts: &[Verdict],
-    standing: &HashSet<PurchaseId>,
+    results: &[OrderResult],
+    committed: &HashSet<PurchaseId>,
 ) -> Vec<&'a Order> {
     orders
         .iter()
-        .zip(verdicts)
-        .filter(|(order, verdict)| {
-            **verdict == Verdict::Sold && !standing.contains(&order.purchase.id)
+        .zip(results)
+        .filter(|(order, result)| {
+            **result == OrderResult::Sold && !committed.contains(&order.purchase.id)
         })
         .map(|(order, _)| order)
         .collect()

@@ -1,25 +1,27 @@
+//! Instrumentation of a store: metrics, injected faults, timeouts and logs.
+
 use std::{
     io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{Failure, connections::Health};
+use super::{Failure, health::Health};
 use crate::{
     Observer,
     observer::FaultKind,
     policy::{Fail, Faults, Operation},
 };
 
-/// What a store shares with whoever watches it and whoever makes it fail.
+/// Instrumentation that the parts of a store share.
 #[derive(Clone)]
 pub(crate) struct Probe {
     system: &'static str,
     faults: Faults,
     pub(crate) observer: Arc<dyn Observer>,
     pub(super) health: Arc<Health>,
-    /// How long an answer is waited for.
-    limit: Duration,
+    /// The longest wait for a response.
+    timeout: Duration,
 }
 
 impl Probe {
@@ -27,56 +29,75 @@ impl Probe {
         system: &'static str,
         faults: Faults,
         observer: Arc<dyn Observer>,
-        limit: Duration,
+        timeout: Duration,
     ) -> Self {
         Self {
             system,
             faults,
             observer,
             health: Arc::default(),
-            limit,
+            timeout,
         }
     }
 
-    /// What the database says. One that says nothing within the limit counts as gone: a machine
-    /// that stands still or is cut off closes no connection.
-    pub(super) async fn answer<T>(
+    /// Waits for a response of the database, up to the timeout. A machine that is frozen or cut off
+    /// does not close its connections.
+    pub(super) async fn with_timeout<T>(
         &self,
-        asked: impl Future<Output = Result<T, sqlx::Error>>,
+        response: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        match tokio::time::timeout(self.limit, asked).await {
-            Ok(answer) => answer,
+        match tokio::time::timeout(self.timeout, response).await {
+            Ok(response) => response,
             Err(_) => {
-                let silent = format!("the database said nothing for {:?}", self.limit);
-                Err(io::Error::new(io::ErrorKind::TimedOut, silent).into())
+                let problem = format!("the database did not respond within {:?}", self.timeout);
+                Err(io::Error::new(io::ErrorKind::TimedOut, problem).into())
             }
         }
     }
 
-    /// Applies the faults on `database`, the only ones that stand inside transactions.
-    pub(crate) async fn fault(&self) -> Result<(), Failure> {
+    /// Applies the faults on `database`, the only ones that apply within a transaction.
+    pub(crate) async fn inject(&self) -> Result<(), Failure> {
         match inject(&self.faults, &*self.observer, Operation::Database).await {
             None => Ok(()),
             Some(_) => Err(Failure::Injected),
         }
     }
 
-    /// Tells the observer how long `work` took and whether it succeeded.
-    pub(crate) async fn timed<T>(
+    /// Runs and measures a read.
+    pub(crate) async fn read<T>(
         &self,
         operation: &'static str,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         let begun = Instant::now();
         let result = work.await;
-        self.health.note(&result);
+        self.health.record(&result);
+        if let Err(failure) = &result {
+            self.log(operation, failure);
+        }
         self.observer
             .database_operation(self.system, operation, begun.elapsed(), result.is_ok());
         result
     }
+
+    /// Runs and measures a write.
+    pub(crate) async fn write<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let result = self.read(operation, work).await;
+        self.health.record_write(&result);
+        result
+    }
+
+    /// Logs a failure, rate-limited.
+    pub(super) fn log(&self, operation: &'static str, failure: &Failure) {
+        self.health.log(self.system, operation, failure);
+    }
 }
 
-/// Takes the time that the faults of `operation` want and says whether it is to fail.
+/// Waits for the injected delay of `operation` and returns the injected failure, if any.
 pub(crate) async fn inject(
     faults: &Faults,
     observer: &dyn Observer,

@@ -1,65 +1,87 @@
-//! What is read is read in the same way from both databases.
+//! Reads, written once for both databases.
 
-use sqlx::{Database, Encode, Executor, IntoArguments, Type, query::Query};
+use sqlx::{
+    AssertSqlSafe, Connection, Database, Encode, Executor, IntoArguments, Type,
+    database::HasStatementCache, query::Query,
+};
 use uuid::Uuid;
 
 use super::{
-    Answer, Failure, Stock, Totals,
+    Failure, Response, Stock, StockSums, Totals,
     connections::Connections,
-    rows::{self, Cells, concert_columns, purchase_columns, totals},
+    rows::{self, Cells, concert_columns, purchase_columns, stock_columns, totals},
 };
 use crate::{Concert, ConcertId, Purchase, PurchaseId};
 
-/// Reads, safe to repeat.
+/// Reads. All of them are idempotent.
 pub(crate) trait Reads: Send + Sync {
-    fn concert(&self, id: ConcertId) -> Answer<'_, Option<Concert>>;
+    fn concert(&self, id: ConcertId) -> Response<'_, Option<Concert>>;
 
-    /// The concerts after `after`, in the order of their ids.
-    fn concerts(&self, limit: u32, after: Option<ConcertId>) -> Answer<'_, Vec<Concert>>;
+    /// Returns up to `limit` concerts after `after`, ordered by id.
+    fn concerts(&self, limit: u32, after: Option<ConcertId>) -> Response<'_, Vec<Concert>>;
 
-    fn purchase(&self, id: PurchaseId) -> Answer<'_, Option<Purchase>>;
+    fn purchase(&self, id: PurchaseId) -> Response<'_, Option<Purchase>>;
 
-    /// The purchase that was bought with `key`, and the digest of its request.
+    /// Returns the purchase that was made with `key`, and the digest of its request.
     fn purchase_by_key<'a>(
         &'a self,
         concert: ConcertId,
         key: &'a str,
-    ) -> Answer<'a, Option<(Purchase, Vec<u8>)>>;
+    ) -> Response<'a, Option<(Purchase, Vec<u8>)>>;
 
-    fn stock(&self) -> Answer<'_, Vec<Stock>>;
+    /// Returns the stock of every concert, ordered by id.
+    fn stock(&self) -> Response<'_, Vec<Stock>>;
 
-    fn totals(&self) -> Answer<'_, Totals>;
+    /// Returns the stock of up to `limit` concerts, those with the most sold tickets first.
+    fn best_sellers(&self, limit: u32) -> Response<'_, Vec<Stock>>;
 
-    fn ping(&self) -> Answer<'_, ()>;
+    /// Returns the number of concerts and the sums of their `capacity` and `sold`.
+    fn stock_sums(&self) -> Response<'_, StockSums>;
+
+    fn totals(&self) -> Response<'_, Totals>;
 }
 
 impl<DB> Connections<DB>
 where
-    DB: Database,
+    DB: Database + HasStatementCache,
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
-    async fn rows(
+    pub(super) async fn rows(
         &self,
         operation: &'static str,
         query: Query<'_, DB, DB::Arguments>,
     ) -> Result<Vec<DB::Row>, Failure> {
-        let mut held = self.acquire().await?;
+        let mut lease = self.acquire().await?;
         let rows = self
             .probe
-            .timed(operation, async {
-                self.probe.fault().await?;
-                let asked = query.fetch_all(held.connection());
-                Ok(self.probe.answer(asked).await?)
+            .read(operation, async {
+                self.probe.inject().await?;
+                let rows = self.fetch(lease.connection(), query);
+                Ok(self.probe.with_timeout(rows).await?)
             })
             .await;
-        held.done(rows)
+        lease.release(rows)
+    }
+
+    pub(super) async fn fetch(
+        &self,
+        connection: &mut DB::Connection,
+        query: Query<'_, DB, DB::Arguments>,
+    ) -> Result<Vec<DB::Row>, sqlx::Error> {
+        let Some(begin) = &self.begin else {
+            return query.fetch_all(connection).await;
+        };
+        let mut transaction = connection.begin_with(AssertSqlSafe(begin.clone())).await?;
+        let rows = query.persistent(false).fetch_all(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(rows)
     }
 }
 
 impl<DB> Reads for Connections<DB>
 where
-    DB: Database,
+    DB: Database + HasStatementCache,
     DB::Row: Cells,
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
@@ -67,7 +89,7 @@ where
     for<'s> &'s str: Encode<'s, DB> + Type<DB>,
     i64: for<'q> Encode<'q, DB> + Type<DB>,
 {
-    fn concert(&self, id: ConcertId) -> Answer<'_, Option<Concert>> {
+    fn concert(&self, id: ConcertId) -> Response<'_, Option<Concert>> {
         Box::pin(async move {
             let query = sqlx::query(concat!(
                 "SELECT ",
@@ -79,7 +101,7 @@ where
         })
     }
 
-    fn concerts(&self, limit: u32, after: Option<ConcertId>) -> Answer<'_, Vec<Concert>> {
+    fn concerts(&self, limit: u32, after: Option<ConcertId>) -> Response<'_, Vec<Concert>> {
         Box::pin(async move {
             let query = sqlx::query(concat!(
                 "SELECT ",
@@ -94,7 +116,7 @@ where
         })
     }
 
-    fn purchase(&self, id: PurchaseId) -> Answer<'_, Option<Purchase>> {
+    fn purchase(&self, id: PurchaseId) -> Response<'_, Option<Purchase>> {
         Box::pin(async move {
             let query = sqlx::query(concat!(
                 "SELECT ",
@@ -110,7 +132,7 @@ where
         &'a self,
         concert: ConcertId,
         key: &'a str,
-    ) -> Answer<'a, Option<(Purchase, Vec<u8>)>> {
+    ) -> Response<'a, Option<(Purchase, Vec<u8>)>> {
         Box::pin(async move {
             let query = sqlx::query(concat!(
                 "SELECT ",
@@ -124,38 +146,49 @@ where
         })
     }
 
-    fn stock(&self) -> Answer<'_, Vec<Stock>> {
+    fn stock(&self) -> Response<'_, Vec<Stock>> {
         Box::pin(async move {
-            let query =
-                sqlx::query("SELECT id, slug, capacity, sold, currency FROM concerts ORDER BY id");
+            let query = sqlx::query(concat!(
+                "SELECT ",
+                stock_columns!(),
+                " FROM concerts ORDER BY id"
+            ));
             let rows = self.rows("read_stock", query).await?;
             Ok(rows.iter().map(rows::stock).collect::<Result<_, _>>()?)
         })
     }
 
-    fn totals(&self) -> Answer<'_, Totals> {
+    fn best_sellers(&self, limit: u32) -> Response<'_, Vec<Stock>> {
+        Box::pin(async move {
+            let query = sqlx::query(concat!(
+                "SELECT ",
+                stock_columns!(),
+                " FROM concerts ORDER BY sold DESC, id LIMIT $1"
+            ));
+            let rows = self
+                .rows("read_best_sellers", query.bind(i64::from(limit)))
+                .await?;
+            Ok(rows.iter().map(rows::stock).collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn stock_sums(&self) -> Response<'_, StockSums> {
+        Box::pin(async move {
+            let query = sqlx::query(
+                "SELECT COUNT(*), CAST(COALESCE(SUM(capacity), 0) AS BIGINT), \
+                 CAST(COALESCE(SUM(sold), 0) AS BIGINT) FROM concerts",
+            );
+            let rows = self.rows("read_stock_sums", query).await?;
+            let sums = rows.first().map(rows::stock_sums).transpose()?;
+            Ok(sums.unwrap_or_default())
+        })
+    }
+
+    fn totals(&self) -> Response<'_, Totals> {
         Box::pin(async move {
             let rows = self.rows("read_totals", sqlx::query(totals!())).await?;
             let concerts = rows.iter().map(rows::line).collect::<Result<_, _>>()?;
             Ok(Totals { concerts })
-        })
-    }
-
-    fn ping(&self) -> Answer<'_, ()> {
-        Box::pin(async move {
-            let query = sqlx::query("SELECT 1 FROM concerts LIMIT 1");
-            let mut held = self.acquire().await?;
-            // Without faults: it is asked whether the database really answers.
-            let answered = self
-                .probe
-                .timed("ping", async {
-                    self.probe
-                        .answer(query.fetch_all(held.connection()))
-                        .await?;
-                    Ok(())
-                })
-                .await;
-            held.done(answered)
         })
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 use uuid::Uuid;
 
-use super::{Line, Stock};
+use super::{Line, Stock, StockSums};
 use crate::{Concert, ConcertId, Currency, Money, Purchase, PurchaseId, Status};
 
 /// What [`concert`] reads.
@@ -22,6 +22,13 @@ macro_rules! purchase_columns {
     };
 }
 
+/// What [`stock`] reads.
+macro_rules! stock_columns {
+    () => {
+        "id, slug, capacity, sold, currency"
+    };
+}
+
 /// What [`line`] reads.
 macro_rules! totals {
     () => {
@@ -34,7 +41,7 @@ macro_rules! totals {
          GROUP BY c.id, c.slug, c.capacity, c.sold, c.currency ORDER BY c.id"
     };
 }
-pub(super) use {concert_columns, purchase_columns, totals};
+pub(super) use {concert_columns, purchase_columns, stock_columns, totals};
 
 /// A row of either database. It stands for the bounds that both keep.
 pub(super) trait Cells {
@@ -123,6 +130,14 @@ pub(super) fn stock(row: &impl Cells) -> Result<Stock, sqlx::Error> {
         capacity: count(integer(row, 2)?)?,
         sold: count(integer(row, 3)?)?,
         currency: currency(&row.text(4)?)?,
+    })
+}
+
+pub(super) fn stock_sums(row: &impl Cells) -> Result<StockSums, sqlx::Error> {
+    Ok(StockSums {
+        concerts: count(integer(row, 0)?)?,
+        capacity: count(integer(row, 1)?)?,
+        sold: count(integer(row, 2)?)?,
     })
 }
 

@@ -84,7 +84,7 @@ async fn a_buyer_who_leaves_has_bought_and_the_key_tells() {
         let concert = platform.concert(100).await;
         {
             let mut buying = pin!(platform.buy_as("ann", &concert, 2, Some("k")));
-            while platform.tickets.payments().authorised == 0 {
+            while platform.tickets.payments().authorized == 0 {
                 let waker = Waker::noop();
                 let polled = buying.as_mut().poll(&mut Context::from_waker(waker));
                 assert!(polled.is_pending(), "{}: bought too soon", platform.name);
@@ -113,7 +113,7 @@ async fn closing_answers_those_who_wait_and_refuses_those_who_come() {
                 tokio::spawn(async move { buy(&tickets, concert.id, "ann", 1, None).await })
             })
             .collect();
-        while platform.tickets.payments().authorised < 60 {
+        while platform.tickets.payments().authorized < 60 {
             tokio::task::yield_now().await;
         }
         let (late, ()) = tokio::join!(

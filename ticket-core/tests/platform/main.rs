@@ -100,7 +100,7 @@ impl Platform {
         assert!(totals.balance(), "{}: {totals:?}", self.name);
         let payments = self.tickets.payments();
         let settled = payments.captured + payments.voided;
-        assert_eq!(payments.authorised, settled, "{}: {payments:?}", self.name);
+        assert_eq!(payments.authorized, settled, "{}: {payments:?}", self.name);
         let sold: i64 = totals.concerts.iter().map(|line| line.amount.amount).sum();
         assert_eq!(payments.amount, sold, "{}: {payments:?}", self.name);
         totals

@@ -28,10 +28,10 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// A platform behind a proxy; none where there is no PostgreSQL.
-async fn behind_proxy(commit: Commit, patience: Duration) -> Option<(Proxy, Platform)> {
+async fn behind_proxy(commit: Commit, retry_timeout: Duration) -> Option<(Proxy, Platform)> {
     behind_proxy_with(Options {
         commit,
-        patience,
+        retry_timeout,
         ..Options::default()
     })
     .await
@@ -51,8 +51,8 @@ async fn behind_proxy_with(options: Options) -> Option<(Proxy, Platform)> {
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_looked_up_and_not_made_twice() {
     for commit in [Commit::Each, Commit::Group] {
-        let patience = Duration::from_secs(10);
-        let Some((proxy, platform)) = behind_proxy(commit, patience).await else {
+        let retry_timeout = Duration::from_secs(10);
+        let Some((proxy, platform)) = behind_proxy(commit, retry_timeout).await else {
             return;
         };
         for cut in [Cut::AfterCommit, Cut::BeforeCommit] {
@@ -87,8 +87,8 @@ async fn a_commit_whose_answer_is_lost_is_looked_up_and_not_made_twice() {
 async fn an_outcome_that_cannot_be_looked_up_in_time_is_unknown_and_settled_later() {
     for commit in [Commit::Each, Commit::Group] {
         for cut in [Cut::AfterCommit, Cut::BeforeCommit] {
-            let patience = Duration::from_millis(50);
-            let Some((proxy, platform)) = behind_proxy(commit, patience).await else {
+            let retry_timeout = Duration::from_millis(50);
+            let Some((proxy, platform)) = behind_proxy(commit, retry_timeout).await else {
                 return;
             };
             let concert = platform.concert(3).await;
@@ -97,7 +97,7 @@ async fn an_outcome_that_cannot_be_looked_up_in_time_is_unknown_and_settled_late
                 .buy_as("ann", &concert, 1, Some("k"))
                 .await
                 .unwrap_err();
-            let Error::OutcomeUnknown { purchase } = error else {
+            let Error::OutcomeUnknown { purchase, .. } = error else {
                 panic!("{commit}, {cut:?}: {error:?}");
             };
             let payments = platform.tickets.payments();
@@ -128,8 +128,8 @@ async fn an_outcome_that_cannot_be_looked_up_in_time_is_unknown_and_settled_late
 #[tokio::test]
 async fn a_refund_whose_outcome_is_unknown_is_brought_to_its_end_and_paid_back_once() {
     for cut in [Cut::AfterCommit, Cut::BeforeCommit] {
-        let patience = Duration::from_millis(50);
-        let Some((proxy, platform)) = behind_proxy(Commit::Group, patience).await else {
+        let retry_timeout = Duration::from_millis(50);
+        let Some((proxy, platform)) = behind_proxy(Commit::Group, retry_timeout).await else {
             return;
         };
         let concert = platform.concert(3).await;
@@ -137,7 +137,7 @@ async fn a_refund_whose_outcome_is_unknown_is_brought_to_its_end_and_paid_back_o
         proxy.cut(cut, true);
         let error = platform.tickets.refund(bought.id).await.unwrap_err();
         assert!(
-            matches!(error, Error::OutcomeUnknown { purchase } if purchase == bought.id),
+            matches!(error, Error::OutcomeUnknown { purchase, .. } if purchase == bought.id),
             "{cut:?}: {error:?}"
         );
         assert_ne!(platform.tickets.payments().amount, 0, "not settled yet");
@@ -196,7 +196,7 @@ async fn a_server_that_falls_silent_is_given_up_and_its_successor_serves() {
         }
         let settled = || {
             let payments = tickets.payments();
-            payments.authorised == payments.captured + payments.voided
+            payments.authorized == payments.captured + payments.voided
         };
         until("every payment is settled", settled).await;
         assert_eq!(platform.check_books().await.concerts[0].purchases, 100);
@@ -212,7 +212,7 @@ async fn a_server_that_stops_and_starts_in_mid_load_loses_nothing_acknowledged()
         let url = cluster.create_database(&format!("outage_{commit}"));
         let options = Options {
             commit,
-            patience: Duration::from_millis(300),
+            retry_timeout: Duration::from_millis(300),
             connection_timeout: Duration::from_millis(300),
             ..Options::default()
         };
@@ -239,7 +239,7 @@ async fn a_server_that_stops_and_starts_in_mid_load_loses_nothing_acknowledged()
                                 Err(
                                     Error::Unavailable { .. }
                                     | Error::OutcomeUnknown { .. }
-                                    | Error::Overloaded { .. },
+                                    | Error::Busy { .. },
                                 ) => failed.fetch_add(1, SeqCst),
                                 Err(error) => panic!("{error:?}"),
                             };
@@ -270,7 +270,7 @@ async fn a_server_that_stops_and_starts_in_mid_load_loses_nothing_acknowledged()
         }
         let settled = || {
             let payments = tickets.payments();
-            payments.authorised == payments.captured + payments.voided
+            payments.authorized == payments.captured + payments.voided
         };
         until("every payment is settled", settled).await;
 

@@ -76,7 +76,7 @@ async fn sold_out_says_how_many_are_left_and_voids_the_payment() {
         );
         let payments = platform.tickets.payments();
         assert_eq!(
-            (payments.authorised, payments.captured, payments.voided),
+            (payments.authorized, payments.captured, payments.voided),
             (2, 1, 1)
         );
         platform.buy(&concert, 1).await.unwrap();
@@ -279,7 +279,7 @@ async fn tickets_are_sold_only_while_the_sale_lasts() {
             let error = platform.buy(&concert, 1).await.unwrap_err();
             assert!(matches!(error, Error::NotOnSale { .. }), "{error:?}");
         }
-        assert_eq!(platform.tickets.payments().authorised, 0);
+        assert_eq!(platform.tickets.payments().authorized, 0);
     }
 }
 
@@ -297,7 +297,7 @@ impl Observer for Told {
         self.0.lock().unwrap().push(event);
     }
 
-    fn next_night(&self, concert: &str, tickets: u32) {
+    fn sales_reset(&self, concert: &str, tickets: u32) {
         self.2.lock().unwrap().push((concert.to_owned(), tickets));
     }
 
@@ -337,7 +337,7 @@ async fn the_observer_is_told_each_outcome_once() {
             [
                 of(Outcome::Sold, 2),
                 of(Outcome::Replayed, 2),
-                of(Outcome::Failed, 1),
+                of(Outcome::Rejected, 1),
                 of(Outcome::SoldOut, 2),
                 of(Outcome::Refunded, 2),
             ],
@@ -345,7 +345,7 @@ async fn the_observer_is_told_each_outcome_once() {
             platform.name
         );
         platform.buy_as("eve", &concert, 3, None).await.unwrap();
-        platform.tickets.next_night(concert.id).await.unwrap();
+        platform.tickets.reset_sales(concert.id).await.unwrap();
         let struck_off = std::mem::take(&mut *told.2.lock().unwrap());
         assert_eq!(struck_off, [("radiohead".to_owned(), 3)]);
         told.0.lock().unwrap().clear();

@@ -47,7 +47,7 @@ async fn a_statement_that_takes_too_long_is_broken_off_and_changes_nothing() {
             .await
             .unwrap_err();
         assert!(
-            matches!(error, Error::Overloaded { .. }),
+            matches!(error, Error::Busy { .. }),
             "{}: {error:?}",
             platform.name
         );
@@ -101,7 +101,7 @@ async fn a_lock_that_others_hold_is_waited_for_so_long_and_holds_up_no_other_con
             // SQLite has one lock for all.
             if concert.id.as_uuid() == held || platform.url.starts_with("sqlite") {
                 let error = result.unwrap_err();
-                let overloaded = matches!(error, Error::Overloaded { .. });
+                let overloaded = matches!(error, Error::Busy { .. });
                 assert!(overloaded, "{}: {error:?}", platform.name);
             } else {
                 result.unwrap_or_else(|error| panic!("{}: {error:?}", platform.name));
@@ -129,7 +129,7 @@ async fn what_a_deadlock_ended_is_done_again_also_where_twice_would_be_wrong() {
         .execute(&mut *lock)
         .await
         .unwrap();
-    let (night, ()) = tokio::join!(platform.tickets.next_night(concert.id), async {
+    let (night, ()) = tokio::join!(platform.tickets.reset_sales(concert.id), async {
         let waits = "SELECT count(*) FROM pg_locks \
              WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
         let mut waiting: i64 = 0;

@@ -1,0 +1,59 @@
+//! Stock and totals.
+
+use super::Tickets;
+use crate::{ConcertId, Error, Stock, StockSums, Totals};
+
+impl Tickets {
+    /// Returns the stock of every concert, ordered by id. Reads every concert's row.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the database.
+    pub async fn stock(&self) -> Result<Vec<Stock>, Error> {
+        self.retry(|| self.0.store.reads().stock()).await
+    }
+
+    /// Returns the stock of the concerts with these ids, in any order. Unknown ids are ignored.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the database.
+    pub async fn stock_of(&self, ids: &[ConcertId]) -> Result<Vec<Stock>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.retry(|| self.0.store.stock_of(ids)).await
+    }
+
+    /// Returns the stock of up to `limit` concerts, those with the most sold tickets first.
+    ///
+    /// The database reads every concert's row but returns only these: about 10 ms per 100,000
+    /// concerts.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the database.
+    pub async fn best_sellers(&self, limit: u32) -> Result<Vec<Stock>, Error> {
+        self.retry(|| self.0.store.reads().best_sellers(limit))
+            .await
+    }
+
+    /// Returns the number of concerts and the sums of their tickets. The database reads every
+    /// concert's row but returns only the sums.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the database.
+    pub async fn stock_sums(&self) -> Result<StockSums, Error> {
+        self.retry(|| self.0.store.reads().stock_sums()).await
+    }
+
+    /// Returns the totals of every concert. Reads every purchase's row: not for a hot path.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the database.
+    pub async fn totals(&self) -> Result<Totals, Error> {
+        self.retry(|| self.0.store.reads().totals()).await
+    }
+}
