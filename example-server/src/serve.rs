@@ -12,7 +12,6 @@ use ticket_core::policy::{Document, Faults};
 use ticket_core::{Options, Tickets};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
-use tower_metrics::Prometheus;
 
 use crate::api::{self, Api, Limits, Seen};
 use crate::guard::Guard;
@@ -38,6 +37,8 @@ pub(crate) enum Error {
     Metrics(#[from] prometheus::Error),
     #[error("cannot build the metrics layer")]
     Layer(#[from] tower_metrics::BuildError),
+    #[error("cannot build the dashboards")]
+    Dashboards(#[from] tower_metrics_dashboard::Error),
     #[error("cannot start the ops port")]
     Ops(#[source] io::Error),
     #[error("cannot wait for signals")]
@@ -78,9 +79,7 @@ impl Server {
         };
         let faults = Faults::new(file.as_ref().map_or(ground, faults_file::File::document));
 
-        let prometheus = Prometheus::builder()
-            .objective(dashboards::THRESHOLD)
-            .build()?;
+        let prometheus = dashboards::recorder()?;
         let registry = prometheus.registry().clone();
         let metrics = Arc::new(Metrics::register(&registry)?);
         metrics.faults_in_force(&faults.document());
@@ -134,7 +133,7 @@ impl Server {
                 stopping: stopping.clone(),
             },
         };
-        let page = ops::page(&ops, registry.clone(), books, &seen);
+        let page = ops::page(&ops, &prometheus, books, &seen)?;
         let guard = ops.guard.clone();
         let ops_router = ops::router(ops, prometheus);
         let ops_thread = ops::serve(

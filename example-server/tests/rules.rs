@@ -72,7 +72,7 @@ tests:
     input_series:
       - series: up{job="example-server",instance="a"}
         values: 1x40
-      - series: tower_metrics_series{job="example-server",instance="a"}
+      - series: tower_metrics_series{job="example-server",metric="http_server_request_duration_seconds",instance="a"}
         values: 8x40
       - series: http_server_request_duration_seconds_count{job="example-server",instance="a",error_type=""}
         values: 0+60x40

@@ -1,196 +1,155 @@
-//! Dashboards, rules and the runbook of the platform, from one definition: the command `dashboards`
-//! writes them under `k8s/`.
+//! Dashboards, rules and the runbook of the ticket platform.
+//!
+//! The command `dashboards` writes them to `k8s/`. The live page shows the same dashboards.
 
+mod alerts;
 mod platform;
 mod sales;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tower_metrics::Names;
+use tower_metrics::Prometheus;
 use tower_metrics_dashboard::{
-    Alert, Annotation, Dashboard, Error, Event, Expr, Flavour, Red, Rules, Selector, Severity, Slo,
-    Tone, objectives,
+    Annotation, Color, Dashboard, Error, Event, GrafanaTarget, Red, Rules, Selector, Slo,
 };
 
-/// The job as which Prometheus scrapes the platform, wherever it runs.
+/// Name of the scrape job in every deployment.
 const JOB: &str = "example-server";
-/// The file that the runbook is written to.
+/// Path of the runbook in the repository.
 const RUNBOOK: &str = "k8s/prometheus/runbook.md";
 
 pub(crate) const OVERVIEW: &str = "tickets-http";
 pub(crate) const SALES: &str = "tickets-sales";
 pub(crate) const PLATFORM: &str = "tickets-platform";
 
-/// The latency objective's threshold; the layer has a bucket bound there.
-pub(crate) const THRESHOLD: Duration = Duration::from_millis(300);
+/// Threshold of the latency objective.
+const LATENCY_THRESHOLD: Duration = Duration::from_millis(300);
 
-/// Availability and latency, as the platform promises them.
-pub(crate) fn slos() -> [Slo; 2] {
-    let red = red();
-    [red.availability(0.999), red.latency(THRESHOLD, 0.99)]
+/// Label of a connection pool's name.
+const POOL: &str = "db_client_connection_pool_name";
+
+/// Creates the recorder of the API, with the bucket bounds that the objectives need.
+///
+/// # Errors
+///
+/// Returns an error if a metric cannot be registered.
+pub(crate) fn recorder() -> Result<Prometheus, tower_metrics::BuildError> {
+    Prometheus::builder().objective(LATENCY_THRESHOLD).build()
 }
 
-/// Every dashboard of the platform.
-pub(crate) fn all() -> Vec<Dashboard> {
-    let red = red();
-    let mut overview = red.overview();
-    overview.rows.insert(1, objectives(&slos()));
-    let http = [overview, red.by_route()].map(|dashboard| {
-        let dashboard = dashboard.tag("tickets");
-        dashboard
-            .link("Ticket sales", SALES)
-            .link("Platform", PLATFORM)
-    });
-    let mut all = Vec::from(http);
-    all.extend([sales::dashboard(), platform::dashboard()]);
-    all.into_iter().map(faults).collect()
+/// The dashboards, objectives and rules of the platform.
+#[derive(Clone, Debug)]
+pub(crate) struct Dashboards {
+    red: Red,
 }
 
-/// Recording rules and alerts.
-pub(crate) fn rules() -> Rules {
-    let rules = Rules::new("Tickets", JOB)
-        .runbook(RUNBOOK)
-        .dashboard(format!("/d/{OVERVIEW}"))
-        .alert(pool_exhausted())
-        .alert(purchases_fail());
-    slos().into_iter().fold(rules, Rules::slo)
+impl Dashboards {
+    /// Creates the dashboards for the metrics of the API's recorder.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the recorder lacks what the dashboards show.
+    pub(crate) fn of(recorder: &Prometheus) -> Result<Self, Error> {
+        let red = Red::of(recorder)
+            .uid(OVERVIEW)
+            .title("HTTP")
+            .availability(0.999)
+            .latency(LATENCY_THRESHOLD, 0.99)
+            .build()?;
+        Ok(Self { red })
+    }
+
+    /// Returns the availability and the latency objective.
+    pub(crate) fn slos(&self) -> &[Slo] {
+        self.red.slos()
+    }
+
+    /// Returns every dashboard.
+    pub(crate) fn all(&self) -> Vec<Dashboard> {
+        let http = [self.red.overview(), self.red.route_details()].map(|dashboard| {
+            let dashboard = dashboard.tag("tickets");
+            dashboard
+                .link("Ticket sales", SALES)
+                .link("Platform", PLATFORM)
+        });
+        let mut all = Vec::from(http);
+        all.extend([sales::dashboard(), platform::dashboard()]);
+        all.into_iter().map(with_fault_annotations).collect()
+    }
+
+    /// Returns the recording and alerting rules.
+    pub(crate) fn rules(&self) -> Rules {
+        (self.red.rules("Tickets", JOB))
+            .runbook_url(RUNBOOK)
+            .dashboard_url(format!("/d/{OVERVIEW}"))
+            .alert(alerts::pool_exhausted())
+            .alert(alerts::purchases_fail(&self.red))
+    }
+
+    /// Renders every file, with its path relative to `k8s/`.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a dashboard or a rule is invalid.
+    pub(crate) fn files(&self) -> Result<Vec<(PathBuf, String)>, Error> {
+        let mut files = Vec::new();
+        for dashboard in self.all() {
+            let name = format!("{}.json", dashboard.uid);
+            for (folder, target) in [
+                ("grafana/dashboards", GrafanaTarget::Provision),
+                ("grafana/import", GrafanaTarget::Import),
+            ] {
+                let path = Path::new(folder).join(&name);
+                files.push((path, dashboard.grafana_json(target)?));
+            }
+        }
+        let rules = self.rules();
+        for (path, text) in [
+            ("prometheus/rules.yaml", rules.rule_file()?),
+            (
+                "prometheus/operator/prometheusrule.yaml",
+                rules.prometheus_rule()?,
+            ),
+            ("prometheus/gmp/rules.yaml", rules.google_rules()?),
+            ("prometheus/runbook.md", rules.runbook()?),
+        ] {
+            files.push((PathBuf::from(path), text));
+        }
+        Ok(files)
+    }
 }
 
-fn red() -> Red {
-    Red::new(&Names::open_telemetry()).titled(OVERVIEW, "HTTP")
-}
-
-/// Marks where faults change, so that a bend in a line has its reason beside it.
-fn faults(dashboard: Dashboard) -> Dashboard {
+/// Marks on every chart where faults change, next to their effects.
+fn with_fault_annotations(dashboard: Dashboard) -> Dashboard {
+    let preset = Selector::new("ticket_faults_preset");
+    let injected = Selector::new("ticket_faults_injected_total");
     dashboard
-        .annotate(
-            Annotation::new(
-                "Faults in force",
-                Event::Rises(Selector::new("ticket_faults_preset")),
-            )
-            .by(["preset"])
-            .tone(Tone::Bad),
+        .annotation(
+            Annotation::new("Active faults", Event::GaugeBecomesPositive(preset))
+                .by(["preset"])
+                .color(Color::Red),
         )
-        .annotate(
-            Annotation::new(
-                "Injection began",
-                Event::Moves(Selector::new("ticket_faults_injected_total")),
-            )
-            .by(["operation", "kind"])
-            .tone(Tone::Warn),
+        .annotation(
+            Annotation::new("Fault injection started", Event::CounterStarts(injected))
+                .by(["operation", "kind"])
+                .color(Color::Yellow),
         )
 }
 
-/// The rate of purchases that ended so, over all servers.
+/// Selects the purchase attempts with one of these outcomes.
 pub(crate) fn purchases(outcomes: &[&str]) -> Selector {
     Selector::new("ticket_purchases_total").with("outcome", outcomes.iter().copied())
 }
 
-/// Of the pools' connections, those in use.
-fn connections_used() -> Expr {
-    let used = Selector::new("db_client_connection_count")
-        .with("db_client_connection_state", ["used"])
-        .value()
-        .sum_by([POOL]);
-    used.ratio(
-        Selector::new("db_client_connection_max")
-            .value()
-            .sum_by([POOL]),
-    )
-}
-
-const POOL: &str = "db_client_connection_pool_name";
-
-fn pool_exhausted() -> Alert {
-    let wait = Selector::new("db_client_connection_wait_time_seconds").quantile(0.95, [POOL]);
-    Alert::new(
-        "DatabasePoolExhausted",
-        wait,
-        0.5,
-        "Requests wait for a database connection.",
-    )
-    .lasting(Duration::from_secs(600))
-    .description(
-        "For ten minutes one request in twenty has waited more than half a second for a \
-         connection of the pool {{ $labels.db_client_connection_pool_name }}: \
-         {{ $value | humanizeDuration }}.",
-    )
-    .runbook(
-        "**What it means.** Every connection of the pool is in use, and requests queue for one \
-         before they reach the database.\n\n\
-         **What to do.** *Platform*, row *Database*: if operations have become slow, the cause \
-         is in the database (or the `slow-database` faults); if they are quick and many, switch \
-         `commit` to `group`, or give the pool more connections.",
-    )
-}
-
-fn purchases_fail() -> Alert {
-    // Of what the counter of purchases calls failed a part is the buyer's: a limit, a key of
-    // another request. The answers tell them apart, and know of purchases that were shed.
-    let answers = || {
-        Selector::new(Names::open_telemetry().duration)
-            .count()
-            .with("http_request_method", ["POST"])
-            .with("http_route", ["/concerts/{concert_id}/purchases"])
-    };
-    let failed = answers().starting("http_response_status_code", "5");
-    Alert::new(
-        "PurchasesFail",
-        failed.rate().sum().ratio(answers().rate().sum()),
-        0.05,
-        "Purchases fail for another reason than the buyer's.",
-    )
-    .lasting(Duration::from_secs(300))
-    .severity(Severity::Page)
-    .description(
-        "{{ $value | humanizePercentage }} of the tries to buy have been answered with a 5xx for \
-         five minutes; declined payments, sold-out concerts and a buyer's limit are not among them.",
-    )
-    .runbook(
-        "**What it means.** Buyers who could pay, for tickets that are there, get an error: the \
-         payment provider or the database does not answer, or the server turns them away.\n\n\
-         **What to do.** *Platform*, row *Faults and switches*, tells whether it is injected \
-         (`payment-outage`): then end it with `PUT /faults` and `{\"preset\": \"calm\"}`. Else \
-         the server's log has the reason of each failure with its request id.",
-    )
-}
-
-/// Every file, with its path under `k8s/`.
+/// Writes every file to `directory`.
 ///
 /// # Errors
-/// When a dashboard or a rule is not valid.
-pub(crate) fn files() -> Result<Vec<(PathBuf, String)>, Error> {
-    let mut files = Vec::new();
-    for dashboard in all() {
-        let name = format!("{}.json", dashboard.uid);
-        for (folder, flavour) in [
-            ("grafana/dashboards", Flavour::Provision),
-            ("grafana/import", Flavour::Import),
-        ] {
-            files.push((Path::new(folder).join(&name), dashboard.grafana(flavour)?));
-        }
-    }
-    let rules = rules();
-    let prometheus = Path::new("prometheus");
-    files.extend([
-        (prometheus.join("rules.yaml"), rules.prometheus()?),
-        (
-            prometheus.join("operator/prometheusrule.yaml"),
-            rules.prometheus_rule()?,
-        ),
-        (prometheus.join("gmp/rules.yaml"), rules.google()?),
-        (prometheus.join("runbook.md"), rules.runbook_page()?),
-    ]);
-    Ok(files)
-}
-
-/// Writes every file under `directory`.
 ///
-/// # Errors
-/// When a file cannot be written; says which.
+/// Returns an error that names the file that cannot be written.
 pub(crate) fn write(directory: &Path) -> Result<(), WriteError> {
-    for (path, text) in files()? {
+    let dashboards = Dashboards::of(&recorder()?)?;
+    for (path, text) in dashboards.files()? {
         let path = directory.join(path);
         let written = match path.parent() {
             Some(parent) => std::fs::create_dir_all(parent),
@@ -203,14 +162,17 @@ pub(crate) fn write(directory: &Path) -> Result<(), WriteError> {
     Ok(())
 }
 
-/// Why the files were not written.
+/// Error returned when the files cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
-    /// A dashboard or a rule is not valid.
+    /// The recorder cannot be created.
+    #[error(transparent)]
+    Recorder(#[from] tower_metrics::BuildError),
+    /// A dashboard or a rule is invalid.
     #[error(transparent)]
     Invalid(#[from] Error),
-    /// A file could not be written.
-    #[error("{}: {source}", path.display())]
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
     File {
         path: PathBuf,
         source: std::io::Error,

@@ -1,21 +1,22 @@
-//! *Platform*: the database, the runtime, the process, and the faults injected on purpose.
+//! The dashboard *Platform*: database, runtime, process and injected faults.
 
-use tower_metrics_dashboard::{Dashboard, Panel, Row, Selector, Tone, Unit};
+use tower_metrics_dashboard::{
+    Color, Dashboard, Expr, Heatmap, Row, Selector, Stat, TimeSeries, Unit,
+};
 
-use super::{OVERVIEW, PLATFORM, POOL, SALES, connections_used};
+use super::{OVERVIEW, PLATFORM, POOL, SALES};
 
 const OPERATION: &str = "db_operation_name";
 const STATE: &str = "db_client_connection_state";
 const INSTANCE: &str = "instance";
 
 pub(super) fn dashboard() -> Dashboard {
-    let description = "What the platform stands on: the database and its pools, Tokio's runtime, \
-                       the process; and the faults that were injected on purpose.";
+    let description = "Database and connection pools, Tokio runtime, process, and injected faults.";
     Dashboard::new(PLATFORM, "Platform", description)
         .tag("tickets")
         .link("HTTP overview", OVERVIEW)
         .link("Ticket sales", SALES)
-        .row(now())
+        .row(at_a_glance())
         .row(database())
         .row(runtime())
         .row(process())
@@ -26,104 +27,122 @@ fn of(metric: &str) -> Selector {
     Selector::new(metric)
 }
 
-fn now() -> Row {
+fn by_instance(gauge: &str) -> Expr {
+    of(gauge).value().sum_by([INSTANCE])
+}
+
+/// The ratio of each pool's connections that are in use.
+fn pool_utilization() -> Expr {
+    let used = of("db_client_connection_count").with(STATE, ["used"]);
+    let max = of("db_client_connection_max");
+    used.value()
+        .sum_by([POOL])
+        .ratio(max.value().sum_by([POOL]))
+}
+
+fn at_a_glance() -> Row {
+    let started = of("process_start_time_seconds").value().max();
+    let memory = of("process_resident_memory_bytes").value().sum();
     Row::new("At a glance")
         .panel(
-            Panel::stat("Instances", Unit::Count)
-                .help("Servers that Prometheus sees.")
+            Stat::new("Instances", Unit::Count)
+                .description("Running servers.")
                 .decimals(0)
                 .series("instances", of("example_server_build_info").value().sum()),
         )
         .panel(
-            Panel::stat("Youngest runs for", Unit::Seconds)
-                .help("Time since the last start of any instance.")
+            Stat::new("Uptime", Unit::Seconds)
+                .description("Time since the most recent start of an instance.")
                 .decimals(1)
-                .series(
-                    "uptime",
-                    of("process_start_time_seconds")
-                        .value()
-                        .max_by([""; 0])
-                        .since(),
-                ),
+                .series("uptime", started.since()),
         )
         .panel(
-            Panel::stat("CPU", Unit::Count)
-                .help("Cores in use, over all instances.")
+            Stat::new("CPU", Unit::Count)
+                .description("CPU cores in use by all instances.")
                 .decimals(2)
                 .series("cores", of("process_cpu_seconds_total").rate().sum()),
         )
         .panel(
-            Panel::stat("Memory", Unit::Bytes)
-                .help("Resident memory, over all instances.")
+            Stat::new("Memory", Unit::Bytes)
+                .description("Resident memory of all instances.")
                 .decimals(1)
-                .series(
-                    "resident",
-                    of("process_resident_memory_bytes").value().sum(),
-                ),
+                .series("resident", memory),
         )
         .panel(
-            Panel::stat("Connections in use", Unit::Ratio)
-                .help("Share of each pool's connections that are in use. At 100 % requests queue.")
+            Stat::new("Pool utilization", Unit::Ratio)
+                .description("Ratio of each pool's connections in use. Requests queue at 100%.")
                 .decimals(0)
-                .threshold(0.8, Tone::Warn)
-                .threshold(0.95, Tone::Bad)
-                .series(format!("{{{POOL}}}"), connections_used()),
+                .threshold(0.8, Color::Yellow)
+                .threshold(0.95, Color::Red)
+                .series(format!("{{{POOL}}}"), pool_utilization()),
         )
         .panel(
-            Panel::stat("Faults in force", Unit::Count)
-                .help("Entries of the faults document in force. 0 is calm.")
+            Stat::new("Active faults", Unit::Count)
+                .description("Entries of the active faults document; 0 if it is calm.")
                 .decimals(0)
-                .series("faults", of("ticket_faults_active").value().max_by([""; 0])),
+                .series("faults", of("ticket_faults_active").value().max()),
         )
 }
 
 fn database() -> Row {
     let duration = || of("db_client_operation_duration_seconds");
-    let wait = |q| of("db_client_connection_wait_time_seconds").quantile(q, [POOL]);
-    let connections = || of("db_client_connection_count").value();
+    let wait = |q| of("db_client_connection_wait_time_seconds").quantile_by(q, [POOL]);
+    let rate = duration().count().rate().sum_by([OPERATION]);
+    let connections = of("db_client_connection_count").value();
     Row::new("Database")
         .panel(
-            Panel::lines("Operations", Unit::PerSecond)
-                .help("Database operations per second. Writes are whole transactions.")
+            TimeSeries::new("Operations", Unit::PerSecond)
+                .description("Database operations per second. A write is a whole transaction.")
                 .size(8, 9)
-                .series(format!("{{{OPERATION}}}"), duration().count().rate().sum_by([OPERATION])),
+                .series(format!("{{{OPERATION}}}"), rate),
         )
         .panel(
-            Panel::lines("95th percentile by operation", Unit::Seconds)
-                .help("One operation in twenty takes longer. The wait for a connection is not in it.")
+            TimeSeries::new("p95 duration by operation", Unit::Seconds)
+                .description(
+                    "95th percentile of the operation duration, without the wait for a connection.",
+                )
                 .size(8, 9)
-                .series(format!("{{{OPERATION}}}"), duration().quantile(0.95, [OPERATION])),
+                .series(
+                    format!("{{{OPERATION}}}"),
+                    duration().quantile_by(0.95, [OPERATION]),
+                ),
         )
         .panel(
-            Panel::heatmap("Operation heatmap", Unit::Seconds, duration())
-                .help("Operations per second in each bucket of duration.")
+            Heatmap::new("Operation heatmap", Unit::Seconds, duration())
+                .description("Operations per second in each duration bucket.")
                 .size(8, 9),
         )
         .panel(
-            Panel::lines("Connections", Unit::Count)
-                .help("Connections of each pool by state, and the most it may have.")
+            TimeSeries::new("Connections", Unit::Count)
+                .description("Connections of each pool by state, and the maximum.")
                 .size(8, 9)
                 .decimals(0)
-                .series(format!("{{{POOL}}} {{{STATE}}}"), connections().sum_by([POOL, STATE]))
-                .series_in(
-                    Tone::Muted,
-                    format!("{{{POOL}}} at most"),
+                .series(
+                    format!("{{{POOL}}} {{{STATE}}}"),
+                    connections.sum_by([POOL, STATE]),
+                )
+                .colored_series(
+                    Color::Gray,
+                    format!("{{{POOL}}} max"),
                     of("db_client_connection_max").value().sum_by([POOL]),
                 ),
         )
         .panel(
-            Panel::lines("Wait for a connection", Unit::Seconds)
-                .help("How long requests wait for a connection of the pool before they reach the database.")
+            TimeSeries::new("Connection wait time", Unit::Seconds)
+                .description("How long requests wait for a connection of the pool.")
                 .size(8, 9)
                 .series(format!("{{{POOL}}} p50"), wait(0.5))
                 .series(format!("{{{POOL}}} p99"), wait(0.99)),
         )
         .panel(
-            Panel::lines("Purchases per commit", Unit::Count)
-                .help("Mean number of purchases that one transaction commits: 1 with `commit = each`, more with `group` under load.")
+            TimeSeries::new("Purchases per commit", Unit::Count)
+                .description(
+                    "Mean number of purchases in a transaction: 1 with `commit = each`, more with \
+                     `commit = group` under load.",
+                )
                 .size(8, 9)
                 .decimals(1)
-                .series("mean", of("ticket_purchase_batch_size").mean([""; 0])),
+                .series("mean", of("ticket_purchase_batch_size").mean()),
         )
 }
 
@@ -131,95 +150,93 @@ fn runtime() -> Row {
     let busy = of("tokio_worker_busy_seconds_total")
         .rate()
         .sum_by([INSTANCE]);
-    let gauge = |metric: &str| of(metric).value().sum_by([INSTANCE]);
     Row::new("Tokio runtime")
         .panel(
-            Panel::lines("Workers busy", Unit::Ratio)
-                .help("Share of the worker threads' time that they were busy. Near 100 % the API is short of CPU, or something blocks.")
+            TimeSeries::new("Worker utilization", Unit::Ratio)
+                .description(
+                    "Ratio of time that worker threads are busy. Near 100%, the CPU is saturated \
+                     or tasks block the runtime.",
+                )
                 .size(8, 8)
                 .decimals(0)
-                .threshold(0.9, Tone::Bad)
-                .series("{instance}", busy.ratio(gauge("tokio_workers"))),
+                .threshold(0.9, Color::Red)
+                .series("{instance}", busy.ratio(by_instance("tokio_workers"))),
         )
         .panel(
-            Panel::lines("Tasks", Unit::Count)
-                .help("Tasks that are alive: connections, requests, background work.")
+            TimeSeries::new("Tasks", Unit::Count)
+                .description("Tasks that are alive: connections, requests and background work.")
                 .size(8, 8)
                 .decimals(0)
-                .series("{instance}", gauge("tokio_alive_tasks")),
+                .series("{instance}", by_instance("tokio_alive_tasks")),
         )
         .panel(
-            Panel::lines("Global queue", Unit::Count)
-                .help("Tasks that wait for a worker. It stays near zero as long as the workers keep up.")
+            TimeSeries::new("Global queue", Unit::Count)
+                .description("Tasks in the runtime's global queue. Grows when workers fall behind.")
                 .size(8, 8)
                 .decimals(0)
-                .series("{instance}", gauge("tokio_global_queue_depth")),
+                .series("{instance}", by_instance("tokio_global_queue_depth")),
         )
 }
 
 fn process() -> Row {
-    let gauge = |metric: &str| of(metric).value().sum_by([INSTANCE]);
+    let cpu = of("process_cpu_seconds_total").rate().sum_by([INSTANCE]);
+    let open_fds = by_instance("process_open_fds").ratio(by_instance("process_max_fds"));
     Row::new("Process")
         .panel(
-            Panel::lines("CPU", Unit::Count)
-                .help("Cores in use.")
+            TimeSeries::new("CPU", Unit::Count)
+                .description("CPU cores in use.")
                 .size(6, 8)
                 .decimals(2)
-                .series(
-                    "{instance}",
-                    of("process_cpu_seconds_total").rate().sum_by([INSTANCE]),
-                ),
+                .series("{instance}", cpu),
         )
         .panel(
-            Panel::lines("Memory", Unit::Bytes)
-                .help("Resident memory.")
+            TimeSeries::new("Memory", Unit::Bytes)
+                .description("Resident memory.")
                 .size(6, 8)
-                .series("{instance}", gauge("process_resident_memory_bytes")),
+                .series("{instance}", by_instance("process_resident_memory_bytes")),
         )
         .panel(
-            Panel::lines("Open files", Unit::Ratio)
-                .help("Share of the file descriptors that the process may open; sockets count.")
+            TimeSeries::new("File descriptors", Unit::Ratio)
+                .description("Ratio of the process's limit of file descriptors in use.")
                 .size(6, 8)
                 .decimals(1)
-                .threshold(0.8, Tone::Bad)
-                .series(
-                    "{instance}",
-                    gauge("process_open_fds").ratio(gauge("process_max_fds")),
-                ),
+                .threshold(0.8, Color::Red)
+                .series("{instance}", open_fds),
         )
         .panel(
-            Panel::lines("Threads", Unit::Count)
-                .help("Threads of the operating system.")
+            TimeSeries::new("Threads", Unit::Count)
+                .description("Operating system threads.")
                 .size(6, 8)
                 .decimals(0)
-                .series("{instance}", gauge("process_threads")),
+                .series("{instance}", by_instance("process_threads")),
         )
 }
 
 fn faults() -> Row {
-    let by = ["operation", "kind"];
+    let injected = of("ticket_faults_injected_total").rate();
+    let preset = of("ticket_faults_preset").value().max_by(["preset"]);
     let mode = of("ticket_commit_mode").value().max_by(["mode"]);
-    Row::new("Faults and switches")
+    Row::new("Faults and commit mode")
         .panel(
-            Panel::lines("Faults injected", Unit::PerSecond)
-                .help("Faults injected on purpose, by operation and kind. They are marked on every chart where they begin.")
+            TimeSeries::new("Injected faults", Unit::PerSecond)
+                .description("Injected faults per second, by operation and kind.")
                 .size(12, 9)
-                .series("{operation} {kind}", of("ticket_faults_injected_total").rate().sum_by(by)),
+                .series("{operation} {kind}", injected.sum_by(["operation", "kind"])),
         )
         .panel(
-            Panel::lines("Preset in force", Unit::Count)
-                .help("1 for the preset whose faults are in force; `custom` is a document of one's own.")
+            TimeSeries::new("Active preset", Unit::Count)
+                .description("1 for the active faults preset. Other documents are `custom`.")
                 .size(6, 9)
                 .decimals(0)
-                .stacked()
-                .series("{preset}", of("ticket_faults_preset").value().max_by(["preset"])),
+                .stacked(true)
+                .series("{preset}", preset),
         )
         .panel(
-            Panel::lines("Commit mode", Unit::Count)
-                .help("1 for the way in which purchases are committed: each by itself, or in groups.")
+            TimeSeries::new("Commit mode", Unit::Count)
+                .description("1 for the active commit mode.")
                 .size(6, 9)
                 .decimals(0)
-                .stacked()
+                .stacked(true)
                 .series("{mode}", mode),
         )
 }

@@ -1,14 +1,23 @@
-//! *Ticket sales*: what is sold, what is tried, what is left.
+//! The dashboard *Ticket sales*: revenue, purchase outcomes and available tickets.
 
-use tower_metrics_dashboard::{Column, Dashboard, Expr, Panel, Row, Selector, Tone, Unit};
+use tower_metrics_dashboard::{
+    BarGauge, Color, Column, Dashboard, Expr, Row, Selector, Stat, Table, TimeSeries, Unit,
+};
 
 use super::{OVERVIEW, PLATFORM, SALES, purchases};
 
-/// How a try to buy ends; a replay and a refund are none.
-const TRIES: [&str; 4] = ["sold", "declined", "sold_out", "failed"];
+/// Outcomes of a purchase attempt, with their legends and colors. Replays and refunds are not
+/// attempts.
+const OUTCOMES: [(&str, &str, Color); 5] = [
+    ("sold", "sold", Color::Green),
+    ("declined", "payment declined", Color::Yellow),
+    ("sold_out", "sold out", Color::Gray),
+    ("rejected", "rejected", Color::Blue),
+    ("failed", "failed", Color::Red),
+];
 
 pub(super) fn dashboard() -> Dashboard {
-    let description = "Revenue, tickets and stock by concert, and what became of the tries to buy.";
+    let description = "Revenue, tickets and availability by concert, and purchase outcomes.";
     Dashboard::new(SALES, "Ticket sales", description)
         .tag("tickets")
         .link("HTTP overview", OVERVIEW)
@@ -19,95 +28,100 @@ pub(super) fn dashboard() -> Dashboard {
             "concert",
             Selector::new("tickets_sold_total"),
         )
-        .row(now())
+        .row(at_a_glance())
         .row(sales())
         .row(outcomes())
         .row(concerts())
 }
 
-fn of_concert(metric: &str) -> Selector {
-    Selector::new(metric).picked("concert", "concert")
+/// Selects the series of the concerts that are selected in the dashboard.
+fn of_concerts(metric: &str) -> Selector {
+    Selector::new(metric).with_variable("concert", "concert")
 }
 
 fn sold() -> Selector {
-    of_concert("tickets_sold_total")
+    of_concerts("tickets_sold_total")
 }
 
 fn revenue() -> Selector {
-    of_concert("ticket_sales_amount_total")
+    of_concerts("ticket_sales_amount_total")
 }
 
-/// The share of the tries that end so.
-fn share(outcome: &str) -> Expr {
-    let tries = purchases(&TRIES).rate().sum();
-    purchases(&[outcome]).rate().sum().ratio(tries)
+/// The ratio of purchase attempts with this outcome.
+fn ratio(outcome: &str) -> Expr {
+    let attempts = purchases(&OUTCOMES.map(|(outcome, ..)| outcome))
+        .rate()
+        .sum();
+    purchases(&[outcome]).rate().sum().ratio(attempts)
 }
 
-fn now() -> Row {
+fn at_a_glance() -> Row {
     Row::new("At a glance")
         .panel(
-            Panel::stat("Revenue in this range", Unit::Count)
-                .help("What was paid, in each currency's main unit. Refunds are not taken off.")
+            Stat::new("Revenue in range", Unit::Count)
+                .description(
+                    "Payments, in the major unit of each currency. Includes refunded ones.",
+                )
                 .decimals(1)
                 .series("{currency}", revenue().increase().sum_by(["currency"])),
         )
         .panel(
-            Panel::stat("Tickets in this range", Unit::Count)
-                .help("Tickets sold. Refunds are not taken off.")
+            Stat::new("Tickets in range", Unit::Count)
+                .description("Tickets sold. Includes refunded ones.")
                 .decimals(1)
                 .series("tickets", sold().increase().sum()),
         )
         .panel(
-            Panel::stat("Tickets per minute", Unit::PerMinute)
-                .help("How fast tickets are being sold.")
+            Stat::new("Tickets per minute", Unit::PerMinute)
+                .description("Tickets sold per minute.")
                 .decimals(1)
                 .series("tickets", sold().rate().sum().per_minute()),
         )
         .panel(
-            Panel::stat("Conversion", Unit::Ratio)
-                .help("Share of the tries to buy that ended with tickets.")
+            Stat::new("Conversion rate", Unit::Ratio)
+                .description("Ratio of purchase attempts that sold tickets.")
                 .decimals(1)
-                .series("sold", share("sold")),
+                .series("sold", ratio("sold")),
         )
         .panel(
-            Panel::stat("Declined", Unit::Ratio)
-                .help("Share of the tries whose payment was declined. The everyday faults decline 5 %.")
+            Stat::new("Payments declined", Unit::Ratio)
+                .description(
+                    "Ratio of purchase attempts whose payment was declined. The everyday faults \
+                     decline 5%.",
+                )
                 .decimals(1)
-                .threshold(0.1, Tone::Warn)
-                .threshold(0.3, Tone::Bad)
-                .series("declined", share("declined")),
+                .threshold(0.1, Color::Yellow)
+                .threshold(0.3, Color::Red)
+                .series("declined", ratio("declined")),
         )
         .panel(
-            Panel::stat("Sold out", Unit::Ratio)
-                .help("Share of the tries that found too few tickets left.")
+            Stat::new("Sold out", Unit::Ratio)
+                .description(
+                    "Ratio of purchase attempts that asked for more tickets than were left.",
+                )
                 .decimals(1)
-                .series("sold out", share("sold_out")),
+                .series("sold out", ratio("sold_out")),
         )
 }
 
 fn sales() -> Row {
+    let revenue = revenue().rate().sum_by(["concert", "currency"]);
     Row::new("Sales")
         .panel(
-            Panel::lines("Tickets per minute by concert", Unit::PerMinute)
-                .help("Tickets sold per minute, stacked.")
+            TimeSeries::new("Tickets per minute by concert", Unit::PerMinute)
+                .description("Tickets sold per minute, by concert.")
                 .size(12, 9)
                 .decimals(1)
-                .stacked()
+                .stacked(true)
                 .series("{concert}", sold().rate().sum_by(["concert"]).per_minute()),
         )
         .panel(
-            // Not stacked: a stack adds up what may be in different currencies.
-            Panel::lines("Revenue per minute by concert", Unit::PerMinute)
-                .help("What is paid per minute, in the concert's currency.")
+            // Not stacked: a stack would add up amounts in different currencies.
+            TimeSeries::new("Revenue per minute by concert", Unit::PerMinute)
+                .description("Payments per minute, by concert and currency.")
                 .size(12, 9)
                 .decimals(1)
-                .series(
-                    "{concert} {currency}",
-                    revenue()
-                        .rate()
-                        .sum_by(["concert", "currency"])
-                        .per_minute(),
-                ),
+                .series("{concert} {currency}", revenue.per_minute()),
         )
 }
 
@@ -116,69 +130,84 @@ fn outcomes() -> Row {
         let all = Selector::new("ticket_purchases_total").rate().sum();
         purchases(&[outcome]).rate().sum().or_zero(all).per_minute()
     };
-    let refunded = of_concert("tickets_refunded_total").rate().sum();
-    Row::new("What became of the tries")
+    let refunded = of_concerts("tickets_refunded_total").rate().sum();
+    let ratios = TimeSeries::new("Outcome ratios", Unit::Ratio)
+        .description(
+            "Ratio of purchase attempts by outcome. Rejected attempts violate a purchase limit or \
+             another rule for buyers; failed ones are the platform's fault.",
+        )
+        .size(8, 9)
+        .decimals(1);
+    let attempts = TimeSeries::new("Purchase attempts per minute", Unit::PerMinute)
+        .description("Purchase attempts per minute, by outcome.")
+        .size(8, 9)
+        .decimals(1)
+        .stacked(true);
+    Row::new("Purchase outcomes")
         .panel(
-            Panel::lines("Conversion", Unit::Ratio)
-                .help("Shares of the tries to buy: sold, declined, sold out, and failed for any other reason: the platform's, a buyer's limit.")
-                .size(8, 9)
-                .decimals(1)
-                .series_in(Tone::Good, "sold", share("sold"))
-                .series_in(Tone::Warn, "declined", share("declined"))
-                .series_in(Tone::Muted, "sold out", share("sold_out"))
-                .series_in(Tone::Bad, "failed", share("failed")),
+            OUTCOMES
+                .iter()
+                .fold(ratios, |panel, (outcome, legend, color)| {
+                    panel.colored_series(*color, *legend, ratio(outcome))
+                }),
         )
         .panel(
-            Panel::lines("Tries per minute", Unit::PerMinute)
-                .help("Tries to buy, stacked by how they ended.")
-                .size(8, 9)
-                .decimals(1)
-                .stacked()
-                .series_in(Tone::Good, "sold", per_minute("sold"))
-                .series_in(Tone::Warn, "declined", per_minute("declined"))
-                .series_in(Tone::Muted, "sold out", per_minute("sold_out"))
-                .series_in(Tone::Bad, "failed", per_minute("failed")),
+            OUTCOMES
+                .iter()
+                .fold(attempts, |panel, (outcome, legend, color)| {
+                    panel.colored_series(*color, *legend, per_minute(outcome))
+                }),
         )
         .panel(
-            Panel::lines("Given back and repeated", Unit::PerMinute)
-                .help("Tickets refunded, and purchases that were sent again with the same key and answered with the first.")
+            TimeSeries::new("Refunds and replays", Unit::PerMinute)
+                .description(
+                    "Tickets refunded, and purchase requests that repeated an idempotency key and \
+                     received the original response.",
+                )
                 .size(8, 9)
                 .decimals(1)
-                .series_in(Tone::Warn, "tickets refunded", refunded.per_minute())
-                .series_in(Tone::Neutral, "purchases replayed", per_minute("replayed")),
+                .colored_series(Color::Yellow, "tickets refunded", refunded.per_minute())
+                .colored_series(Color::Blue, "purchases replayed", per_minute("replayed")),
         )
 }
 
 fn concerts() -> Row {
-    let left = || of_concert("tickets_available").value().max_by(["concert"]);
+    // Every server reports the same stock, so the maximum is exact.
+    let available = || of_concerts("tickets_available").value().max_by(["concert"]);
     let by = ["concert", "currency"];
     let paid = || revenue().increase().sum_by(by);
-    let refunded = of_concert("ticket_refunds_amount_total")
-        .increase()
-        .sum_by(by);
+    let refunded = of_concerts("ticket_refunds_amount_total");
+    let refunded = refunded.increase().sum_by(by);
     Row::new("Concerts")
         .panel(
-            Panel::bars("Tickets left", Unit::Count, "{concert}", left())
-                .help("The stock of each concert. Every server tells the same, so the largest is taken.")
+            BarGauge::new("Tickets available", Unit::Count, "{concert}", available())
+                .description("Unsold tickets of each concert.")
                 .size(12, 11)
                 .decimals(0),
         )
         .panel(
-            Panel::table("Top concerts", ["concert"])
-                .help("Concerts by the tickets that they sold in the range shown.")
+            Table::new("Top concerts", ["concert"])
+                .description("Concerts by tickets sold over the displayed time range.")
                 .size(12, 11)
-                .column(Column::new("Tickets", Unit::Count, sold().increase().sum_by(["concert"])))
+                .column(Column::new(
+                    "Tickets",
+                    Unit::Count,
+                    sold().increase().sum_by(["concert"]),
+                ))
                 .column(Column::new(
                     "Per minute",
                     Unit::PerMinute,
                     sold().rate().sum_by(["concert"]).per_minute(),
                 ))
-                .column(Column::new("Left", Unit::Count, left())),
+                .column(Column::new("Available", Unit::Count, available())),
         )
         .panel(
-            // A line for each currency: those concerts that share a label may differ in it.
-            Panel::table("Revenue by concert", by)
-                .help("Payments and refunds in the range shown, in each currency's main unit.")
+            // A row per currency: concerts that share the label `_OTHER` may differ in it.
+            Table::new("Revenue by concert", by)
+                .description(
+                    "Payments and refunds over the displayed time range, in the major unit of each \
+                     currency.",
+                )
                 .size(12, 9)
                 .column(Column::new("Revenue", Unit::Count, paid()))
                 .column(Column::new(
@@ -186,13 +215,17 @@ fn concerts() -> Row {
                     Unit::PerMinute,
                     revenue().rate().sum_by(by).per_minute(),
                 ))
-                .column(Column::new("Refunded", Unit::Count, refunded.or_zero(paid()))),
+                .column(Column::new(
+                    "Refunds",
+                    Unit::Count,
+                    refunded.or_zero(paid()),
+                )),
         )
         .panel(
-            Panel::lines("Stock", Unit::Count)
-                .help("Tickets left over time: steps down are sales, steps up are refunds and new capacity.")
+            TimeSeries::new("Available tickets over time", Unit::Count)
+                .description("Decreases are sales; increases are refunds and new capacity.")
                 .size(12, 9)
                 .decimals(0)
-                .series("{concert}", left()),
+                .series("{concert}", available()),
         )
 }

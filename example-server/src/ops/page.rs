@@ -5,16 +5,15 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::Method;
-use prometheus::Registry;
 use ticket_core::Commit;
 use ticket_core::policy::Document;
-use tower_metrics::Names;
+use tower_metrics::Prometheus;
 use tower_metrics_dashboard::live::{self, Control, Page};
-use tower_metrics_dashboard::{BURNS, Dashboard, Panel, Unit};
+use tower_metrics_dashboard::{BurnRateAlert, Dashboard, Stat, Unit};
 
 use super::{Books, Ops};
 use crate::api::Seen;
-use crate::dashboards;
+use crate::dashboards::{self, Dashboards};
 use crate::guard::Guard;
 
 /// An hour of a burn rate's window is a minute here: who presses a switch sees the alert.
@@ -24,22 +23,32 @@ const PURCHASES: &str = "Purchases";
 
 /// The page, with a switch for faults and one for the way of committing, the books' badge, and the
 /// requests behind its figures.
-pub(crate) fn page(ops: &Ops, registry: Registry, books: Books, seen: &Seen) -> Page {
-    let page = live::page(dashboard(), registry)
-        .burns(BURNS.map(|burn| burn.scaled(SCALE)))
+///
+/// # Errors
+///
+/// Returns an error if the recorder lacks what the page shows.
+pub(crate) fn page(
+    ops: &Ops,
+    prometheus: &Prometheus,
+    books: Books,
+    seen: &Seen,
+) -> Result<Page, tower_metrics_dashboard::Error> {
+    let dashboards = Dashboards::of(prometheus)?;
+    let page = live::page(dashboard(&dashboards), prometheus.registry().clone())
+        .burns(BurnRateAlert::DEFAULTS.map(|burn| burn.scaled(SCALE)))
         .check(books.check())
-        .requests(seen.recent(), Names::open_telemetry().duration)
+        .requests(seen.recent(), prometheus.names().duration.clone())
         .control(faults(ops))
         .control(commit(ops));
-    dashboards::slos().into_iter().fold(page, Page::slo)
+    Ok(dashboards.slos().iter().cloned().fold(page, Page::slo))
 }
 
 /// Requests, sales and the database of the dashboards, in one.
-fn dashboard() -> Dashboard {
+fn dashboard(dashboards: &Dashboards) -> Dashboard {
     // The objectives have cards of their own here; how the process fares is for Grafana.
     const LEFT_OUT: [&str; 4] = ["Objectives", "Measurement", "Tokio runtime", "Process"];
     let mut page = Dashboard::new("tickets", "Tickets", "What the ticket platform does, now.");
-    for dashboard in dashboards::all() {
+    for dashboard in dashboards.all() {
         let subject = match &*dashboard.uid {
             dashboards::OVERVIEW => "Requests",
             dashboards::SALES => "Sales",
@@ -65,7 +74,7 @@ fn dashboard() -> Dashboard {
             }
             for panel in &mut row.panels {
                 if panel.title == "Tickets per minute" {
-                    *panel = purchases();
+                    *panel = purchases().into();
                 }
             }
             row
@@ -75,9 +84,9 @@ fn dashboard() -> Dashboard {
 }
 
 /// What the switch of the commit changes, beside it and among the figures.
-fn purchases() -> Panel {
-    Panel::stat(PURCHASES, Unit::PerSecond)
-        .help("Purchases that were committed.")
+fn purchases() -> Stat {
+    Stat::new(PURCHASES, Unit::PerSecond)
+        .description("Purchases that were committed.")
         .decimals(1)
         .series("purchases", dashboards::purchases(&["sold"]).rate().sum())
 }

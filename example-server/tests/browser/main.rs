@@ -127,7 +127,7 @@ async fn the_page_shows_the_figures_that_the_metrics_have() {
     let requests = server.requests(&[]).await;
     assert_eq!((sold, amount, requests), (9.0, 585.0, 24.0));
 
-    page.find("figure", "Tickets left").await;
+    page.find("figure", "Tickets available").await;
     let badge = page.find("DisclosureTriangle", "The books balance").await;
     page.click(badge).await;
     let sides = "Object.fromEntries([...document.querySelectorAll('#badges details[open] dt')]\

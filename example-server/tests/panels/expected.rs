@@ -111,13 +111,13 @@ fn route(kind: &Kind) -> Vec<String> {
 fn http(tally: &Tally, dashboard: &'static str) -> Vec<Expected> {
     let total = tally.count(|_| true) as f64;
     let of = |error: &str| tally.count(|kind| kind.3 == error) as f64;
-    let hung = "Hung up, shed, timed out";
+    let hung = "Client disconnects and overload";
     vec![
         one(dashboard, "Requests", "A", total),
         one(dashboard, "Errors", "A", error_ratio(tally)),
         one(
             dashboard,
-            "Hung up",
+            "Client disconnects",
             "A",
             tally.count(is_hung_up) as f64 / total,
         ),
@@ -164,7 +164,7 @@ fn overview(tally: &Tally) -> Vec<Expected> {
         .map(|(key, errors)| (key.clone(), errors / served[key]))
         .collect();
     vec![
-        one(TITLE, "Kept in this range", "A", 1.0 - error_ratio(tally)),
+        one(TITLE, "SLO compliance", "A", 1.0 - error_ratio(tally)),
         one(TITLE, "Burn rate", "A", error_ratio(tally) * 1_000.0),
         by(TITLE, "Requests by route", "A", &labels, total.clone()),
         by(TITLE, "Error ratio by route", "A", &labels, ratio.clone()),
@@ -184,8 +184,8 @@ fn by_route(tally: &Tally) -> Vec<Expected> {
     let methods = counts(tally, |_| true, |kind| vec![kind.0.clone()]);
     vec![
         by(TITLE, "Requests by method", "A", &[METHOD], methods),
-        by(TITLE, "Answers", "A", &labels, answers.clone()),
-        by(TITLE, "Answers", "B", &labels, answers),
+        by(TITLE, "Responses", "A", &labels, answers.clone()),
+        by(TITLE, "Responses", "B", &labels, answers),
     ]
 }
 
@@ -213,10 +213,10 @@ fn sales(tally: &Tally) -> Vec<Expected> {
     let revenue = paid.iter().map(|(key, paid)| (key.clone(), paid * 60.0));
     let revenue: Figures = revenue.collect();
     let mut all = vec![
-        by(TITLE, "Revenue in this range", "A", &["currency"], money),
-        one(TITLE, "Tickets in this range", "A", sold),
+        by(TITLE, "Revenue in range", "A", &["currency"], money),
+        one(TITLE, "Tickets in range", "A", sold),
         one(TITLE, "Tickets per minute", "A", sold * 60.0),
-        one(TITLE, "Declined", "A", outcome("declined") / tries),
+        one(TITLE, "Payments declined", "A", outcome("declined") / tries),
         one(TITLE, "Sold out", "A", outcome("sold_out") / tries),
         by(
             TITLE,
@@ -232,15 +232,10 @@ fn sales(tally: &Tally) -> Vec<Expected> {
             &["concert", "currency"],
             revenue.clone(),
         ),
+        one(TITLE, "Refunds and replays", "A", refunded as f64 * 60.0),
         one(
             TITLE,
-            "Given back and repeated",
-            "A",
-            refunded as f64 * 60.0,
-        ),
-        one(
-            TITLE,
-            "Given back and repeated",
+            "Refunds and replays",
             "B",
             outcome("replayed") * 60.0,
         ),
@@ -250,9 +245,14 @@ fn sales(tally: &Tally) -> Vec<Expected> {
         by(TITLE, BY_CONCERT, "B", &["concert", "currency"], revenue),
         by(TITLE, BY_CONCERT, "C", &["concert", "currency"], refunds),
     ];
-    for (letter, name) in ["A", "B", "C", "D"].into_iter().zip(outcomes) {
-        all.push(one(TITLE, "Conversion", letter, outcome(name) / tries));
-        all.push(one(TITLE, "Tries per minute", letter, outcome(name) * 60.0));
+    for (letter, name) in ["A", "B", "C", "E"].into_iter().zip(outcomes) {
+        all.push(one(TITLE, "Outcome ratios", letter, outcome(name) / tries));
+        all.push(one(
+            TITLE,
+            "Purchase attempts per minute",
+            letter,
+            outcome(name) * 60.0,
+        ));
     }
     all
 }
@@ -271,7 +271,7 @@ fn faults(tally: &Tally) -> Expected {
         more: true,
         ..by(
             "Platform",
-            "Faults injected",
+            "Injected faults",
             "A",
             &["operation", "kind"],
             figures,

@@ -12,17 +12,20 @@ use crate::process::until;
 use crate::prometheus::{JOB, Prometheus, Series};
 
 /// Queries whose figures may all be zero, and why.
-const ZERO: [(&str, &str); 3] = [
+const ZERO: [(&str, &str); 5] = [
+    // No visitor exceeds a purchase limit.
+    ("Outcome ratios", "D"),
+    ("Purchase attempts per minute", "D"),
     // hyper takes an answer that is one piece whole, and this server has no others.
-    ("Hung up, shed, timed out", "B"),
+    ("Client disconnects and overload", "B"),
     // No cap was reached: that it stays at zero is its message.
-    ("Over the caps", "A"),
+    ("Cardinality overflow", "A"),
     // The workers keep up.
     ("Global queue", "A"),
 ];
 
 /// Selectors that match nothing here: see the first of [`ZERO`].
-const NOTHING: [&str; 1] = ["error_type=\"body_cancelled\""];
+const NOTHING: [&str; 2] = ["error_type=\"body_cancelled\"", "outcome=\"rejected\""];
 
 /// Alerts that must not be true here, and why.
 const SILENT: [&str; 5] = [
@@ -117,7 +120,7 @@ impl<'a> Proof<'a> {
         if let Some(left) = dashboard
             .panels
             .iter()
-            .find(|query| query.title == "Tickets left")
+            .find(|query| query.title == "Tickets available")
         {
             let wanted = expected::stock(&self.tally);
             until("the stock is the database's", async || {

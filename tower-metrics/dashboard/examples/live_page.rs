@@ -12,7 +12,8 @@ use tower_metrics_dashboard::live::{
     self, Check, Control, Equation, LoggedRequest, RecentRequests, Side,
 };
 use tower_metrics_dashboard::{
-    BURNS, Column, Dashboard, Indicator, Panel, Row, Selector, Slo, Tone, Unit,
+    BarGauge, BurnRateAlert, Color, Column, Dashboard, Heatmap, Indicator, Row, Selector, Slo,
+    Stat, Table, TimeSeries, Unit,
 };
 
 const DURATION: &str = "http_server_request_duration_seconds";
@@ -82,7 +83,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             "are answered without an error",
             0.999,
             Indicator::Bad {
-                bad: requests().starting("http_response_status_code", "5"),
+                bad: requests().with_prefix("http_response_status_code", "5"),
                 total: requests(),
             },
         ))
@@ -91,11 +92,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             "are answered within 250 ms",
             0.99,
             Indicator::Good {
-                good: Selector::new(DURATION).up_to(0.25),
+                good: Selector::new(DURATION).bucket(0.25),
                 total: requests(),
             },
         ))
-        .burns(BURNS.map(|burn| burn.scaled(1.0 / 60.0)))
+        .burns(BurnRateAlert::DEFAULTS.map(|burn| burn.scaled(1.0 / 60.0)))
         .control(faults)
         .control(commit)
         .check(books)
@@ -121,19 +122,23 @@ fn requests() -> Selector {
 
 fn dashboard() -> Dashboard {
     let by = ["http_request_method", "http_route"];
-    let errors = || requests().starting("http_response_status_code", "5").rate();
+    let errors = || {
+        requests()
+            .with_prefix("http_response_status_code", "5")
+            .rate()
+    };
     let duration = || Selector::new(DURATION);
     let sold = || Selector::new("tickets_sold_total");
-    let quantiles = |panel: Panel| {
+    let quantiles = |panel: TimeSeries| {
         panel
-            .series("p50", duration().quantile(0.5, [""; 0]))
-            .series("p95", duration().quantile(0.95, [""; 0]))
-            .series("p99", duration().quantile(0.99, [""; 0]))
+            .series("p50", duration().quantile(0.5))
+            .series("p95", duration().quantile(0.95))
+            .series("p99", duration().quantile(0.99))
     };
     let stat = |title, unit, expr| {
-        Panel::stat(title, unit)
+        Stat::new(title, unit)
             .series("now", expr)
-            .help("The last 5 s.")
+            .description("The last 5 s.")
     };
     Dashboard::new("shop", "Ticket shop", "A shop that never sells out.")
         .row(
@@ -152,14 +157,10 @@ fn dashboard() -> Dashboard {
                             .or_zero(requests().rate().sum())
                             .ratio(requests().rate().sum()),
                     )
-                    .threshold(0.001, Tone::Warn)
-                    .threshold(0.01, Tone::Bad),
+                    .threshold(0.001, Color::Yellow)
+                    .threshold(0.01, Color::Red),
                 )
-                .panel(stat(
-                    "p95",
-                    Unit::Seconds,
-                    duration().quantile(0.95, [""; 0]),
-                ))
+                .panel(stat("p95", Unit::Seconds, duration().quantile(0.95)))
                 .panel(stat(
                     "In flight",
                     Unit::Count,
@@ -175,8 +176,8 @@ fn dashboard() -> Dashboard {
         .row(
             Row::new("Traffic")
                 .panel(
-                    Panel::table("Routes", by)
-                        .help("Every route, busiest first.")
+                    Table::new("Routes", by)
+                        .description("Every route, busiest first.")
                         .column(Column::new(
                             "rate",
                             Unit::RequestsPerSecond,
@@ -188,49 +189,50 @@ fn dashboard() -> Dashboard {
                                 Unit::Ratio,
                                 errors().sum_by(by).ratio(requests().rate().sum_by(by)),
                             )
-                            .threshold(0.001, Tone::Warn)
-                            .threshold(0.01, Tone::Bad),
+                            .threshold(0.001, Color::Yellow)
+                            .threshold(0.01, Color::Red),
                         )
                         .column(Column::new(
                             "p50",
                             Unit::Seconds,
-                            duration().quantile(0.5, by),
+                            duration().quantile_by(0.5, by),
                         ))
                         .column(Column::new(
                             "p95",
                             Unit::Seconds,
-                            duration().quantile(0.95, by),
+                            duration().quantile_by(0.95, by),
                         ))
                         .column(Column::new(
                             "p99",
                             Unit::Seconds,
-                            duration().quantile(0.99, by),
+                            duration().quantile_by(0.99, by),
                         ))
                         .size(24, 9),
                 )
                 .panel(
-                    Panel::lines("Requests by status", Unit::RequestsPerSecond)
-                        .help("Stacked.")
+                    TimeSeries::new("Requests by status", Unit::RequestsPerSecond)
+                        .description("Stacked.")
                         .series(
                             "{http_response_status_code}",
                             requests().rate().sum_by(["http_response_status_code"]),
                         )
-                        .stacked(),
+                        .stacked(true),
                 )
                 .panel(quantiles(
-                    Panel::lines("Duration", Unit::Seconds).help("Quantiles over all routes."),
+                    TimeSeries::new("Duration", Unit::Seconds)
+                        .description("Quantiles over all routes."),
                 ))
                 .panel(
-                    Panel::heatmap("Duration heatmap", Unit::Seconds, duration())
-                        .help("Darker is more."),
+                    Heatmap::new("Duration heatmap", Unit::Seconds, duration())
+                        .description("Darker is more."),
                 )
                 .panel(
-                    Panel::lines("Network", Unit::BytesPerSecond)
-                        .help("Bodies in and out.")
+                    TimeSeries::new("Network", Unit::BytesPerSecond)
+                        .description("Bodies in and out.")
                         .series(
                             "out",
                             Selector::new("http_server_response_body_size_bytes")
-                                .total()
+                                .sum()
                                 .rate()
                                 .sum(),
                         ),
@@ -239,13 +241,13 @@ fn dashboard() -> Dashboard {
         .row(
             Row::new("Sales")
                 .panel(
-                    Panel::lines("Tickets sold", Unit::PerMinute)
-                        .help("By concert.")
+                    TimeSeries::new("Tickets sold", Unit::PerMinute)
+                        .description("By concert.")
                         .series("{concert}", sold().rate().sum_by(["concert"]).per_minute())
-                        .stacked(),
+                        .stacked(true),
                 )
                 .panel(
-                    Panel::bars(
+                    BarGauge::new(
                         "Stock",
                         Unit::Count,
                         "{concert}",
@@ -253,7 +255,7 @@ fn dashboard() -> Dashboard {
                             .value()
                             .max_by(["concert"]),
                     )
-                    .help("Tickets left."),
+                    .description("Tickets left."),
                 ),
         )
 }

@@ -1,57 +1,64 @@
-//! What can be wrong with a dashboard or an objective.
+//! Errors of dashboards, objectives and rules.
 
-/// A dashboard or an objective that cannot be rendered.
+use std::borrow::Cow;
+
+/// Error returned when a dashboard, an objective or a set of rules is invalid.
+///
+/// Every variant names the context in which the problem was found, such as
+/// `dashboard "shop", panel "Requests"`.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A name, unit or text that must follow a rule does not.
-    #[error("{place}: {what} {value:?} is not valid: {allowed}")]
+    /// A value is outside of what is allowed.
+    #[error("{context}: invalid {what} {value:?}: must be {allowed}")]
     Invalid {
-        /// Where: the dashboard, panel or objective.
-        place: String,
-        /// Which of its fields.
+        /// The dashboard, panel, objective or rule.
+        context: String,
+        /// The setting.
         what: &'static str,
         /// Its value.
         value: String,
-        /// What is allowed.
-        allowed: &'static str,
+        /// The allowed values.
+        allowed: Cow<'static, str>,
     },
-    /// A text that a viewer needs is empty.
-    #[error("{place}: the {what} is empty")]
+    /// A required text or list is empty.
+    #[error("{context}: the {what} must not be empty")]
     Empty {
-        /// Where.
-        place: String,
-        /// Which field.
+        /// The dashboard, panel, objective or rule.
+        context: String,
+        /// The setting.
         what: &'static str,
     },
-    /// Two things have the same name.
-    #[error("{place}: two {what} are called {name:?}")]
-    Twice {
-        /// Where.
-        place: String,
-        /// What kind of thing.
+    /// Two items that must be distinguishable share a name.
+    #[error("{context}: duplicate {what} {name:?}")]
+    Duplicate {
+        /// The dashboard or the set of rules.
+        context: String,
+        /// The kind of item.
         what: &'static str,
         /// The name.
         name: String,
     },
-    /// A name that nothing bears.
-    #[error("{place}: no {what} is called {name:?}")]
+    /// A name refers to nothing.
+    #[error("{context}: unknown {what} {name:?}: must be one of {known:?}")]
     Unknown {
-        /// Where.
-        place: String,
-        /// What kind of thing.
+        /// The dashboard, panel, objective or rule.
+        context: String,
+        /// The kind of item.
         what: &'static str,
         /// The name.
         name: String,
+        /// The names that exist.
+        known: Vec<String>,
     },
-    /// A legend or a table names a label that its expression does not keep.
-    #[error("{place}: the expression keeps the labels {kept:?}, not {label:?}")]
-    LabelLost {
-        /// Where.
-        place: String,
+    /// A legend, a table or an operand uses a label that an expression aggregates away.
+    #[error("{context}: the expression has the labels {available:?}, but not {label:?}")]
+    MissingLabel {
+        /// The dashboard, panel, objective or rule.
+        context: String,
         /// The label.
         label: String,
-        /// The labels that the expression keeps.
-        kept: Vec<String>,
+        /// The labels of the expression's result.
+        available: Vec<String>,
     },
 }

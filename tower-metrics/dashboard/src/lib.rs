@@ -1,37 +1,101 @@
-//! Dashboards as data.
+//! Grafana dashboards, Prometheus rules and a live page for services measured by [tower-metrics].
 //!
-//! A [`Dashboard`] is rows of panels; a [`Panel`] has a title, a unit, a sentence of help and what
-//! it shows, written as an [`Expr`]: an expression with structure, not a query string. The same
-//! value can therefore be written as PromQL for Grafana, and evaluated in the process itself.
+//! [`Red`] knows the metrics of a recorder and creates an overview dashboard, a dashboard with the
+//! details of each route, service level objectives, and recording and alerting rules. Because it
+//! takes names, labels and bucket bounds from the recorder, dashboards and rules cannot disagree
+//! with what the service exposes.
 //!
-//! An expression carries no time window. Whoever evaluates it brings one: Grafana its
-//! `$__rate_interval`, a recording rule its five minutes, a live page its few seconds.
+//! ```
+//! use std::time::Duration;
+//! use tower_metrics::Prometheus;
+//! use tower_metrics_dashboard::{GrafanaTarget, Red};
+//!
+//! const THRESHOLD: Duration = Duration::from_millis(300);
+//!
+//! // The recorder of the service's `MetricsLayer`.
+//! let prometheus = Prometheus::builder().objective(THRESHOLD).build()?;
+//!
+//! let red = Red::of(&prometheus)
+//!     .uid("shop-http")
+//!     .title("Shop")
+//!     .availability(0.999)
+//!     .latency(THRESHOLD, 0.99)
+//!     .build()?;
+//!
+//! // Import this JSON in Grafana, and load the rules in Prometheus.
+//! let overview: String = red.overview().grafana_json(GrafanaTarget::Import)?;
+//! let rules: String = red.rules("Shop", "shop").rule_file()?;
+//! # assert!(overview.contains("\"Shop overview\"") && rules.contains("ShopAvailabilityBurnFast"));
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Custom dashboards
+//!
+//! A [`Dashboard`] consists of [`Row`]s of panels. Each visualization has a builder: [`TimeSeries`],
+//! [`Stat`], [`BarGauge`], [`Heatmap`] and [`Table`]. A panel shows expressions ([`Expr`]) over
+//! series ([`Selector`]), not query strings, so that the same panel renders as PromQL and is
+//! evaluated in the process by the live page.
+//!
+//! ```
+//! use tower_metrics_dashboard::{Dashboard, GrafanaTarget, Row, Selector, TimeSeries, Unit};
+//!
+//! let waiting = Selector::new("jobs_waiting").value().sum_by(["queue"]);
+//! let dashboard = Dashboard::new("jobs", "Jobs", "State of the job queues.").row(
+//!     Row::new("Queues").panel(
+//!         TimeSeries::new("Waiting jobs", Unit::Count)
+//!             .description("Jobs that wait for a worker, by queue.")
+//!             .series("{queue}", waiting),
+//!     ),
+//! );
+//! let json = dashboard.grafana_json(GrafanaTarget::Provision)?;
+//! # assert!(json.contains("sum by (queue) (jobs_waiting{"));
+//! # Ok::<_, tower_metrics_dashboard::Error>(())
+//! ```
+//!
+//! Rendering validates a dashboard first and reports a label that an expression aggregates away, an
+//! unknown variable, or a missing description, together with the panel.
+//!
+//! # Features
+//!
+//! - `live`: a live page that the service serves itself; see the module `live`. Requires Tokio and
+//!   axum. Off by default.
+//!
+//! [tower-metrics]: https://docs.rs/tower-metrics
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod check;
+mod burn_rate;
+mod dashboard;
 mod error;
 mod expr;
+mod format;
 mod grafana;
 #[cfg(feature = "live")]
 pub mod live;
+mod objectives;
 mod panel;
 mod promql;
 mod red;
 mod rules;
+mod selector;
 mod slo;
+mod validate;
 
+pub use self::burn_rate::{BurnRateAlert, RequestCounts, Severity};
+pub use self::dashboard::{Annotation, Dashboard, Event, Link, Row, Variable};
 pub use self::error::Error;
-pub use self::expr::{Expr, Fold, Matcher, Part, Pattern, Selector};
-pub use self::grafana::Flavour;
+pub use self::expr::{Aggregation, Expr};
+pub use self::grafana::GrafanaTarget;
+pub use self::objectives::objectives_row;
 pub use self::panel::{
-    Annotation, Column, Dashboard, Drill, Event, Link, Panel, Row, Series, Show, Threshold, Tone,
-    Unit, Variable,
+    BarGauge, Color, Column, DataLink, Heatmap, Panel, PanelKind, Series, Stat, Table, Threshold,
+    TimeSeries, Unit,
 };
-pub use self::red::{Red, red};
+pub use self::red::{Red, RedBuilder};
 pub use self::rules::{Alert, Rules};
-pub use self::slo::{BURNS, Burn, Floor, Indicator, PERIOD, Severity, Slo, Tally, objectives};
+pub use self::selector::{Matcher, Part, Pattern, Selector};
+pub use self::slo::{Indicator, MinimumEvents, Slo};
 
-/// The README's example is compiled, too.
+/// Compiles the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

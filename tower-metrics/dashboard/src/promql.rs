@@ -1,48 +1,52 @@
-//! Expressions as PromQL.
+//! Rendering of expressions as PromQL.
 
-use std::fmt::Write as _;
+use tower_metrics::prometheus::format_bound;
 
-use crate::expr::{Expr, Fold, Matcher, Part, Pattern, Selector};
-use crate::panel::Event;
+use crate::dashboard::Event;
+use crate::expr::{Aggregation, Expr};
+use crate::selector::{Matcher, Part, Pattern, Selector};
 
-/// What an expression leaves open, and a query must say.
+/// Settings that an expression leaves to the query.
 #[derive(Clone, Debug)]
-pub(super) struct Promql<'a> {
-    /// The window of `rate`.
-    pub(super) window: &'a str,
-    /// The window of `increase`.
-    pub(super) range: &'a str,
-    /// Matchers that every selector gets, as text.
-    pub(super) everywhere: &'a [&'a str],
-    /// Whether matchers on dashboard variables are written; else they match everything.
-    pub(super) variables: bool,
-    /// Labels that every aggregation keeps beside its own.
-    pub(super) keep: &'a [String],
+pub(crate) struct Promql<'a> {
+    /// Window of `rate`.
+    pub(crate) window: &'a str,
+    /// Window of `increase`.
+    pub(crate) range: &'a str,
+    /// Matchers to add to every selector.
+    pub(crate) matchers: &'a [&'a str],
+    /// Whether to render matchers on dashboard variables. Without them, they match everything.
+    pub(crate) variables: bool,
+    /// Labels that every aggregation keeps in addition to its own.
+    pub(crate) keep: &'a [String],
 }
 
 impl Promql<'_> {
-    /// The expression as a query.
-    pub(super) fn expr(&self, expr: &Expr) -> String {
+    pub(crate) fn expr(&self, expr: &Expr) -> String {
         match expr {
             Expr::Value(of) => self.selector(of),
             Expr::Rate(of) => format!("rate({}[{}])", self.selector(of), self.window),
             Expr::Increase(of) => format!("increase({}[{}])", self.selector(of), self.range),
-            Expr::Fold { fold, by, of } => {
-                let fold = match fold {
-                    Fold::Sum => "sum",
-                    Fold::Max => "max",
-                    Fold::Min => "min",
-                    Fold::Mean => "avg",
+            Expr::Aggregate { op, by, of } => {
+                let op = match op {
+                    Aggregation::Sum => "sum",
+                    Aggregation::Max => "max",
+                    Aggregation::Min => "min",
+                    Aggregation::Mean => "avg",
                 };
-                format!("{}({})", self.aggregation(fold, &[], by), self.expr(of))
+                format!("{}({})", self.aggregation(op, &[], by), self.expr(of))
             }
-            // Without observations the quantile is NaN, which compares false and so drops out.
+            // Without observations the quantile is NaN. The comparison removes it.
             Expr::Quantile { q, of, by } => {
                 format!("histogram_quantile({q}, {}) >= 0", self.buckets(of, by))
             }
-            Expr::Ratio { part, whole } => {
-                let whole = self.operand(whole);
-                format!("({} or 0 * {whole}) / ({whole} > 0)", self.operand(part))
+            Expr::Ratio {
+                numerator,
+                denominator,
+            } => {
+                let denominator = self.operand(denominator);
+                let numerator = self.operand(numerator);
+                format!("({numerator} or 0 * {denominator}) / ({denominator} > 0)")
             }
             Expr::OrZero { of, like } => {
                 format!("{} or 0 * {}", self.operand(of), self.operand(like))
@@ -51,31 +55,31 @@ impl Promql<'_> {
                 format!("{} - {}", self.operand(left), self.operand(right))
             }
             Expr::Times { of, factor } => format!("{factor} * {}", self.operand(of)),
-            Expr::Top { n, of } => format!("topk({n}, {})", self.expr(of)),
+            Expr::TopK { k, of } => format!("topk({k}, {})", self.expr(of)),
             Expr::Since(of) => format!("time() - {}", self.operand(of)),
         }
     }
 
-    /// Observations per second and bucket, in groups that share `by`.
-    pub(super) fn buckets(&self, histogram: &Selector, by: &[String]) -> String {
+    /// Observations per second in each bucket, for each value of the labels `by`.
+    pub(crate) fn buckets(&self, histogram: &Selector, by: &[String]) -> String {
         let sum = self.aggregation("sum", &["le"], by);
         let series = self.matched(&format!("{}_bucket", histogram.metric), histogram);
         format!("{sum}(rate({series}[{}]))", self.window)
     }
 
-    /// A value where an event begins, and for one window after it.
-    pub(super) fn beginning(&self, event: &Event, by: &[String]) -> String {
+    /// Query with a value for one window after each start of the event.
+    pub(crate) fn event(&self, event: &Event, by: &[String]) -> String {
         let window = self.window;
         let series = self.selector(event.selector());
         let (now, before) = match event {
-            Event::Moves(_) => {
+            Event::CounterStarts(_) => {
                 let by = self.aggregation("sum", &[], by);
                 (
                     format!("{by}(increase({series}[{window}]))"),
                     format!("{by}(increase({series}[{window}] offset {window}))"),
                 )
             }
-            Event::Rises(_) => {
+            Event::GaugeBecomesPositive(_) => {
                 let by = self.aggregation("max", &[], by);
                 (
                     format!("{by}({series})"),
@@ -86,15 +90,14 @@ impl Promql<'_> {
         format!("{now} > 0 unless {before} > 0")
     }
 
-    /// The series a selector takes.
-    pub(super) fn selector(&self, selector: &Selector) -> String {
+    pub(crate) fn selector(&self, selector: &Selector) -> String {
         self.matched(&selector.series_name(), selector)
     }
 
     fn matched(&self, name: &str, selector: &Selector) -> String {
-        let mut matchers: Vec<String> = self.everywhere.iter().map(ToString::to_string).collect();
-        if let Part::UpTo(bound) = selector.part {
-            matchers.push(bucket(bound));
+        let mut matchers: Vec<String> = self.matchers.iter().map(ToString::to_string).collect();
+        if let Part::Bucket(bound) = selector.part {
+            matchers.push(le_matcher(bound));
         }
         matchers.extend(selector.matchers.iter().filter_map(|m| self.matcher(m)));
         if matchers.is_empty() {
@@ -104,61 +107,44 @@ impl Promql<'_> {
     }
 
     fn matcher(&self, matcher: &Matcher) -> Option<String> {
-        let label = &matcher.label;
-        Some(match &matcher.pattern {
-            Pattern::AnyOf(values) => {
-                let operator = match (values.as_slice(), matcher.negated) {
-                    ([_], false) => "=",
-                    ([_], true) => "!=",
-                    (_, false) => "=~",
-                    (_, true) => "!~",
-                };
-                let value = match values.as_slice() {
-                    [one] => one.clone(),
-                    many => many
-                        .iter()
-                        .map(|v| literal(v))
-                        .collect::<Vec<_>>()
-                        .join("|"),
-                };
-                format!("{label}{operator}{}", quoted(&value))
-            }
-            Pattern::StartsWith(prefix) => {
-                let operator = if matcher.negated { "!~" } else { "=~" };
-                format!(
-                    "{label}{operator}{}",
-                    quoted(&format!("{}.*", literal(prefix)))
-                )
-            }
+        let regex = if matcher.negated { "!~" } else { "=~" };
+        let (operator, value) = match &matcher.pattern {
+            Pattern::AnyOf(values) => match values.as_slice() {
+                [value] if matcher.negated => ("!=", value.clone()),
+                [value] => ("=", value.clone()),
+                values => (regex, alternatives(values)),
+            },
+            Pattern::Prefix(prefix) => (regex, format!("{}.*", escaped(prefix))),
+            // Grafana escapes the values that it inserts.
             Pattern::Variable(name) if self.variables => {
-                let operator = if matcher.negated { "!~" } else { "=~" };
-                format!("{label}{operator}\"${name}\"")
+                return Some(format!("{}{regex}\"${name}\"", matcher.label));
             }
             Pattern::Variable(_) => return None,
-        })
+        };
+        Some(format!("{}{operator}{}", matcher.label, quoted(&value)))
     }
 
-    /// An aggregation up to its parenthesis.
-    fn aggregation(&self, fold: &str, first: &[&str], by: &[String]) -> String {
-        let kept: Vec<&str> = (first.iter().copied())
+    /// An aggregation operator with its grouping.
+    fn aggregation(&self, op: &str, first: &[&str], by: &[String]) -> String {
+        let labels: Vec<&str> = (first.iter().copied())
             .chain(self.keep.iter().map(String::as_str))
             .chain(by.iter().map(String::as_str))
             .collect();
-        if kept.is_empty() {
-            return fold.to_owned();
+        if labels.is_empty() {
+            return op.to_owned();
         }
-        format!("{fold} by ({}) ", kept.join(", "))
+        format!("{op} by ({}) ", labels.join(", "))
     }
 
-    /// The expression, in parentheses where an operator beside it could take it apart.
+    /// The expression as an operand, in parentheses if its operator could bind less tightly.
     fn operand(&self, expr: &Expr) -> String {
         let text = self.expr(expr);
         match expr {
             Expr::Value(_)
             | Expr::Rate(_)
             | Expr::Increase(_)
-            | Expr::Fold { .. }
-            | Expr::Top { .. } => text,
+            | Expr::Aggregate { .. }
+            | Expr::TopK { .. } => text,
             Expr::Quantile { .. }
             | Expr::Ratio { .. }
             | Expr::OrZero { .. }
@@ -169,18 +155,22 @@ impl Promql<'_> {
     }
 }
 
-/// The matcher for a bucket bound. Whole numbers are written `1` by some encoders and `1.0` by
-/// others.
-fn bucket(bound: f64) -> String {
-    if bound.fract() == 0.0 {
-        format!("le=~\"{bound}|{bound:.1}\"")
-    } else {
-        format!("le=\"{bound}\"")
+/// The matcher for a bucket bound.
+///
+/// The exposition of tower-metrics and Prometheus 3 agree on one text. Prometheus 2 stores the
+/// label as scraped, so the text of `prometheus::TextEncoder` is matched too where it differs:
+/// `1` for `1.0`, `0.00005` for `5e-05`.
+fn le_matcher(bound: f64) -> String {
+    let text = format_bound(bound).to_string();
+    let display = bound.to_string();
+    if text == display {
+        return format!("le={}", quoted(&text));
     }
+    format!("le=~{}", quoted(&alternatives(&[text, display])))
 }
 
-/// A text as a double-quoted PromQL string.
-pub(super) fn quoted(text: &str) -> String {
+/// Formats text as a double-quoted PromQL string.
+pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
@@ -195,14 +185,32 @@ pub(super) fn quoted(text: &str) -> String {
     out
 }
 
-/// A text as a regular expression that matches it alone.
-fn literal(text: &str) -> String {
+/// A regular expression that matches any of the values literally.
+fn alternatives(values: &[String]) -> String {
+    let escaped: Vec<String> = values.iter().map(|value| escaped(value)).collect();
+    escaped.join("|")
+}
+
+/// A regular expression that matches the text literally.
+fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if "\\.+*?()|[]{}^$".contains(c) {
             out.push('\\');
         }
-        let _ = write!(out, "{c}");
+        out.push(c);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_bound_is_matched_in_every_text_that_an_encoder_writes() {
+        assert_eq!(le_matcher(0.3), r#"le="0.3""#);
+        assert_eq!(le_matcher(1.0), r#"le=~"1\\.0|1""#);
+        assert_eq!(le_matcher(5e-5), r#"le=~"5e-05|0\\.00005""#);
+    }
 }

@@ -1,213 +1,157 @@
-//! Objectives, and when their error budget burns too fast.
+//! Service level objectives.
 
 use std::time::Duration;
 
-use crate::check::{self, filled, label, rule};
 use crate::error::Error;
-use crate::expr::{Expr, Selector};
-use crate::panel::{Panel, Row, Tone, Unit};
+use crate::expr::Expr;
+use crate::selector::Selector;
+use crate::validate::{check, check_expr, check_filled, check_label};
 
-/// A service level objective: of the requests that count, this share is good.
+/// Service level objective: the ratio of requests that must be good over 30 days.
+///
+/// [`RedBuilder`](crate::RedBuilder) creates the usual two, availability and latency. Create others
+/// from any counters:
+///
+/// ```
+/// use tower_metrics_dashboard::{Indicator, Selector, Slo};
+///
+/// let jobs = Selector::new("jobs_total");
+/// let indicator = Indicator::Bad {
+///     bad: jobs.clone().with("result", ["failed"]),
+///     total: jobs,
+/// };
+/// let slo = Slo::new("jobs", "complete", 0.99, indicator);
+/// assert_eq!(slo.error_budget(), 0.01);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Slo {
-    /// Its name, the value of the label `slo`: `availability`.
+    /// Name and value of the label `slo`, such as `availability`.
     pub name: String,
-    /// What is promised, as the end of "the share of requests that …": `are answered without an
-    /// error`.
-    pub promise: String,
-    /// The share that is good, above 0 and below 1: 0.999.
+    /// What a good request does, as a verb phrase that completes "99.9% of requests …", such as
+    /// `succeed`.
+    pub condition: String,
+    /// Ratio of requests that must be good, above 0 and below 1, such as 0.999.
     pub objective: f64,
-    /// How requests are told apart.
+    /// Counters of good or bad requests, and of all requests.
     pub indicator: Indicator,
-    /// What must have happened within the long window before an alert fires.
-    pub floor: Floor,
+    /// Traffic below which no alert fires.
+    pub minimum_events: MinimumEvents,
 }
 
-/// How the requests that break an objective are counted. The counters of one are of one metric
-/// family, so that a restart resets both.
+/// Service level indicator: which requests count, and which of them are good or bad.
+///
+/// Both selectors must be of the same metric family, so that a restart resets both.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Indicator {
-    /// The bad ones are a selection.
+    /// Selects the bad requests. All others are good.
     Bad {
-        /// Requests that break the objective.
+        /// Requests that violate the objective.
         bad: Selector,
-        /// Requests that count.
+        /// All requests that count.
         total: Selector,
     },
-    /// The good ones are a selection; the others are bad.
+    /// Selects the good requests. All others are bad.
     Good {
-        /// Requests that keep the objective.
+        /// Requests that meet the objective.
         good: Selector,
-        /// Requests that count.
+        /// All requests that count.
         total: Selector,
     },
 }
 
-/// With little traffic a single failure exceeds every burn rate. Below the floor no alert fires.
+/// Traffic within an alert's long window below which the alert does not fire.
+///
+/// With little traffic, a single failed request exceeds every burn rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Floor {
-    /// Requests within the long window.
+pub struct MinimumEvents {
+    /// Minimum number of requests.
     pub requests: u32,
-    /// Bad requests within the long window.
-    pub bad: u32,
+    /// Minimum number of bad requests.
+    pub bad_requests: u32,
 }
 
-impl Default for Floor {
-    /// 20 requests, 3 of them bad: a full outage of a quiet service is still told.
+impl Default for MinimumEvents {
+    /// 20 requests, of which 3 are bad: low enough to report a full outage of a quiet service.
     fn default() -> Self {
         Self {
             requests: 20,
-            bad: 3,
+            bad_requests: 3,
         }
     }
-}
-
-/// How urgent an alert is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Severity {
-    /// The budget goes within days: work for the next working day.
-    Ticket,
-    /// The budget goes within hours: someone is woken now.
-    Page,
-}
-
-/// A pair of windows, and the burn rate that both must exceed. At a burn rate of 1 the budget lasts
-/// exactly the 30 days of the objective.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Burn {
-    /// How urgent.
-    pub severity: Severity,
-    /// The window that says it matters.
-    pub long: Duration,
-    /// The window that says it still goes on.
-    pub short: Duration,
-    /// How many times faster than the objective allows.
-    pub rate: f64,
-}
-
-/// The objective's period.
-pub const PERIOD: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// The windows and burn rates of the SRE workbook ("Alerting on SLOs", multiwindow, multi-burn-rate)
-/// for 30 days: 2 % of the budget in an hour, 5 % in six, 10 % in a day, 10 % in three.
-pub const BURNS: [Burn; 4] = [
-    Burn::hours(Severity::Page, 1, 14.4),
-    Burn::hours(Severity::Page, 6, 6.0),
-    Burn::hours(Severity::Ticket, 24, 3.0),
-    Burn::hours(Severity::Ticket, 72, 1.0),
-];
-
-impl Burn {
-    const fn hours(severity: Severity, hours: u64, rate: f64) -> Self {
-        Self {
-            severity,
-            long: Duration::from_secs(hours * 3600),
-            // A twelfth of the long one.
-            short: Duration::from_secs(hours * 300),
-            rate,
-        }
-    }
-
-    /// The same with both windows times `factor`, for a demonstration that cannot wait for hours.
-    #[must_use]
-    pub fn scaled(mut self, factor: f64) -> Self {
-        self.long = self.long.mul_f64(factor);
-        self.short = self.short.mul_f64(factor);
-        self
-    }
-
-    /// Whether the objective burns at this rate. `tally` says what happened within a window up to
-    /// now; `None` where nothing is known of it.
-    pub fn fires(&self, slo: &Slo, mut tally: impl FnMut(Duration) -> Option<Tally>) -> bool {
-        let limit = self.rate * slo.budget();
-        let burns = |t: &Tally| t.total > 0.0 && t.bad / t.total > limit;
-        let Some(long) = tally(self.long) else {
-            return false;
-        };
-        burns(&long)
-            && long.total >= f64::from(slo.floor.requests)
-            && long.bad >= f64::from(slo.floor.bad)
-            && tally(self.short).is_some_and(|short| burns(&short))
-    }
-}
-
-/// The requests of a window, for [`Burn::fires`].
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Tally {
-    /// Those that break the objective.
-    pub bad: f64,
-    /// All that count.
-    pub total: f64,
 }
 
 impl Slo {
-    /// An objective with the default [`Floor`]. `promise` ends "the share of requests that …".
+    /// Period of the objective: 30 days.
+    pub const PERIOD: Duration = Duration::from_secs(30 * 24 * 3600);
+
+    /// Creates an objective with the default [`MinimumEvents`].
+    ///
+    /// `condition` completes "99.9% of requests …". `objective` is above 0 and below 1.
     pub fn new(
         name: impl Into<String>,
-        promise: impl Into<String>,
+        condition: impl Into<String>,
         objective: f64,
         indicator: Indicator,
     ) -> Self {
         Self {
             name: name.into(),
-            promise: promise.into(),
+            condition: condition.into(),
             objective,
             indicator,
-            floor: Floor::default(),
+            minimum_events: MinimumEvents::default(),
         }
     }
 
-    /// With another floor.
+    /// Sets the traffic below which no alert fires. Defaults to 20 requests, of which 3 are bad.
     #[must_use]
-    pub fn floor(mut self, floor: Floor) -> Self {
-        self.floor = floor;
+    pub fn minimum_events(mut self, minimum: MinimumEvents) -> Self {
+        self.minimum_events = minimum;
         self
     }
 
-    /// The share of requests that may be bad: 0.001 for an objective of 99.9 %.
+    /// Returns the ratio of requests that may be bad: 0.001 for an objective of 99.9%.
     #[must_use]
-    pub fn budget(&self) -> f64 {
-        // Twelve decimals take the rounding error of the subtraction away.
+    pub fn error_budget(&self) -> f64 {
+        // Rounding to 12 decimals removes the error of the subtraction.
         ((1.0 - self.objective) * 1e12).round() / 1e12
     }
 
-    /// The requests that count, per second.
+    /// Returns the rate of all requests that count.
     #[must_use]
-    pub fn total(&self) -> Expr {
+    pub fn total_rate(&self) -> Expr {
         self.indicator.total().clone().rate().sum()
     }
 
-    /// The requests that break the objective, per second. 0, not nothing, where none does.
+    /// Returns the rate of bad requests: 0, not absent, if there are none.
     #[must_use]
-    pub fn bad(&self) -> Expr {
+    pub fn bad_rate(&self) -> Expr {
         match &self.indicator {
-            Indicator::Bad { bad, .. } => bad.clone().rate().sum().or_zero(self.total()),
+            Indicator::Bad { bad, .. } => bad.clone().rate().sum().or_zero(self.total_rate()),
             Indicator::Good { good, .. } => {
-                let good = good.clone().rate().sum().or_zero(self.total());
-                self.total().minus(good)
+                let good = good.clone().rate().sum().or_zero(self.total_rate());
+                self.total_rate().minus(good)
             }
         }
     }
 
-    /// The share of requests that break the objective. No value without requests.
+    /// Returns the ratio of bad requests. Has no value without requests.
     #[must_use]
     pub fn bad_ratio(&self) -> Expr {
-        self.bad().ratio(self.total())
+        self.bad_rate().ratio(self.total_rate())
     }
 
-    /// How fast the budget burns: 1 is exactly as fast as the objective allows.
+    /// Returns the burn rate: at 1, the error budget lasts exactly 30 days.
     #[must_use]
     pub fn burn_rate(&self) -> Expr {
-        self.bad_ratio().times(1.0 / self.budget())
+        self.bad_ratio().times(1.0 / self.error_budget())
     }
 
-    /// The share of requests that kept the objective, over the whole range shown. No value without
+    /// Returns the ratio of good requests over the displayed time range. Has no value without
     /// requests.
     #[must_use]
-    pub fn kept(&self) -> Expr {
+    pub fn compliance(&self) -> Expr {
         let total = || self.indicator.total().clone().increase().sum();
         let good = match &self.indicator {
             Indicator::Good { good, .. } => good.clone().increase().sum(),
@@ -219,57 +163,29 @@ impl Slo {
         good.ratio(total())
     }
 
-    /// Checks the objective, as each rendering does first.
+    /// Validates the objective. Rendering does so first.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
-    pub fn check(&self) -> Result<(), Error> {
-        let place = format!("objective {:?}", self.name);
-        label(&place, &self.name)?;
-        filled(&place, "promise", &self.promise)?;
-        let inside = self.objective > 0.0 && self.objective < 1.0;
-        rule(
-            &place,
+    ///
+    /// Returns the first problem: a name that is not a valid label name, an empty condition, an
+    /// objective outside of (0, 1), or an invalid selector.
+    pub fn validate(&self) -> Result<(), Error> {
+        let context = format!("objective {:?}", self.name);
+        check_label(&context, &self.name)?;
+        check_filled(&context, "condition", &self.condition)?;
+        check(
+            &context,
             "objective",
             &self.objective.to_string(),
-            inside,
-            "a share above 0 and below 1, as 0.999",
+            self.objective > 0.0 && self.objective < 1.0,
+            "a ratio above 0 and below 1, such as 0.999",
         )?;
-        check::free_expr(&place, &self.bad_ratio())
+        check_expr(&context, &self.bad_ratio())
     }
 }
 
-/// A row that shows how objectives fare: the share of good requests in the range shown, and how
-/// fast each budget burns.
-#[must_use]
-pub fn objectives(slos: &[Slo]) -> Row {
-    let burn = Panel::lines("Burn rate", Unit::Count)
-        .help(
-            "How fast each objective's error budget burns. At 1 it lasts exactly 30 days; at 14.4 \
-             a fiftieth of it is gone within the hour, and someone is called.",
-        )
-        .size(18, 8)
-        .decimals(1)
-        .threshold(1.0, Tone::Warn)
-        .threshold(BURNS[0].rate, Tone::Bad);
-    let burn = (slos.iter()).fold(burn, |panel, slo| panel.series(&slo.name, slo.burn_rate()));
-    let kept = Panel::stat("Kept in this range", Unit::Ratio)
-        .help("Share of the requests that kept each objective, over the range shown.")
-        .size(6, 8)
-        .decimals(3);
-    let kept = (slos.iter()).fold(kept, |panel, slo| {
-        let name = format!(
-            "{}, promised {} %",
-            slo.name,
-            (slo.objective * 1e8).round() / 1e6
-        );
-        panel.series(name, slo.kept())
-    });
-    Row::new("Objectives").panel(kept).panel(burn)
-}
-
 impl Indicator {
-    /// The requests that count.
+    /// Returns the requests that count.
     #[must_use]
     pub fn total(&self) -> &Selector {
         match self {

@@ -1,4 +1,5 @@
-//! Dashboards for every preset: clean by Grafana's linter, whole in both flavours, and aligned.
+//! Dashboards for every preset of names: accepted by Grafana's linter, complete, and laid out
+//! without gaps.
 
 mod grafana_linter;
 
@@ -8,8 +9,8 @@ use grafana_linter::{lint, panels};
 use serde_json::Value;
 use tower_metrics::Names;
 use tower_metrics_dashboard::{
-    Annotation, Column, Dashboard, Error, Event, Flavour, Panel, Red, Row, Selector, Unit,
-    objectives, red,
+    Annotation, BarGauge, Column, Dashboard, Error, Event, GrafanaTarget, Heatmap, Panel, Red, Row,
+    Selector, Stat, Table, TimeSeries, Unit,
 };
 
 fn presets() -> Vec<Names> {
@@ -20,53 +21,58 @@ fn presets() -> Vec<Names> {
     ]
 }
 
-/// Every dashboard that the library makes, for every preset.
+/// Every dashboard of the library, for every preset.
 fn all() -> Vec<Dashboard> {
     let mut all = Vec::new();
     for names in presets() {
-        let red = Red::new(&names);
-        all.extend([red.overview(), red.by_route()]);
-        let red = red
+        let red = Red::from_names(&names).build().unwrap();
+        all.extend([red.overview(), red.route_details()]);
+        let red = Red::from_names(&names)
+            .uid("shop")
+            .title("Shop")
             .label("tenant", "Tenant")
-            .time_to_head()
-            .titled("shop", "Shop");
-        let slos = [
-            red.availability(0.999),
-            red.latency(Duration::from_secs(1), 0.9),
-        ];
-        all.extend([red.overview().row(objectives(&slos)), red.by_route()]);
+            .time_to_head(true)
+            .availability(0.999)
+            .latency(Duration::from_secs(1), 0.9)
+            .build()
+            .unwrap();
+        all.extend([red.overview(), red.route_details()]);
     }
     all
 }
 
-fn json(dashboard: &Dashboard, flavour: Flavour) -> Value {
-    serde_json::from_str(&dashboard.grafana(flavour).unwrap()).unwrap()
+fn overview(names: &Names) -> Dashboard {
+    Red::from_names(names).build().unwrap().overview()
+}
+
+fn json(dashboard: &Dashboard, target: GrafanaTarget) -> Value {
+    serde_json::from_str(&dashboard.grafana_json(target).unwrap()).unwrap()
 }
 
 #[test]
-fn the_linter_has_nothing_to_say() {
+fn the_linter_accepts_every_dashboard() {
     for dashboard in all() {
-        for flavour in [Flavour::Import, Flavour::Provision] {
-            let problems = lint(&json(&dashboard, flavour));
+        for target in [GrafanaTarget::Import, GrafanaTarget::Provision] {
+            let problems = lint(&json(&dashboard, target));
             assert!(problems.is_empty(), "{}: {problems:#?}", dashboard.uid);
         }
     }
 }
 
 #[test]
-fn every_panel_of_the_model_is_drawn_once_and_no_two_overlap() {
+fn every_panel_is_rendered_once_and_panels_do_not_overlap() {
     for dashboard in all() {
-        let json = json(&dashboard, Flavour::Provision);
+        let json = json(&dashboard, GrafanaTarget::Provision);
         assert_eq!(panels(&json).count(), dashboard.panels().count());
-        let mut taken = std::collections::HashSet::new();
-        // A collapsed row's panels take their place when it is opened.
+        let mut occupied = std::collections::HashSet::new();
+        // The panels of a collapsed row are not part of the layout until it is opened.
         let open = json["panels"].as_array().unwrap();
         for panel in open {
             let at = |field: &str| panel["gridPos"][field].as_u64().unwrap();
             assert!(at("x") + at("w") <= 24);
             for x in at("x")..at("x") + at("w") {
                 for y in at("y")..at("y") + at("h") {
-                    assert!(taken.insert((x, y)), "{} overlaps", panel["title"]);
+                    assert!(occupied.insert((x, y)), "{} overlaps", panel["title"]);
                 }
             }
         }
@@ -74,7 +80,7 @@ fn every_panel_of_the_model_is_drawn_once_and_no_two_overlap() {
 }
 
 #[test]
-fn every_line_of_panels_is_filled_from_edge_to_edge() {
+fn every_row_fills_the_width_of_the_grid() {
     for dashboard in all() {
         for row in &dashboard.rows {
             let columns: u32 = row.panels.iter().map(|p| u32::from(p.width)).sum();
@@ -84,9 +90,9 @@ fn every_line_of_panels_is_filled_from_edge_to_edge() {
 }
 
 #[test]
-fn an_import_asks_for_the_data_source_and_names_every_plugin() {
+fn an_import_asks_for_the_data_source_and_lists_every_plugin() {
     for dashboard in all() {
-        let json = json(&dashboard, Flavour::Import);
+        let json = json(&dashboard, GrafanaTarget::Import);
         assert_eq!(json["__inputs"][0]["pluginId"], "prometheus");
         let source = &json["templating"]["list"][0]["current"]["value"];
         assert_eq!(source, "${DS_PROMETHEUS}");
@@ -103,12 +109,58 @@ fn an_import_asks_for_the_data_source_and_names_every_plugin() {
 }
 
 #[test]
-fn a_provisioned_dashboard_asks_for_nothing() {
+fn a_provisioned_dashboard_has_no_inputs() {
     for dashboard in all() {
-        let json = json(&dashboard, Flavour::Provision);
+        let json = json(&dashboard, GrafanaTarget::Provision);
         assert_eq!(json["__inputs"], Value::Null);
         assert!(!json.to_string().contains("DS_PROMETHEUS"));
     }
+}
+
+#[test]
+fn every_builder_becomes_a_panel_of_its_visualization() {
+    let jobs = || Selector::new("jobs").value().sum_by(["queue"]);
+    let row = Row::new("Jobs")
+        .panel(
+            TimeSeries::new("Time series", Unit::Count)
+                .description("Jobs.")
+                .stacked(true)
+                .exemplars(true)
+                .decimals(1)
+                .series("{queue}", jobs()),
+        )
+        .panel(
+            Stat::new("Stat", Unit::Count)
+                .description("Jobs.")
+                .series("{queue}", jobs()),
+        )
+        .panel(BarGauge::new("Bar gauge", Unit::Count, "{queue}", jobs()).description("Jobs."))
+        .panel(
+            Heatmap::new("Heatmap", Unit::Seconds, Selector::new("job_seconds"))
+                .description("Jobs."),
+        )
+        .panel(
+            Table::new("Table", ["queue"])
+                .description("Jobs.")
+                .decimals(0)
+                .column(Column::new("Jobs", Unit::Count, jobs()))
+                .data_link("queue", "other", "queue"),
+        );
+    let json = json(
+        &Dashboard::new("jobs", "Jobs", "Jobs.").row(row),
+        GrafanaTarget::Provision,
+    );
+    let kinds: Vec<_> = panels(&json)
+        .map(|panel| panel["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["timeseries", "stat", "bargauge", "heatmap", "table"]
+    );
+    let first = panels(&json).next().unwrap();
+    assert_eq!(first["targets"][0]["exemplar"], true);
+    let custom = &first["fieldConfig"]["defaults"]["custom"];
+    assert_eq!(custom["stacking"]["mode"], "normal");
 }
 
 #[test]
@@ -116,7 +168,9 @@ fn queries_use_the_names_of_the_layer() {
     let mut names = Names::open_telemetry();
     names.duration = "shop_latency_seconds".to_owned();
     names.route = "path".to_owned();
-    let text = red(&names).grafana(Flavour::Provision).unwrap();
+    let text = overview(&names)
+        .grafana_json(GrafanaTarget::Provision)
+        .unwrap();
     assert!(text.contains("shop_latency_seconds_bucket{"));
     assert!(text.contains(r#"path=~\"$route\""#));
     assert!(!text.contains("http_server_request_duration"));
@@ -124,28 +178,29 @@ fn queries_use_the_names_of_the_layer() {
 }
 
 #[test]
-fn names_without_an_error_type_take_errors_from_the_status() {
+fn without_an_error_type_errors_are_5xx_responses() {
     let mut names = Names::open_telemetry();
     names.error_type = None;
-    let red = Red::new(&names);
-    let text = red.overview().grafana(Flavour::Provision).unwrap();
+    let text = overview(&names)
+        .grafana_json(GrafanaTarget::Provision)
+        .unwrap();
     assert!(!text.contains("error_type"));
     assert!(text.contains(r#"http_response_status_code=~\"5.*\""#));
 }
 
 #[test]
-fn rows_of_ones_own_are_drawn_after_the_others() {
+fn rows_and_annotations_can_be_added() {
     let row = Row::new("Queue").panel(
-        Panel::lines("Jobs", Unit::Count)
-            .help("Jobs that wait.")
+        TimeSeries::new("Jobs", Unit::Count)
+            .description("Waiting jobs.")
             .size(24, 8)
             .series("{queue}", Selector::new("jobs").value().sum_by(["queue"])),
     );
-    let dashboard = red(&Names::open_telemetry()).row(row).annotate(
-        Annotation::new("Deployed", Event::Moves(Selector::new("deployments_total")))
-            .by(["version"]),
-    );
-    let json = json(&dashboard, Flavour::Provision);
+    let deployments = Event::CounterStarts(Selector::new("deployments_total"));
+    let dashboard = overview(&Names::open_telemetry())
+        .row(row)
+        .annotation(Annotation::new("Deployed", deployments).by(["version"]));
+    let json = json(&dashboard, GrafanaTarget::Provision);
     assert!(lint(&json).is_empty());
     let last = panels(&json).last().unwrap();
     assert_eq!(last["title"], "Jobs");
@@ -158,61 +213,62 @@ fn rows_of_ones_own_are_drawn_after_the_others() {
 }
 
 #[test]
-fn what_is_wrong_with_a_dashboard_is_said_with_its_place() {
-    let with = |panel: Panel| {
+fn an_error_names_the_panel_the_value_and_what_is_allowed() {
+    fn with(panel: impl Into<Panel>) -> Error {
         let dashboard = Dashboard::new("mine", "Mine", "").row(Row::new("Row").panel(panel));
-        dashboard.grafana(Flavour::Provision).unwrap_err()
-    };
+        dashboard
+            .grafana_json(GrafanaTarget::Provision)
+            .unwrap_err()
+    }
     let jobs = || Selector::new("jobs").value().sum_by(["queue"]);
-    let lines = || Panel::lines("Jobs", Unit::Count).help("Jobs.");
-    let place = "dashboard \"mine\", panel \"Jobs\"".to_owned();
+    let time_series = || TimeSeries::new("Jobs", Unit::Count).description("Jobs.");
+    let context = "dashboard \"mine\", panel \"Jobs\"".to_owned();
 
     assert_eq!(
-        with(lines().series("{name}", jobs())),
-        Error::LabelLost {
-            place: place.clone(),
+        with(time_series().series("{name}", jobs())),
+        Error::MissingLabel {
+            context: context.clone(),
             label: "name".to_owned(),
-            kept: vec!["queue".to_owned()],
+            available: vec!["queue".to_owned()],
         }
     );
+    let by_variable = Selector::new("jobs").with_variable("queue", "queue");
     assert_eq!(
-        with(lines().series(
-            "jobs",
-            Selector::new("jobs").picked("queue", "queue").value()
-        )),
+        with(time_series().series("jobs", by_variable.value())),
         Error::Unknown {
-            place: place.clone(),
+            context: context.clone(),
             what: "variable",
             name: "queue".to_owned(),
+            known: ["datasource", "instance", "job"].map(str::to_owned).into(),
         }
     );
     assert_eq!(
-        with(Panel::lines("Jobs", Unit::Count).series("jobs", jobs())),
+        with(TimeSeries::new("Jobs", Unit::Count).series("jobs", jobs())),
         Error::Empty {
-            place: place.clone(),
-            what: "help",
+            context: context.clone(),
+            what: "description",
         }
     );
     assert_eq!(
-        with(lines()).to_string(),
-        format!("{place}: the list of series is empty")
+        with(time_series()).to_string(),
+        format!("{context}: the list of series must not be empty")
     );
     assert_eq!(
-        with(lines().size(25, 8).series("jobs", jobs())).to_string(),
-        format!("{place}: width \"25\" is not valid: 1 to 24 columns")
+        with(time_series().size(25, 8).series("jobs", jobs())).to_string(),
+        format!("{context}: invalid width \"25\": must be 1 to 24 columns")
     );
     assert_eq!(
-        with(lines().series("p", Selector::new("jobs").quantile(1.5, [""; 0]))).to_string(),
-        format!("{place}: quantile \"1.5\" is not valid: above 0 and below 1")
+        with(time_series().series("p", Selector::new("jobs").quantile(1.5))).to_string(),
+        format!("{context}: invalid quantile \"1.5\": must be above 0 and below 1")
     );
     assert_eq!(
-        with(lines().series("jobs", Selector::new("2jobs").value())).to_string(),
+        with(time_series().series("jobs", Selector::new("2jobs").value())).to_string(),
         format!(
-            "{place}: metric name \"2jobs\" is not valid: a letter, '_' or ':', then letters, \
-             digits, '_' or ':'"
+            "{context}: invalid metric name \"2jobs\": must be a letter, '_' or ':', followed by \
+             letters, digits, '_' or ':'"
         )
     );
-    let table = Panel::table("Jobs", ["queue"]).help("Jobs.");
+    let table = Table::new("Jobs", ["queue"]).description("Jobs.");
     let column = Column::new(
         "Jobs",
         Unit::Count,
@@ -220,6 +276,6 @@ fn what_is_wrong_with_a_dashboard_is_said_with_its_place() {
     );
     assert!(matches!(
         with(table.column(column)),
-        Error::LabelLost { .. }
+        Error::MissingLabel { .. }
     ));
 }

@@ -12,7 +12,7 @@ use prometheus::{IntCounterVec, Opts, Registry};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_metrics_dashboard::live::{self, Control, LoggedRequest, RecentRequests};
-use tower_metrics_dashboard::{Dashboard, Panel, Row, Selector, Unit};
+use tower_metrics_dashboard::{Dashboard, Row, Selector, TimeSeries, Unit};
 
 fn page() -> live::Page {
     let registry = Registry::new();
@@ -21,7 +21,7 @@ fn page() -> live::Page {
     hits.with_label_values(&["/b"]).inc();
     registry.register(Box::new(hits)).unwrap();
     let hits = Selector::new("hits_total").value();
-    let panel = Panel::lines("Hits", Unit::Count).help("Hits so far.");
+    let panel = TimeSeries::new("Hits", Unit::Count).description("Hits so far.");
     let panel = panel.series("{route}", hits.sum_by(["route"]));
     let dashboard = Dashboard::new("shop", "A <shop>", "Hits.");
     live::page(dashboard.row(Row::new("Traffic").panel(panel)), registry)

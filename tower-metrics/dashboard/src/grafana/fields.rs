@@ -1,21 +1,21 @@
-//! Units, colours and thresholds in Grafana's words.
+//! Units, colors, thresholds and legends in Grafana's model.
 
 use serde_json::{Value, json};
 
-use crate::panel::{Threshold, Tone, Unit};
+use crate::panel::{Color, Threshold, Unit};
 
-/// A colour that reads on light and dark, and stays quiet.
-pub(super) fn colour(tone: Tone) -> &'static str {
-    match tone {
-        Tone::Good => "#56A64B",
-        Tone::Warn => "#E0A030",
-        Tone::Bad => "#D44A5A",
-        Tone::Neutral => "#5B8FF9",
-        Tone::Muted => "#8E98A8",
+/// A color with enough contrast on light and dark backgrounds.
+pub(super) fn color(color: Color) -> &'static str {
+    match color {
+        Color::Green => "#56A64B",
+        Color::Yellow => "#E0A030",
+        Color::Red => "#D44A5A",
+        Color::Blue => "#5B8FF9",
+        Color::Gray => "#8E98A8",
     }
 }
 
-/// The id of a unit in Grafana.
+/// Grafana's identifier of a unit.
 pub(super) fn unit(unit: &Unit) -> String {
     match unit {
         Unit::Count | Unit::PerSecond | Unit::PerMinute => "short".to_owned(),
@@ -24,51 +24,47 @@ pub(super) fn unit(unit: &Unit) -> String {
         Unit::BytesPerSecond => "binBps".to_owned(),
         Unit::RequestsPerSecond => "reqps".to_owned(),
         Unit::Ratio => "percentunit".to_owned(),
-        Unit::Currency(code) => currency(code),
+        Unit::Currency(code) if has_symbol(code) => format!("currency{code}"),
+        Unit::Currency(_) => "short".to_owned(),
     }
 }
 
-/// What stands beside the axis, where the unit's id does not say it.
+/// The label of an axis whose unit Grafana does not display.
 pub(super) fn axis_label(unit: &Unit) -> String {
     match unit {
         Unit::PerSecond => "per second".to_owned(),
         Unit::PerMinute => "per minute".to_owned(),
-        Unit::Currency(code) if !KNOWN_CURRENCIES.contains(&code.as_str()) => code.clone(),
+        Unit::Currency(code) if !has_symbol(code) => code.clone(),
         _ => String::new(),
     }
 }
 
-/// The currencies that Grafana has a symbol for.
-const KNOWN_CURRENCIES: [&str; 21] = [
-    "USD", "GBP", "EUR", "JPY", "RUB", "UAH", "BRL", "DKK", "ISK", "NOK", "SEK", "CZK", "CHF",
-    "PLN", "ZAR", "INR", "KRW", "IDR", "PHP", "VND", "BTC",
-];
-
-fn currency(code: &str) -> String {
-    if KNOWN_CURRENCIES.contains(&code) {
-        format!("currency{code}")
-    } else {
-        "short".to_owned()
-    }
+/// Whether Grafana has a unit for the currency.
+fn has_symbol(code: &str) -> bool {
+    const KNOWN: [&str; 21] = [
+        "USD", "GBP", "EUR", "JPY", "RUB", "UAH", "BRL", "DKK", "ISK", "NOK", "SEK", "CZK", "CHF",
+        "PLN", "ZAR", "INR", "KRW", "IDR", "PHP", "VND", "BTC",
+    ];
+    KNOWN.contains(&code)
 }
 
-/// Thresholds, from `base` below the first.
+/// Thresholds, with the color `base` below the first.
 pub(super) fn thresholds(base: &str, thresholds: &[Threshold]) -> Value {
     let mut steps = vec![json!({ "color": base, "value": null })];
     steps.extend(
         thresholds
             .iter()
-            .map(|t| json!({ "color": colour(t.tone), "value": t.from })),
+            .map(|t| json!({ "color": color(t.color), "value": t.from })),
     );
     json!({ "mode": "absolute", "steps": steps })
 }
 
-/// A legend, where `{label}` stands for a label's value, as Grafana's `{{label}}`.
+/// A legend, in which Grafana writes labels as `{{label}}`.
 pub(super) fn legend(text: &str) -> String {
     text.replace('{', "{{").replace('}', "}}")
 }
 
-/// The name of the query with this number: A, B, … Z, AA, …
+/// The identifier of the query with this index: A, B, … Z, AA, …
 pub(super) fn ref_id(index: usize) -> String {
     let letter = char::from(b'A' + u8::try_from(index % 26).unwrap_or_default());
     match index / 26 {

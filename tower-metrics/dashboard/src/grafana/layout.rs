@@ -1,14 +1,13 @@
-//! Where rows and panels stand in Grafana's grid of 24 columns.
+//! Layout of rows and panels in Grafana's grid of 24 columns.
 
 use serde_json::{Value, json};
 
 use super::panels;
-use crate::panel::Dashboard;
+use crate::dashboard::Dashboard;
 
 const COLUMNS: u32 = 24;
 
-/// Rows and panels in the order and the places in which Grafana wants them: an open row's panels
-/// follow it, a collapsed row contains them.
+/// Rows and panels in Grafana's order: panels follow an open row, and are part of a collapsed one.
 pub(super) fn panels(dashboard: &Dashboard) -> Vec<Value> {
     let mut ids = 1..;
     let mut next_id = || ids.next().unwrap_or_default();
@@ -40,7 +39,7 @@ pub(super) fn panels(dashboard: &Dashboard) -> Vec<Value> {
             line = line.max(h);
         }
         if row.collapsed {
-            // Closed, it takes its heading's line alone.
+            // A collapsed row occupies only the line of its heading.
             heading["panels"] = Value::Array(placed);
             out.push(heading);
         } else {

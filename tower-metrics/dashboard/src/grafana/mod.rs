@@ -1,4 +1,4 @@
-//! Dashboards as Grafana JSON (the classic model, Grafana 10.4 and later).
+//! Rendering of dashboards as Grafana JSON (the classic schema, Grafana 10.4 and later).
 
 mod fields;
 mod layout;
@@ -6,33 +6,36 @@ mod panels;
 
 use serde_json::{Map, Value, json};
 
+use crate::dashboard::{Annotation, Dashboard, Link, Variable};
 use crate::error::Error;
-use crate::expr::Selector;
-use crate::panel::{Annotation, Dashboard, Link, Show, Variable};
+use crate::panel::PanelKind;
 use crate::promql::Promql;
+use crate::selector::Selector;
 
-/// The classic model's version as of Grafana 10.4. Later ones are migrated to when loaded.
+/// Version of the schema in Grafana 10.4. Later versions of Grafana migrate it when they load it.
 const SCHEMA_VERSION: u32 = 39;
 
-/// How a dashboard reaches Grafana.
+/// How a dashboard gets into Grafana.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Flavour {
-    /// Imported by hand: Grafana asks for the data source (`__inputs`, `__requires`).
+pub enum GrafanaTarget {
+    /// Manual import, where Grafana asks for the data source (`__inputs`, `__requires`).
     Import,
-    /// Provisioned from a file: the data source is the variable's default.
+    /// Provisioning from a file, where the data source is Grafana's default for Prometheus.
     Provision,
 }
 
 impl Dashboard {
-    /// The dashboard as Grafana's JSON. Each query is narrowed by the variables `job` and
-    /// `instance` and reads from the data source variable, so that it suits plain Prometheus and
-    /// managed ones alike.
+    /// Renders the dashboard as JSON for Grafana.
+    ///
+    /// The dashboard has variables for the data source, the job and the instance, and every query
+    /// uses them. It works with Prometheus and with compatible services.
     ///
     /// # Errors
-    /// What [`check`](Self::check) finds.
-    pub fn grafana(&self, flavour: Flavour) -> Result<String, Error> {
-        self.check()?;
+    ///
+    /// Returns the first problem that [`validate`](Self::validate) finds.
+    pub fn grafana_json(&self, target: GrafanaTarget) -> Result<String, Error> {
+        self.validate()?;
         let mut root = json!({
             "uid": self.uid,
             "title": self.title,
@@ -41,17 +44,17 @@ impl Dashboard {
             "schemaVersion": SCHEMA_VERSION,
             "version": 1,
             "editable": false,
-            // One crosshair over all charts.
+            // A crosshair shared by all panels.
             "graphTooltip": 1,
             "timezone": "browser",
             "refresh": "10s",
             "time": { "from": "now-30m", "to": "now" },
-            "templating": { "list": self.templating(flavour) },
+            "templating": { "list": self.templating(target) },
             "annotations": { "list": self.annotation_list() },
             "links": self.links.iter().map(link).collect::<Vec<_>>(),
             "panels": layout::panels(self),
         });
-        if flavour == Flavour::Import {
+        if target == GrafanaTarget::Import {
             root["__inputs"] = json!([{
                 "name": "DS_PROMETHEUS",
                 "label": "Prometheus",
@@ -65,7 +68,7 @@ impl Dashboard {
         Ok(format!("{:#}\n", sorted(root)))
     }
 
-    fn templating(&self, flavour: Flavour) -> Vec<Value> {
+    fn templating(&self, target: GrafanaTarget) -> Vec<Value> {
         let mut source = json!({
             "type": "datasource",
             "name": "datasource",
@@ -73,7 +76,7 @@ impl Dashboard {
             "query": "prometheus",
             "refresh": 1,
         });
-        if flavour == Flavour::Import {
+        if target == GrafanaTarget::Import {
             let chosen = "${DS_PROMETHEUS}";
             source["current"] = json!({ "selected": true, "text": chosen, "value": chosen });
         }
@@ -89,23 +92,23 @@ impl Dashboard {
                 name,
                 title,
                 label,
-                of,
+                series,
             } = variable;
-            let query = format!("label_values({}, {label})", promql().selector(of));
-            // `.*`, because series without the label are among all of them.
+            let query = format!("label_values({}, {label})", promql().selector(series));
+            // `.*` includes series without the label.
             choice(name, title, &query, ".*")
         }));
         list
     }
 
-    /// The metric whose jobs and instances are offered: the first that is shown.
+    /// The metric whose jobs and instances are offered: the first that a panel uses.
     fn any_series(&self) -> Option<String> {
         let mut first = None;
         let mut keep = |selector: &Selector| {
             first.get_or_insert_with(|| selector.series_name());
         };
         for panel in self.panels() {
-            if let Show::Heatmap(histogram) = &panel.show {
+            if let PanelKind::Heatmap(histogram) = &panel.kind {
                 keep(&histogram.clone().count());
             }
             for expr in panel.expressions() {
@@ -135,11 +138,11 @@ impl Dashboard {
             json!({ "type": "grafana", "id": "grafana", "name": "Grafana", "version": "10.4.0" }),
             json!({ "type": "datasource", "id": "prometheus", "name": "Prometheus", "version": "1.0.0" }),
         ];
-        let mut kinds: Vec<(&str, &str)> = self.panels().map(panels::kind).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
+        let mut plugins: Vec<(&str, &str)> = self.panels().map(panels::plugin).collect();
+        plugins.sort_unstable();
+        plugins.dedup();
         list.extend(
-            kinds.into_iter().map(
+            plugins.into_iter().map(
                 |(id, name)| json!({ "type": "panel", "id": id, "name": name, "version": "" }),
             ),
         );
@@ -147,12 +150,12 @@ impl Dashboard {
     }
 }
 
-/// Queries as Grafana's panels write them.
+/// Settings of queries in Grafana.
 fn promql() -> Promql<'static> {
     Promql {
         window: "$__rate_interval",
         range: "$__range",
-        everywhere: &["job=~\"$job\"", "instance=~\"$instance\""],
+        matchers: &["job=~\"$job\"", "instance=~\"$instance\""],
         variables: true,
         keep: &[],
     }
@@ -170,7 +173,7 @@ fn choice(name: &str, title: &str, query: &str, all: &str) -> Value {
         "datasource": data_source(),
         "query": query,
         "definition": query,
-        // On each change of the time range.
+        // When the time range changes.
         "refresh": 2,
         "sort": 1,
         "multi": true,
@@ -196,8 +199,8 @@ fn link(link: &Link) -> Value {
 }
 
 fn annotation(annotation: &Annotation) -> Value {
-    // A fixed window: it says how long it must be still before it can begin anew, and that must
-    // not change with the zoom.
+    // The window is the pause after which an event can start again. It must not change with the
+    // zoom level.
     let queries = Promql {
         window: "2m",
         ..promql()
@@ -209,8 +212,8 @@ fn annotation(annotation: &Annotation) -> Value {
         "name": annotation.title,
         "datasource": data_source(),
         "enable": true,
-        "iconColor": fields::colour(annotation.tone),
-        "expr": queries.beginning(&annotation.event, &annotation.by),
+        "iconColor": fields::color(annotation.color),
+        "expr": queries.event(&annotation.event, &annotation.by),
         "step": "15s",
         "titleFormat": annotation.title,
         "textFormat": text.join(", "),
@@ -218,7 +221,7 @@ fn annotation(annotation: &Annotation) -> Value {
     })
 }
 
-/// Keys in order, whatever map `serde_json` was built with: the files are checked in.
+/// Sorts the keys, so that the output does not depend on the features of `serde_json`.
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(map) => {

@@ -1,28 +1,33 @@
-//! Panels in Grafana's words.
+//! Panels in Grafana's model.
 
 use serde_json::{Value, json};
 
-use super::fields::{axis_label, colour, legend, ref_id, thresholds, unit};
+use super::fields::{axis_label, color, legend, ref_id, thresholds, unit};
 use super::{data_source, promql};
-use crate::expr::{Expr, Selector};
-use crate::panel::{Column, Drill, Panel, Series, Show, Tone};
+use crate::expr::Expr;
+use crate::panel::{Color, Column, DataLink, Panel, PanelKind, Series};
+use crate::selector::Selector;
 
-/// A panel without its id and place.
+/// A panel without its id and position.
 pub(super) fn panel(panel: &Panel) -> Value {
-    let mut out = match &panel.show {
-        Show::Lines {
+    let mut out = match &panel.kind {
+        PanelKind::TimeSeries {
             series,
             stacked,
             exemplars,
-        } => lines(panel, series, *stacked, *exemplars),
-        Show::Stat(series) => stat(panel, series),
-        Show::Bars(series) => bars(panel, series),
-        Show::Heatmap(histogram) => heatmap(panel, histogram),
-        Show::Table { by, columns, drill } => table(panel, by, columns, drill.as_ref()),
+        } => time_series(panel, series, *stacked, *exemplars),
+        PanelKind::Stat(series) => stat(panel, series),
+        PanelKind::BarGauge(series) => bar_gauge(panel, series),
+        PanelKind::Heatmap(histogram) => heatmap(panel, histogram),
+        PanelKind::Table {
+            by,
+            columns,
+            data_link,
+        } => table(panel, by, columns, data_link.as_ref()),
     };
-    out["type"] = json!(kind(panel).0);
+    out["type"] = json!(plugin(panel).0);
     out["title"] = json!(panel.title);
-    out["description"] = json!(panel.help);
+    out["description"] = json!(panel.description);
     out["datasource"] = data_source();
     if let Some(decimals) = panel.decimals {
         out["fieldConfig"]["defaults"]["decimals"] = json!(decimals);
@@ -30,18 +35,18 @@ pub(super) fn panel(panel: &Panel) -> Value {
     out
 }
 
-/// The plugin that draws a panel: its id and its name.
-pub(super) fn kind(panel: &Panel) -> (&'static str, &'static str) {
-    match panel.show {
-        Show::Lines { .. } => ("timeseries", "Time series"),
-        Show::Stat(_) => ("stat", "Stat"),
-        Show::Bars(_) => ("bargauge", "Bar gauge"),
-        Show::Heatmap(_) => ("heatmap", "Heatmap"),
-        Show::Table { .. } => ("table", "Table"),
+/// The id and the name of the plugin that draws a panel.
+pub(super) fn plugin(panel: &Panel) -> (&'static str, &'static str) {
+    match panel.kind {
+        PanelKind::TimeSeries { .. } => ("timeseries", "Time series"),
+        PanelKind::Stat(_) => ("stat", "Stat"),
+        PanelKind::BarGauge(_) => ("bargauge", "Bar gauge"),
+        PanelKind::Heatmap(_) => ("heatmap", "Heatmap"),
+        PanelKind::Table { .. } => ("table", "Table"),
     }
 }
 
-fn lines(panel: &Panel, series: &[Series], stacked: bool, exemplars: bool) -> Value {
+fn time_series(panel: &Panel, series: &[Series], stacked: bool, exemplars: bool) -> Value {
     let mut custom = json!({
         "drawStyle": "line",
         "lineWidth": 1,
@@ -61,12 +66,12 @@ fn lines(panel: &Panel, series: &[Series], stacked: bool, exemplars: bool) -> Va
         "fieldConfig": {
             "defaults": {
                 "unit": unit(&panel.unit),
-                // A name keeps its colour from panel to panel.
+                // The same legend has the same color in every panel.
                 "color": { "mode": "palette-classic-by-name" },
                 "thresholds": thresholds("transparent", &panel.thresholds),
                 "custom": custom,
             },
-            "overrides": tones(series),
+            "overrides": fixed_colors(series),
         },
         "options": {
             "legend": {
@@ -84,25 +89,25 @@ fn lines(panel: &Panel, series: &[Series], stacked: bool, exemplars: bool) -> Va
 }
 
 fn stat(panel: &Panel, series: &[Series]) -> Value {
-    let over_range = series.iter().any(|s| over_range(&s.expr));
+    let covers_range = series.iter().any(|s| s.expr.covers_range());
     let named = series.len() > 1 || series.iter().any(|s| s.legend.contains('{'));
     let base = if panel.thresholds.is_empty() {
-        Tone::Neutral
+        Color::Blue
     } else {
-        Tone::Good
+        Color::Green
     };
     json!({
         "fieldConfig": {
             "defaults": {
                 "unit": unit(&panel.unit),
                 "color": { "mode": "thresholds" },
-                "thresholds": thresholds(colour(base), &panel.thresholds),
+                "thresholds": thresholds(color(base), &panel.thresholds),
                 "noValue": "–",
             },
-            "overrides": tones(series),
+            "overrides": fixed_colors(series),
         },
         "options": {
-            "graphMode": if over_range { "none" } else { "area" },
+            "graphMode": if covers_range { "none" } else { "area" },
             "colorMode": "value",
             "justifyMode": "auto",
             "textMode": if named { "value_and_name" } else { "value" },
@@ -116,8 +121,8 @@ fn stat(panel: &Panel, series: &[Series]) -> Value {
     })
 }
 
-fn bars(panel: &Panel, series: &Series) -> Value {
-    let base = colour(series.tone.unwrap_or(Tone::Neutral));
+fn bar_gauge(panel: &Panel, series: &Series) -> Value {
+    let base = color(series.color.unwrap_or(Color::Blue));
     json!({
         "fieldConfig": {
             "defaults": {
@@ -166,14 +171,14 @@ fn heatmap(panel: &Panel, histogram: &Selector) -> Value {
             "color": {
                 "mode": "scheme",
                 "scheme": "Blues",
-                "fill": colour(Tone::Neutral),
-                // The square root, so that the few slow requests are seen beside the many quick.
+                "fill": color(Color::Blue),
+                // A square-root scale makes buckets with few observations visible.
                 "scale": "exponential",
                 "exponent": 0.5,
                 "steps": 64,
                 "reverse": true,
             },
-            "exemplars": { "color": colour(Tone::Warn) },
+            "exemplars": { "color": color(Color::Yellow) },
             "filterValues": { "le": 1e-9 },
             "legend": { "show": true },
             "rowsFrame": { "layout": "auto" },
@@ -195,7 +200,7 @@ fn heatmap(panel: &Panel, histogram: &Selector) -> Value {
     })
 }
 
-fn table(panel: &Panel, by: &[String], columns: &[Column], drill: Option<&Drill>) -> Value {
+fn table(panel: &Panel, by: &[String], columns: &[Column], link: Option<&DataLink>) -> Value {
     let targets: Vec<Value> = (columns.iter().enumerate())
         .map(|(i, column)| {
             let mut target = query(&column.expr, "", i, false, true);
@@ -220,8 +225,8 @@ fn table(panel: &Panel, by: &[String], columns: &[Column], drill: Option<&Drill>
                 "options": { "match": "empty", "result": { "text": "(none)", "index": 0 } },
             }],
         })];
-        if let Some(drill) = drill.filter(|d| d.label == *label) {
-            properties.push(json!({ "id": "links", "value": [drill_link(drill)] }));
+        if let Some(link) = link.filter(|link| link.label == *label) {
+            properties.push(json!({ "id": "links", "value": [data_link(link)] }));
         }
         overrides.push(json!({
             "matcher": { "id": "byName", "options": heading(label) },
@@ -278,7 +283,7 @@ fn table(panel: &Panel, by: &[String], columns: &[Column], drill: Option<&Drill>
     })
 }
 
-/// A label's column heading: the last word of its name, as `http_route` is read "Route".
+/// The heading of a label's column: the last word of its name, such as "Route" for `http_route`.
 fn heading(label: &str) -> String {
     let word = label.rsplit('_').next().unwrap_or(label);
     let mut letters = word.chars();
@@ -288,15 +293,15 @@ fn heading(label: &str) -> String {
     }
 }
 
-fn drill_link(drill: &Drill) -> Value {
-    let Drill {
+fn data_link(link: &DataLink) -> Value {
+    let DataLink {
         label,
         dashboard,
         variable,
-    } = drill;
+    } = link;
     let value = format!("${{__data.fields.{}:percentencode}}", heading(label));
     json!({
-        "title": "Show this one alone",
+        "title": "Show details",
         "url": format!(
             "/d/{dashboard}?${{__url_time_range}}&${{datasource:queryparam}}\
              &${{job:queryparam}}&${{instance:queryparam}}&var-{variable}={value}"
@@ -308,7 +313,7 @@ fn drill_link(drill: &Drill) -> Value {
 fn targets(series: &[Series], exemplars: bool) -> Vec<Value> {
     (series.iter().enumerate())
         .map(|(i, s)| {
-            let instant = over_range(&s.expr);
+            let instant = s.expr.covers_range();
             query(&s.expr, &s.legend, i, exemplars && !instant, instant)
         })
         .collect()
@@ -328,30 +333,16 @@ fn query(expr: &Expr, name: &str, index: usize, exemplar: bool, instant: bool) -
     })
 }
 
-/// Whether a figure is one over the whole range shown, so that a line of it over time says nothing.
-fn over_range(expr: &Expr) -> bool {
-    match expr {
-        Expr::Increase(_) => true,
-        Expr::Value(_) | Expr::Rate(_) | Expr::Quantile { .. } => false,
-        Expr::Fold { of, .. } | Expr::Times { of, .. } | Expr::Top { of, .. } | Expr::Since(of) => {
-            over_range(of)
-        }
-        Expr::Ratio { part: a, whole: b }
-        | Expr::OrZero { of: a, like: b }
-        | Expr::Minus { left: a, right: b } => over_range(a) || over_range(b),
-    }
-}
-
-/// Fixed colours, by the query that a line comes from.
-fn tones(series: &[Series]) -> Vec<Value> {
+/// Overrides that set the fixed color of a query's series.
+fn fixed_colors(series: &[Series]) -> Vec<Value> {
     (series.iter().enumerate())
         .filter_map(|(i, s)| {
-            let colour = colour(s.tone?);
+            let color = color(s.color?);
             Some(json!({
                 "matcher": { "id": "byFrameRefID", "options": ref_id(i) },
                 "properties": [{
                     "id": "color",
-                    "value": { "mode": "fixed", "fixedColor": colour },
+                    "value": { "mode": "fixed", "fixedColor": color },
                 }],
             }))
         })

@@ -7,17 +7,18 @@ use serde::Serialize;
 
 use super::series::Store;
 use super::wire::Figure;
-use crate::expr::Selector;
-use crate::slo::{Burn, Indicator, Slo, Tally};
+use crate::burn_rate::{BurnRateAlert, RequestCounts};
+use crate::selector::Selector;
+use crate::slo::{Indicator, Slo};
 
 /// One objective's counts over time.
 #[derive(Debug)]
 pub(super) struct Budget {
     pub(super) slo: Slo,
-    pub(super) burns: Vec<Burn>,
+    pub(super) burns: Vec<BurnRateAlert>,
     lit: Vec<Option<f64>>,
     /// Time, and what had been counted by then.
-    counted: VecDeque<(f64, Tally)>,
+    counted: VecDeque<(f64, RequestCounts)>,
     step: f64,
     longest: f64,
 }
@@ -41,9 +42,9 @@ struct Alert {
 }
 
 impl Budget {
-    pub(super) fn new(slo: Slo, burns: Vec<Burn>) -> Self {
+    pub(super) fn new(slo: Slo, burns: Vec<BurnRateAlert>) -> Self {
         let seconds =
-            |pick: fn(&Burn) -> Duration| burns.iter().map(move |b| pick(b).as_secs_f64());
+            |pick: fn(&BurnRateAlert) -> Duration| burns.iter().map(move |b| pick(b).as_secs_f64());
         let shortest = seconds(|burn| burn.short).fold(f64::INFINITY, f64::min);
         let longest = seconds(|burn| burn.long).fold(900.0, f64::max);
         Self {
@@ -65,13 +66,13 @@ impl Budget {
             totals.filter(|total| total.is_finite()).sum()
         };
         let counts = match &self.slo.indicator {
-            Indicator::Bad { bad, total } => Tally {
+            Indicator::Bad { bad, total } => RequestCounts {
                 bad: sum(bad),
                 total: sum(total),
             },
             Indicator::Good { good, total } => {
                 let total = sum(total);
-                Tally {
+                RequestCounts {
                     bad: total - sum(good),
                     total,
                 }
@@ -95,7 +96,7 @@ impl Budget {
     /// The burn rate within `window`; no value without requests.
     pub(super) fn rate(&self, window: Duration) -> f64 {
         let counts = tally(&self.counted, window).unwrap_or_default();
-        counts.bad / counts.total / self.slo.budget()
+        counts.bad / counts.total / self.slo.error_budget()
     }
 
     /// How it stands at `wall`, in Unix seconds.
@@ -119,13 +120,13 @@ impl Budget {
 }
 
 /// What happened within `window` up to now; within what is known of it where that is less.
-fn tally(counted: &VecDeque<(f64, Tally)>, window: Duration) -> Option<Tally> {
+fn tally(counted: &VecDeque<(f64, RequestCounts)>, window: Duration) -> Option<RequestCounts> {
     let (now, last) = counted.back()?;
     let since = now - window.as_secs_f64();
     let at = counted.partition_point(|(time, _)| *time <= since);
     let (_, first) = counted.get(at.saturating_sub(1))?;
-    let rise = |pick: fn(&Tally) -> f64| (pick(last) - pick(first)).max(0.0);
-    Some(Tally {
+    let rise = |pick: fn(&RequestCounts) -> f64| (pick(last) - pick(first)).max(0.0);
+    Some(RequestCounts {
         bad: rise(|tally| tally.bad),
         total: rise(|tally| tally.total),
     })
@@ -136,7 +137,7 @@ mod tests {
     use prometheus::{IntCounterVec, Opts, Registry};
 
     use super::*;
-    use crate::slo::{BURNS, Floor};
+    use crate::slo::MinimumEvents;
 
     #[test]
     fn an_outage_lights_the_page_and_its_end_puts_it_out() {
@@ -146,16 +147,21 @@ mod tests {
         registry.register(Box::new(counter.clone())).unwrap();
         let slo = Slo {
             name: "availability".into(),
-            promise: "are answered".into(),
+            condition: "are answered".into(),
             objective: 0.999,
             indicator: Indicator::Bad {
                 bad: Selector::new("hits_total").with("status", ["500"]),
                 total: Selector::new("hits_total"),
             },
-            floor: Floor::default(),
+            minimum_events: MinimumEvents::default(),
         };
         let mut store = Store::new(&[slo.bad_ratio()], 5.0, 900.0);
-        let mut budget = Budget::new(slo, BURNS.map(|burn| burn.scaled(1.0 / 60.0)).to_vec());
+        let mut budget = Budget::new(
+            slo,
+            BurnRateAlert::DEFAULTS
+                .map(|burn| burn.scaled(1.0 / 60.0))
+                .to_vec(),
+        );
         let mut lit = Vec::new();
         for second in 0..120 {
             counter.with_label_values(&["200"]).inc_by(50);

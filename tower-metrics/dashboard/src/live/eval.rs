@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::series::{Labels, Series, Store, label};
-use crate::expr::{Expr, Fold, Selector};
+use crate::expr::{Aggregation, Expr};
+use crate::selector::Selector;
 
 /// One value with its labels.
 pub(super) type Sample = (Labels, f64);
@@ -48,8 +49,8 @@ impl Eval<'_> {
                     visit(&series.labels, series.long_rise(self.store, selector.part));
                 }
             }
-            Expr::Fold { fold, by, of } => {
-                for (labels, value) in self.fold(*fold, by, of) {
+            Expr::Aggregate { op, by, of } => {
+                for (labels, value) in self.aggregate(*op, by, of) {
                     visit(&labels, value);
                 }
             }
@@ -58,7 +59,10 @@ impl Eval<'_> {
                     visit(&labels, value);
                 }
             }
-            Expr::Ratio { part, whole } => {
+            Expr::Ratio {
+                numerator: part,
+                denominator: whole,
+            } => {
                 let parts = self.by_labels(part);
                 self.each(whole, &mut |labels, whole| {
                     if whole != 0.0 {
@@ -86,7 +90,7 @@ impl Eval<'_> {
             Expr::Times { of, factor } => {
                 self.each(of, &mut |labels, value| visit(labels, value * factor));
             }
-            Expr::Top { n, of } => {
+            Expr::TopK { k: n, of } => {
                 let mut samples = self.samples(of);
                 samples.sort_by(|(_, a), (_, b)| b.total_cmp(a));
                 for (labels, value) in samples.iter().take(*n) {
@@ -103,17 +107,17 @@ impl Eval<'_> {
         self.samples(expr).into_iter().collect()
     }
 
-    fn fold(&self, fold: Fold, by: &[String], of: &Expr) -> Vec<Sample> {
+    fn aggregate(&self, op: Aggregation, by: &[String], of: &Expr) -> Vec<Sample> {
         let mut groups: BTreeMap<String, (Labels, f64, f64)> = BTreeMap::new();
         let mut key = String::new();
         self.each(of, &mut |labels, value| {
             group_key(&mut key, labels, by);
             match groups.get_mut(&key) {
                 Some((_, all, count)) => {
-                    *all = match fold {
-                        Fold::Sum | Fold::Mean => *all + value,
-                        Fold::Max => all.max(value),
-                        Fold::Min => all.min(value),
+                    *all = match op {
+                        Aggregation::Sum | Aggregation::Mean => *all + value,
+                        Aggregation::Max => all.max(value),
+                        Aggregation::Min => all.min(value),
                     };
                     *count += 1.0;
                 }
@@ -122,7 +126,7 @@ impl Eval<'_> {
                 }
             }
         });
-        let mean = fold == Fold::Mean;
+        let mean = op == Aggregation::Mean;
         let folded = |(labels, all, count)| (labels, if mean { all / count } else { all });
         groups.into_values().map(folded).collect()
     }
@@ -371,7 +375,7 @@ mod tests {
 
     #[test]
     fn quantiles_are_interpolated_within_their_bucket() {
-        let of = |q| Selector::new("took_seconds").quantile(q, [""; 0]);
+        let of = |q| Selector::new("took_seconds").quantile(q);
         let mut scene = Scene::new(&[of(0.5)]);
         let histogram = scene.histogram();
         histogram.with_label_values(&["/"]).observe(0.05);

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::eval::Eval;
 use super::series::Labels;
-use crate::expr::Fold;
-use crate::panel::{Annotation, Event};
+use crate::dashboard::{Annotation, Event};
+use crate::expr::Aggregation;
 
 const MOST: usize = 40;
 /// A counter has stood still, or has stopped, after so many seconds without a rise.
@@ -59,10 +59,10 @@ impl Marks {
     pub(super) fn annotation(&mut self, eval: &Eval<'_>, index: usize, annotation: &Annotation) {
         let first = *self.first.get_or_insert(eval.now);
         let watched = match annotation.event.clone() {
-            Event::Moves(counter) => counter.rate(),
-            Event::Rises(gauge) => gauge.value(),
+            Event::CounterStarts(counter) => counter.rate(),
+            Event::GaugeBecomesPositive(gauge) => gauge.value(),
         };
-        let watched = watched.fold(Fold::Sum, annotation.by.clone());
+        let watched = watched.aggregate(Aggregation::Sum, annotation.by.clone());
         for (labels, value) in eval.samples(&watched) {
             let names: Vec<&str> = labels.iter().map(|(_, value)| value.as_str()).collect();
             let title = [&[annotation.title.as_str()], names.as_slice()]

@@ -7,13 +7,15 @@
 //! server-sent event, serialized once.
 //!
 //! ```no_run
-//! # use tower_metrics_dashboard::{Dashboard, Panel, Row, Selector, Unit, live};
+//! # use tower_metrics_dashboard::{Dashboard, Row, Selector, TimeSeries, Unit, live};
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), live::Error> {
 //! let registry = prometheus::Registry::new();
 //! let requests = Selector::new("http_requests_total").rate().sum_by(["route"]);
 //! let dashboard = Dashboard::new("shop", "Shop", "What the shop does.").row(
 //!     Row::new("Traffic")
-//!         .panel(Panel::lines("Requests", Unit::RequestsPerSecond).series("{route}", requests)),
+//!         .panel(TimeSeries::new("Requests", Unit::RequestsPerSecond)
+//!             .description("Requests per second, by route.")
+//!             .series("{route}", requests)),
 //! );
 //! let ops: axum::Router = axum::Router::new()
 //!     .nest("/live", live::page(dashboard, registry).into_router()?);

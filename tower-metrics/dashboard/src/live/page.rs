@@ -18,8 +18,10 @@ use super::recent::RequestLog;
 use super::router;
 use super::sampler::{Planned, SPARK, Sampler, Spans};
 use super::wire;
-use crate::panel::{Dashboard, Panel, Row, Threshold, Tone, Unit};
-use crate::slo::{BURNS, Burn, Severity, Slo};
+use crate::burn_rate::{BurnRateAlert, Severity};
+use crate::dashboard::{Dashboard, Row};
+use crate::panel::{Color, TimeSeries, Unit};
+use crate::slo::Slo;
 
 /// Why a page cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +69,7 @@ pub fn page(dashboard: Dashboard, registry: Registry) -> Page {
         dashboard,
         registry,
         slos: Vec::new(),
-        burns: BURNS.to_vec(),
+        burns: BurnRateAlert::DEFAULTS.to_vec(),
         controls: Vec::new(),
         checks: Vec::new(),
         requests: None,
@@ -82,7 +84,7 @@ pub struct Page {
     dashboard: Dashboard,
     registry: Registry,
     slos: Vec<Slo>,
-    burns: Vec<Burn>,
+    burns: Vec<BurnRateAlert>,
     controls: Vec<Control>,
     checks: Vec<Check>,
     requests: Option<Requests>,
@@ -105,10 +107,10 @@ impl Page {
         self
     }
 
-    /// The windows and rates of the objectives' alerts; [`BURNS`] unless given. Windows longer than
+    /// The windows and rates of the objectives' alerts; [`BurnRateAlert::DEFAULTS`] unless given. Windows longer than
     /// the process has run take what there is.
     #[must_use]
-    pub fn burns(mut self, burns: impl IntoIterator<Item = Burn>) -> Self {
+    pub fn burns(mut self, burns: impl IntoIterator<Item = BurnRateAlert>) -> Self {
         self.burns = burns.into_iter().collect();
         self
     }
@@ -224,8 +226,8 @@ impl Page {
     }
 
     fn check_parts(&self) -> Result<(), Error> {
-        self.dashboard.check()?;
-        self.slos.iter().try_for_each(Slo::check)?;
+        self.dashboard.validate()?;
+        self.slos.iter().try_for_each(Slo::validate)?;
         span("window", self.window, 1..=60, "1 s to 60 s")?;
         span("history", self.history, 60..=3600, "1 minute to 1 hour")?;
         once("controls", self.controls.iter().map(|c| (&c.id, &c.title)))?;
@@ -242,17 +244,14 @@ impl Page {
             .collect();
         if !self.slos.is_empty() {
             let help = "How many times faster than allowed the error budgets burn; at 1 they last exactly their period.";
-            let mut panel = Panel::lines("Burn rate", Unit::Count).help(help);
+            let mut panel = TimeSeries::new("Burn rate", Unit::Count).description(help);
             for burn in &self.burns {
-                let tone = if burn.severity == Severity::Page {
-                    Tone::Bad
+                let color = if burn.severity == Severity::Page {
+                    Color::Red
                 } else {
-                    Tone::Warn
+                    Color::Yellow
                 };
-                panel.thresholds.push(Threshold {
-                    from: burn.rate,
-                    tone,
-                });
+                panel = panel.threshold(burn.rate, color);
             }
             rows.insert(
                 rows.len().min(1),
@@ -348,7 +347,7 @@ fn define_rows(rows: &[(Row, bool)], planned: &[Planned], metric: Option<&str>) 
     rows.iter().map(row).collect()
 }
 
-fn objective(slo: &Slo, burns: &[Burn]) -> Value {
+fn objective(slo: &Slo, burns: &[BurnRateAlert]) -> Value {
     let alerts = burns.iter().map(|burn| {
         json!({
             "severity": if burn.severity == Severity::Page { "page" } else { "ticket" },
@@ -360,7 +359,7 @@ fn objective(slo: &Slo, burns: &[Burn]) -> Value {
     json!({
         "id": slug(&slo.name),
         "title": slo.name,
-        "promise": slo.promise,
+        "promise": slo.condition,
         "objective": slo.objective,
         "alerts": alerts.collect::<Vec<_>>(),
     })

@@ -13,8 +13,9 @@ use super::history::{History, Shown};
 use super::marks::{Mark, Marks};
 use super::series::{Labels, Store, label};
 use super::wire::{Checked, Figure, Now, PanelHistory, PanelNow, TableRow, absent};
+use crate::dashboard::Annotation;
 use crate::expr::Expr;
-use crate::panel::{Annotation, Panel, Series, Show};
+use crate::panel::{Panel, PanelKind, Series};
 
 /// Lines that a table has at most; the largest in its first column stay.
 const MOST_ROWS: usize = 500;
@@ -135,7 +136,7 @@ impl Sampler {
             } else {
                 shown(&eval, &planned.panel)
             };
-            if let Show::Table { by, columns, .. } = &planned.panel.show {
+            if let PanelKind::Table { by, columns, .. } = &planned.panel.kind {
                 let columns = columns.iter().map(|column| &column.expr);
                 self.latest.tables[index].update(by, columns, &eval);
             }
@@ -211,10 +212,10 @@ fn json(value: &impl serde::Serialize) -> Bytes {
 }
 
 fn shown(eval: &Eval<'_>, panel: &Panel) -> Shown {
-    let series: &[Series] = match &panel.show {
-        Show::Lines { series, .. } | Show::Stat(series) => series,
-        Show::Bars(series) => std::slice::from_ref(series),
-        Show::Heatmap(histogram) => {
+    let series: &[Series] = match &panel.kind {
+        PanelKind::TimeSeries { series, .. } | PanelKind::Stat(series) => series,
+        PanelKind::BarGauge(series) => std::slice::from_ref(series),
+        PanelKind::Heatmap(histogram) => {
             let steps = eval.steps(histogram);
             return Shown {
                 bounds: steps.as_ref().map(|s| s.bounds.clone()).unwrap_or_default(),
@@ -222,7 +223,7 @@ fn shown(eval: &Eval<'_>, panel: &Panel) -> Shown {
                 ..Shown::default()
             };
         }
-        Show::Table { .. } => &[],
+        PanelKind::Table { .. } => &[],
     };
     let mut lines = BTreeMap::new();
     for one in series {

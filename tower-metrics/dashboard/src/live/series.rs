@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
-use crate::expr::{Expr, Part, Selector};
+use crate::expr::Expr;
+use crate::selector::{Part, Selector};
 use tower_metrics::prometheus::{counter_value, gauge_value};
 
 /// Label names and values, sorted by name.
@@ -146,7 +147,8 @@ impl Store {
             .into_iter()
             .flat_map(|family| &family.series)
             .filter(|series| {
-                let accepts = |m: &crate::expr::Matcher| m.accepts(label(&series.labels, &m.label));
+                let accepts =
+                    |m: &crate::selector::Matcher| m.matches(label(&series.labels, &m.label));
                 selector.matchers.iter().all(accepts)
             })
     }
@@ -173,10 +175,16 @@ fn find_increases<'a>(expr: &'a Expr, found: &mut BTreeSet<&'a str>) {
             found.insert(&selector.metric);
         }
         Expr::Value(_) | Expr::Rate(_) | Expr::Quantile { .. } => {}
-        Expr::Fold { of, .. } | Expr::Times { of, .. } | Expr::Top { of, .. } | Expr::Since(of) => {
+        Expr::Aggregate { of, .. }
+        | Expr::Times { of, .. }
+        | Expr::TopK { of, .. }
+        | Expr::Since(of) => {
             find_increases(of, found);
         }
-        Expr::Ratio { part: a, whole: b }
+        Expr::Ratio {
+            numerator: a,
+            denominator: b,
+        }
         | Expr::OrZero { of: a, like: b }
         | Expr::Minus { left: a, right: b } => {
             find_increases(a, found);
@@ -310,7 +318,7 @@ impl Series {
             Part::Value => 0,
             Part::Count => self.bounds.len(),
             Part::Sum => self.bounds.len() + 1,
-            Part::UpTo(bound) => match self.bounds.iter().position(|known| *known == bound) {
+            Part::Bucket(bound) => match self.bounds.iter().position(|known| *known == bound) {
                 Some(index) => index,
                 None => return f64::NAN,
             },

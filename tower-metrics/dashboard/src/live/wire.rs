@@ -10,7 +10,7 @@ use super::burn::Standing;
 use super::check::Equation;
 use super::history::{Shown, Tracks};
 use super::marks::Mark;
-use crate::panel::{Column, Panel, Show, Threshold, Tone, Unit};
+use crate::panel::{Color, Column, Panel, PanelKind, Threshold, Unit};
 
 /// A number as it is sent: whole ones exactly, others with five significant digits, and `null`
 /// where there is none.
@@ -133,19 +133,19 @@ pub(super) fn panel(id: &str, panel: &Panel, requests: Option<&str>) -> Value {
     let mut definition = json!({
         "id": id,
         "title": panel.title,
-        "help": panel.help,
+        "help": panel.description,
         "unit": unit(&panel.unit),
         "decimals": panel.decimals,
         "width": panel.width,
         "thresholds": thresholds(&panel.thresholds),
     });
-    let more = match &panel.show {
-        Show::Lines {
+    let more = match &panel.kind {
+        PanelKind::TimeSeries {
             series, stacked, ..
         } => {
             let toned = series
                 .iter()
-                .filter_map(|s| Some((&s.legend, tone(s.tone?))));
+                .filter_map(|s| Some((&s.legend, tone(s.color?))));
             json!({
                 "kind": "lines",
                 "stacked": stacked,
@@ -153,16 +153,16 @@ pub(super) fn panel(id: &str, panel: &Panel, requests: Option<&str>) -> Value {
                 "tones": toned.collect::<BTreeMap<_, _>>(),
             })
         }
-        Show::Stat(series) => json!({
+        PanelKind::Stat(series) => json!({
             "kind": "stat",
             "legends": series.iter().map(|s| &s.legend).collect::<Vec<_>>(),
         }),
-        Show::Bars(_) => json!({"kind": "bars"}),
-        Show::Heatmap(histogram) => json!({
+        PanelKind::BarGauge(_) => json!({"kind": "bars"}),
+        PanelKind::Heatmap(histogram) => json!({
             "kind": "heatmap",
             "opens": requests == Some(histogram.metric.as_str()),
         }),
-        Show::Table { by, columns, .. } => {
+        PanelKind::Table { by, columns, .. } => {
             let drill = by
                 .iter()
                 .filter_map(|label| Some((label, request_field(label)?)));
@@ -209,17 +209,17 @@ pub(super) fn absent(label: &str) -> &'static str {
 }
 
 fn thresholds(thresholds: &[Threshold]) -> Vec<Value> {
-    let one = |t: &Threshold| json!({"from": t.from, "tone": tone(t.tone)});
+    let one = |t: &Threshold| json!({"from": t.from, "tone": tone(t.color)});
     thresholds.iter().map(one).collect()
 }
 
-fn tone(tone: Tone) -> &'static str {
+fn tone(tone: Color) -> &'static str {
     match tone {
-        Tone::Good => "good",
-        Tone::Warn => "warn",
-        Tone::Bad => "bad",
-        Tone::Neutral => "neutral",
-        Tone::Muted => "muted",
+        Color::Green => "good",
+        Color::Yellow => "warn",
+        Color::Red => "bad",
+        Color::Blue => "neutral",
+        Color::Gray => "muted",
     }
 }
 

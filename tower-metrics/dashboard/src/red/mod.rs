@@ -1,73 +1,77 @@
-//! Rate, errors and duration of a service, for whatever names its layer uses.
+//! Dashboards and objectives for the rate, errors and duration of a service.
 
+mod builder;
 mod overview;
 mod route;
 
-use std::time::Duration;
-
-use crate::expr::{Expr, Selector};
-use crate::panel::Dashboard;
-use crate::slo::{Floor, Indicator, Slo};
 use tower_metrics::Names;
 
-/// The overview of a service: rate, errors, duration, in-flight and traffic, by route. Add rows of
-/// your own; for titles, labels and objectives of your own, see [`Red`].
-#[must_use]
-pub fn red(names: &Names) -> Dashboard {
-    Red::new(names).overview()
-}
+use crate::dashboard::Dashboard;
+use crate::expr::Expr;
+use crate::rules::Rules;
+use crate::selector::Selector;
+use crate::slo::Slo;
 
-/// The layer's metrics as selectors, and what is made of them: an overview with a drill-down by
-/// route, and objectives.
-#[derive(Clone, Debug)]
+pub use self::builder::RedBuilder;
+
+/// The metrics of a [`MetricsLayer`](tower_metrics::MetricsLayer): selectors, dashboards, objectives
+/// and rules.
+///
+/// [`Red::of`] takes the names, labels and bucket bounds from the recorder, so that a dashboard
+/// cannot disagree with what is measured:
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_metrics::Prometheus;
+/// use tower_metrics_dashboard::{GrafanaTarget, Red};
+///
+/// let threshold = Duration::from_millis(300);
+/// let prometheus = Prometheus::builder().objective(threshold).build()?;
+///
+/// let red = Red::of(&prometheus)
+///     .uid("shop-http")
+///     .title("Shop")
+///     .availability(0.999)
+///     .latency(threshold, 0.99)
+///     .build()?;
+/// let json = red.overview().grafana_json(GrafanaTarget::Import)?;
+/// let rules = red.rules("Shop", "shop").rule_file()?;
+/// # assert!(json.contains("shop-http") && rules.contains("ShopLatencyBurnFast"));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A threshold that is not a bucket bound would make a latency alert fire forever. It is an error:
+///
+/// ```
+/// # use std::time::Duration;
+/// # use tower_metrics::Prometheus;
+/// # use tower_metrics_dashboard::Red;
+/// let prometheus = Prometheus::new();
+/// let error = Red::of(&prometheus)
+///     .latency(Duration::from_millis(300), 0.99)
+///     .build()
+///     .unwrap_err();
+/// assert!(error.to_string().contains(r#"invalid threshold "300 ms""#));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
 pub struct Red {
     names: Names,
     uid: String,
     title: String,
     labels: Vec<(String, String)>,
     time_to_head: bool,
+    slos: Vec<Slo>,
+    /// The recorder's own gauge of series.
+    recorder_series: Selector,
+    /// The recorder's own counter of values beyond a cardinality limit.
+    recorder_overflow: Selector,
 }
 
-/// The kinds of `error_type` that are the client's doing.
-const HUNG_UP: [&str; 2] = ["cancelled", "body_cancelled"];
+/// Values of `error_type` for requests that the client abandoned.
+const DISCONNECTS: [&str; 2] = ["cancelled", "body_cancelled"];
 
 impl Red {
-    /// The dashboards for a layer with these names.
-    #[must_use]
-    pub fn new(names: &Names) -> Self {
-        Self {
-            names: names.clone(),
-            uid: "http".to_owned(),
-            title: "HTTP".to_owned(),
-            labels: Vec::new(),
-            time_to_head: false,
-        }
-    }
-
-    /// With another title, and another [`uid`](Dashboard::uid): the overview's is `uid`, the
-    /// drill-down's `uid-route`.
-    #[must_use]
-    pub fn titled(mut self, uid: impl Into<String>, title: impl Into<String>) -> Self {
-        self.uid = uid.into();
-        self.title = title.into();
-        self
-    }
-
-    /// With a choice of one of the layer's own labels.
-    #[must_use]
-    pub fn label(mut self, label: impl Into<String>, title: impl Into<String>) -> Self {
-        self.labels.push((label.into(), title.into()));
-        self
-    }
-
-    /// With the time to the head of the answer, where the layer's recorder measures it.
-    #[must_use]
-    pub fn time_to_head(mut self) -> Self {
-        self.time_to_head = true;
-        self
-    }
-
-    /// All requests that ended.
+    /// Selects all completed requests.
     #[must_use]
     pub fn requests(&self) -> Selector {
         match &self.names.requests {
@@ -76,138 +80,111 @@ impl Red {
         }
     }
 
-    /// The histogram of durations.
+    /// Selects the histogram of request durations.
     #[must_use]
     pub fn duration(&self) -> Selector {
         Selector::new(&self.names.duration)
     }
 
-    /// The requests in flight.
+    /// Selects the gauge of requests in flight.
     #[must_use]
     pub fn in_flight(&self) -> Selector {
         Selector::new(&self.names.in_flight)
     }
 
-    /// Of the requests `of`, those that failed: the service's doing, not the client's.
+    /// Narrows `of` to the requests that failed, which excludes client disconnects.
     #[must_use]
     pub fn errors(&self, of: Selector) -> Selector {
         match &self.names.error_type {
-            Some(kind) => of.without(kind, ["", HUNG_UP[0], HUNG_UP[1]]),
-            None => of.starting(&self.names.status, "5"),
+            Some(error_type) => of.without(error_type, ["", DISCONNECTS[0], DISCONNECTS[1]]),
+            None => of.with_prefix(&self.names.status, "5"),
         }
     }
 
-    /// Of the requests `of`, those that got an answer or failed: all but the ones whose client hung
-    /// up. An error ratio is a share of these.
+    /// Narrows `of` to the requests that count toward the error ratio: all but client disconnects.
     #[must_use]
-    pub fn answered(&self, of: Selector) -> Selector {
+    pub fn valid(&self, of: Selector) -> Selector {
         match &self.names.error_type {
-            Some(kind) => of.without(kind, HUNG_UP),
+            Some(error_type) => of.without(error_type, DISCONNECTS),
             None => of.without(&self.names.status, [""]),
         }
     }
 
-    /// Of the requests `of`, those whose client hung up.
+    /// Narrows `of` to the requests whose client disconnected before the end of the response.
     #[must_use]
-    pub fn hung_up(&self, of: Selector) -> Selector {
+    pub fn client_disconnects(&self, of: Selector) -> Selector {
         match &self.names.error_type {
-            Some(kind) => of.with(kind, HUNG_UP),
+            Some(error_type) => of.with(error_type, DISCONNECTS),
             None => of.with(&self.names.status, [""]),
         }
     }
 
-    /// Of the requests `of`, those that succeeded.
+    /// Narrows `of` to the requests that succeeded.
     #[must_use]
-    pub fn succeeded(&self, of: Selector) -> Selector {
+    pub fn successes(&self, of: Selector) -> Selector {
         match &self.names.error_type {
-            Some(kind) => of.with(kind, [""]),
+            Some(error_type) => of.with(error_type, [""]),
             None => of
-                .not_starting(&self.names.status, "5")
+                .without_prefix(&self.names.status, "5")
                 .without(&self.names.status, [""]),
         }
     }
 
-    /// The share of the answered requests that failed, in groups that share the labels `by`.
+    /// Returns the ratio of [errors](Self::errors) to [valid requests](Self::valid) for each value
+    /// of the labels `by`.
     #[must_use]
     pub fn error_ratio(&self, of: &Selector, by: &[&str]) -> Expr {
         let by = || by.iter().copied();
-        let failed = self.errors(of.clone()).rate().sum_by(by());
-        failed.ratio(self.answered(of.clone()).rate().sum_by(by()))
+        let errors = self.errors(of.clone()).rate().sum_by(by());
+        errors.ratio(self.valid(of.clone()).rate().sum_by(by()))
     }
 
-    /// The objective that this share of the answered requests does not fail: 0.999.
+    /// Returns the objectives.
     #[must_use]
-    pub fn availability(&self, objective: f64) -> Slo {
-        Slo {
-            name: "availability".to_owned(),
-            promise: "do not fail".to_owned(),
-            objective,
-            indicator: Indicator::Bad {
-                bad: self.errors(self.requests()),
-                total: self.answered(self.requests()),
-            },
-            floor: Floor::default(),
-        }
+    pub fn slos(&self) -> &[Slo] {
+        &self.slos
     }
 
-    /// The objective that this share of the successful requests takes at most `threshold`, which
-    /// must be one of the layer's bucket bounds (its `objective` is).
-    #[must_use]
-    pub fn latency(&self, threshold: Duration, objective: f64) -> Slo {
-        let succeeded = self.succeeded(self.duration());
-        Slo {
-            name: "latency".to_owned(),
-            promise: format!("take at most {}", time(threshold)),
-            objective,
-            indicator: Indicator::Good {
-                good: succeeded.clone().up_to(threshold.as_secs_f64()),
-                total: succeeded.count(),
-            },
-            floor: Floor::default(),
-        }
-    }
-
-    /// The overview, with a link to the [drill-down](Self::by_route) on each route.
+    /// Creates the overview dashboard, which links to the [details](Self::route_details) of each
+    /// route.
     #[must_use]
     pub fn overview(&self) -> Dashboard {
         overview::dashboard(self)
     }
 
-    /// The drill-down: a route, or a few, in detail.
+    /// Creates the dashboard with the details of one or a few routes.
     #[must_use]
-    pub fn by_route(&self) -> Dashboard {
+    pub fn route_details(&self) -> Dashboard {
         route::dashboard(self)
+    }
+
+    /// Creates recording and alerting rules for the objectives, and alerts for missing metrics.
+    ///
+    /// `prefix` starts the name of every alert, in CamelCase. `job` is the name of the service's
+    /// scrape job. For further objectives and alerts, see [`Rules`].
+    #[must_use]
+    pub fn rules(&self, prefix: impl Into<String>, job: impl Into<String>) -> Rules {
+        let rules = Rules::new(prefix, job).presence_metric(self.recorder_series.clone());
+        self.slos.iter().cloned().fold(rules, Rules::slo)
     }
 
     fn route_uid(&self) -> String {
         format!("{}-route", self.uid)
     }
 
-    /// What the viewer has picked, of a selection.
-    fn picked(&self, of: Selector) -> Selector {
-        let of = of.picked(&self.names.route, "route");
-        (self.labels.iter()).fold(of, |of, (label, _)| of.picked(label, label))
+    /// Narrows `of` to the values that are selected in the dashboard's variables.
+    fn selected(&self, of: Selector) -> Selector {
+        let of = of.with_variable(&self.names.route, "route");
+        (self.labels.iter()).fold(of, |of, (label, _)| of.with_variable(label, label))
     }
 
-    /// A dashboard with the variables that [`picked`](Self::picked) uses.
-    fn blank(&self, uid: &str, title: &str, description: &str) -> Dashboard {
-        let blank = Dashboard::new(uid, title, description)
+    /// An empty dashboard with the variables that [`selected`](Self::selected) uses.
+    fn empty_dashboard(&self, uid: &str, title: &str, description: &str) -> Dashboard {
+        let dashboard = Dashboard::new(uid, title, description)
             .tag("http")
             .variable("route", "Route", &self.names.route, self.requests());
-        (self.labels.iter()).fold(blank, |dashboard, (label, title)| {
+        (self.labels.iter()).fold(dashboard, |dashboard, (label, title)| {
             dashboard.variable(label, title, label, self.requests())
         })
     }
-}
-
-/// A duration in the largest unit of which it is at least one: `50 µs`, `1.5 s`.
-fn time(duration: Duration) -> String {
-    let nanos = duration.as_nanos();
-    let (size, unit) = match nanos {
-        0..1_000 => (1.0, "ns"),
-        1_000..1_000_000 => (1e3, "µs"),
-        1_000_000..1_000_000_000 => (1e6, "ms"),
-        _ => (1e9, "s"),
-    };
-    format!("{} {unit}", nanos as f64 / size)
 }

@@ -1,271 +1,272 @@
-//! The overview of a service.
+//! The overview dashboard, and panels that it shares with the route details.
 
 use super::Red;
-use crate::expr::{Expr, Selector};
-use crate::panel::{Column, Dashboard, Panel, Row, Tone, Unit};
+use crate::dashboard::{Dashboard, Row};
+use crate::expr::Expr;
+use crate::objectives::objectives_row;
+use crate::panel::{Color, Column, Heatmap, Stat, Table, TimeSeries, Unit};
+use crate::selector::Selector;
 
-/// Charts by route show this many; the table below them has all.
-const ROUTES: usize = 20;
+/// Number of routes in a chart. The table of routes has all.
+const TOP_ROUTES: usize = 20;
 
 pub(super) fn dashboard(red: &Red) -> Dashboard {
-    let description = "Rate, errors and duration of every route. Pick a route in the table for \
-                       its details.";
-    red.blank(&red.uid, &format!("{} overview", red.title), description)
+    let description = "Rate, errors and duration of every route. Click a route in the table for \
+                       details.";
+    let objectives = (!red.slos.is_empty()).then(|| objectives_row(&red.slos));
+    red.empty_dashboard(&red.uid, &format!("{} overview", red.title), description)
         .link(format!("{} by route", red.title), red.route_uid())
-        .row(now(red))
+        .row(at_a_glance(red))
+        .rows(objectives)
         .row(requests(red))
         .row(duration(red))
-        .rows(traffic(red))
+        .rows(network(red))
         .row(routes(red))
         .row(measurement(red))
 }
 
-/// The six figures that both dashboards begin with.
-pub(super) fn now(red: &Red) -> Row {
-    let requests = red.picked(red.requests());
-    let duration = red.picked(red.duration());
-    let all = || requests.clone().rate().sum();
+/// The row of key figures with which both dashboards start.
+pub(super) fn at_a_glance(red: &Red) -> Row {
+    let requests = red.selected(red.requests());
+    let duration = red.selected(red.duration());
+    let rate = || requests.clone().rate().sum();
+    let disconnects = red.client_disconnects(requests.clone()).rate().sum();
     Row::new("At a glance")
         .panel(
-            Panel::stat("Requests", Unit::RequestsPerSecond)
-                .help("Requests that ended, per second, whatever became of them.")
-                .series("requests", all()),
+            Stat::new("Requests", Unit::RequestsPerSecond)
+                .description("Completed requests per second, including errors.")
+                .series("requests", rate()),
         )
         .panel(
-            Panel::stat("Errors", Unit::Ratio)
-                .help(
-                    "Share of the requests that failed by the service's doing: status 5xx, \
-                     panics, broken bodies. Clients that hang up are not among them.",
+            Stat::new("Errors", Unit::Ratio)
+                .description(
+                    "Ratio of requests that failed: 5xx responses, timeouts, panics and response \
+                     bodies that failed. Client disconnects do not count.",
                 )
                 .decimals(2)
-                .threshold(0.01, Tone::Warn)
-                .threshold(0.05, Tone::Bad)
+                .threshold(0.01, Color::Yellow)
+                .threshold(0.05, Color::Red)
                 .series("errors", red.error_ratio(&requests, &[])),
         )
         .panel(
-            Panel::stat("Median", Unit::Seconds)
-                .help(
-                    "Half of the requests take at most this long, from the call to the last byte.",
-                )
+            Stat::new("Median duration", Unit::Seconds)
+                .description("Median time from the request to the end of the response body.")
                 .decimals(1)
-                .series("p50", duration.clone().quantile(0.5, [""; 0])),
+                .series("p50", duration.clone().quantile(0.5)),
         )
         .panel(
-            Panel::stat("99th percentile", Unit::Seconds)
-                .help("One request in a hundred takes longer than this.")
+            Stat::new("p99 duration", Unit::Seconds)
+                .description("99th percentile of the request duration: 1% of requests take longer.")
                 .decimals(1)
-                .series("p99", duration.quantile(0.99, [""; 0])),
+                .series("p99", duration.quantile(0.99)),
         )
         .panel(
-            Panel::stat("In flight", Unit::Count)
-                .help("Requests that have begun and not ended.")
+            Stat::new("In flight", Unit::Count)
+                .description("Requests in progress.")
                 .decimals(0)
-                .series("in flight", red.picked(red.in_flight()).value().sum()),
+                .series("in flight", red.selected(red.in_flight()).value().sum()),
         )
         .panel(
-            Panel::stat("Hung up", Unit::Ratio)
-                .help(
-                    "Share of the requests whose client went away before the end of the answer. \
-                     Often the first sign that answers take too long.",
+            Stat::new("Client disconnects", Unit::Ratio)
+                .description(
+                    "Ratio of requests whose client disconnected before the end of the response. \
+                     Often the first symptom of high latency.",
                 )
                 .decimals(2)
-                .series(
-                    "hung up",
-                    red.hung_up(requests.clone()).rate().sum().ratio(all()),
-                ),
+                .series("client disconnects", disconnects.ratio(rate())),
         )
 }
 
 fn requests(red: &Red) -> Row {
     let names = &red.names;
-    let requests = red.picked(red.requests());
+    let requests = red.selected(red.requests());
     let by = [names.method.as_str(), names.route.as_str()];
     let legend = format!("{{{}}} {{{}}}", names.method, names.route);
     Row::new("Requests and errors")
         .panel(
-            Panel::lines("Requests by route", Unit::RequestsPerSecond)
-                .help("The busiest routes. A method without a route stands for requests that matched none.")
+            TimeSeries::new("Requests by route", Unit::RequestsPerSecond)
+                .description(
+                    "Requests per second to the busiest routes. Series without a route are \
+                     requests that matched none.",
+                )
                 .size(12, 9)
-                .series(&legend, requests.clone().rate().sum_by(by).top(ROUTES)),
+                .series(&legend, requests.clone().rate().sum_by(by).top(TOP_ROUTES)),
         )
         .panel(
-            Panel::lines("Error ratio by route", Unit::Ratio)
-                .help("Share of each route's requests that failed; the worst routes.")
+            TimeSeries::new("Error ratio by route", Unit::Ratio)
+                .description("Ratio of requests that failed, for the routes with the most errors.")
                 .size(12, 9)
                 .decimals(2)
-                .series(&legend, red.error_ratio(&requests, &by).top(ROUTES)),
+                .series(&legend, red.error_ratio(&requests, &by).top(TOP_ROUTES)),
         )
-        .panel(by_status(red, &requests).size(8, 9))
-        .panel(by_error(red, &requests).size(8, 9))
-        .panel(not_errors(red, &requests).size(8, 9))
+        .panel(requests_by_status(red, &requests).size(8, 9))
+        .panel(errors_by_type(red, &requests).size(8, 9))
+        .panel(disconnects(red, &requests).size(8, 9))
 }
 
-/// Requests by status.
-pub(super) fn by_status(red: &Red, requests: &Selector) -> Panel {
+pub(super) fn requests_by_status(red: &Red, requests: &Selector) -> TimeSeries {
     let status = &red.names.status;
     let answered = requests.clone().without(status, [""]);
-    Panel::lines("Requests by status", Unit::RequestsPerSecond)
-        .help("Every request that got a status, by it.")
-        .stacked()
+    TimeSeries::new("Requests by status", Unit::RequestsPerSecond)
+        .description("Requests per second by response status. Excludes requests without one.")
+        .stacked(true)
         .series(format!("{{{status}}}"), answered.rate().sum_by([status]))
 }
 
-/// Failed requests by what failed.
-pub(super) fn by_error(red: &Red, requests: &Selector) -> Panel {
+pub(super) fn errors_by_type(red: &Red, requests: &Selector) -> TimeSeries {
     let all = requests.clone().rate().sum();
     let errors = red.errors(requests.clone());
     let label = red.names.error_type.as_ref().unwrap_or(&red.names.status);
-    Panel::lines("Errors by type", Unit::RequestsPerSecond)
-        .help(
-            "Failed requests by what failed: a 5xx status, or a panic, a timeout, shedding, an \
-             injected fault, a broken body.",
+    TimeSeries::new("Errors by type", Unit::RequestsPerSecond)
+        .description(
+            "Failed requests per second by cause: a 5xx status, a panic, a timeout, load shedding, \
+             an injected fault or a failed response body.",
         )
-        .series_in(
-            Tone::Bad,
+        .colored_series(
+            Color::Red,
             "all errors",
             errors.clone().rate().sum().or_zero(all),
         )
         .series(format!("{{{label}}}"), errors.rate().sum_by([label]))
 }
 
-/// What must be told apart from errors of the service's own.
-pub(super) fn not_errors(red: &Red, requests: &Selector) -> Panel {
+/// Client disconnects, which are not errors, and two kinds of errors that overload causes.
+pub(super) fn disconnects(red: &Red, requests: &Selector) -> TimeSeries {
     let all = || requests.clone().rate().sum();
-    let panel = Panel::lines("Hung up, shed, timed out", Unit::RequestsPerSecond);
-    let Some(kind) = &red.names.error_type else {
-        let hung_up = red.hung_up(requests.clone()).rate().sum().or_zero(all());
-        return panel
-            .help("Requests whose client hung up before the head of the answer. No errors.")
-            .series_in(Tone::Muted, "client hung up", hung_up);
+    let Some(error_type) = &red.names.error_type else {
+        let disconnects = red.client_disconnects(requests.clone()).rate().sum();
+        return TimeSeries::new("Client disconnects", Unit::RequestsPerSecond)
+            .description(
+                "Requests per second whose client disconnected before the response head. They are \
+                 not errors.",
+            )
+            .colored_series(Color::Gray, "disconnected", disconnects.or_zero(all()));
     };
-    let only = |value: &str| -> Expr {
-        requests
-            .clone()
-            .with(kind, [value])
-            .rate()
-            .sum()
-            .or_zero(all())
+    let of_type = |value: &str| -> Expr {
+        let of_type = requests.clone().with(error_type, [value]);
+        of_type.rate().sum().or_zero(all())
     };
-    panel
-        .help(
-            "Clients that hung up are no errors; requests that were shed or timed out are, and \
-             stand here to be told apart from failures.",
+    TimeSeries::new("Client disconnects and overload", Unit::RequestsPerSecond)
+        .description(
+            "Requests per second whose client disconnected, which are not errors, and requests \
+             that were shed or timed out, which are.",
         )
-        .series_in(Tone::Muted, "hung up before the head", only("cancelled"))
-        .series_in(Tone::Neutral, "hung up in the body", only("body_cancelled"))
-        .series_in(Tone::Warn, "shed", only("shed"))
-        .series_in(Tone::Bad, "timed out", only("timeout"))
+        .colored_series(
+            Color::Gray,
+            "disconnected before head",
+            of_type("cancelled"),
+        )
+        .colored_series(
+            Color::Blue,
+            "disconnected during body",
+            of_type("body_cancelled"),
+        )
+        .colored_series(Color::Yellow, "shed", of_type("shed"))
+        .colored_series(Color::Red, "timed out", of_type("timeout"))
 }
 
 fn duration(red: &Red) -> Row {
     let names = &red.names;
-    let duration = red.picked(red.duration());
+    let duration = red.selected(red.duration());
     let by = [names.method.as_str(), names.route.as_str()];
     let legend = format!("{{{}}} {{{}}}", names.method, names.route);
+    let in_flight = red.selected(red.in_flight()).value().sum_by(by);
     let row = Row::new("Duration")
-        .panel(quantiles(&duration).size(12, 9))
-        .panel(heatmap(&duration).size(12, 9))
+        .panel(duration_quantiles(&duration).size(12, 9))
+        .panel(duration_heatmap(&duration).size(12, 9))
         .panel(
-            Panel::lines("95th percentile by route", Unit::Seconds)
-                .help("One request in twenty to the route takes longer; the slowest routes.")
+            TimeSeries::new("p95 duration by route", Unit::Seconds)
+                .description("95th percentile of the duration, for the slowest routes.")
                 .size(12, 9)
-                .series(&legend, duration.clone().quantile(0.95, by).top(ROUTES)),
+                .series(&legend, duration.quantile_by(0.95, by).top(TOP_ROUTES)),
         )
         .panel(
-            Panel::lines("In flight by route", Unit::Count)
-                .help("Requests that have begun and not ended, by route.")
+            TimeSeries::new("In flight by route", Unit::Count)
+                .description("Requests in progress, for the routes with the most.")
                 .size(12, 9)
-                .series(
-                    &legend,
-                    red.picked(red.in_flight()).value().sum_by(by).top(ROUTES),
-                ),
+                .series(&legend, in_flight.top(TOP_ROUTES)),
         );
     if !red.time_to_head {
         return row;
     }
-    let head = red.picked(Selector::new(&names.time_to_head));
+    let time_to_head = red.selected(Selector::new(&names.time_to_head));
+    let quantile = |q| time_to_head.clone().quantile(q);
     row.panel(
-        Panel::lines("Time to the head", Unit::Seconds)
-            .help("From the call to the head of the answer: the service's own part.")
+        TimeSeries::new("Time to response head", Unit::Seconds)
+            .description("Time from the request to the head of the response.")
             .size(24, 8)
-            .series_in(Tone::Good, "p50", head.clone().quantile(0.5, [""; 0]))
-            .series_in(Tone::Neutral, "p95", head.clone().quantile(0.95, [""; 0]))
-            .series_in(Tone::Warn, "p99", head.quantile(0.99, [""; 0])),
+            .colored_series(Color::Green, "p50", quantile(0.5))
+            .colored_series(Color::Blue, "p95", quantile(0.95))
+            .colored_series(Color::Yellow, "p99", quantile(0.99)),
     )
 }
 
-/// The usual quantiles and the mean.
-pub(super) fn quantiles(duration: &Selector) -> Panel {
-    let q = |q| duration.clone().quantile(q, [""; 0]);
-    Panel::lines("Duration", Unit::Seconds)
-        .help(
-            "From the call to the last byte of the answer. Quantiles are interpolated within \
-             their bucket; the points are single requests with their trace.",
+pub(super) fn duration_quantiles(duration: &Selector) -> TimeSeries {
+    let quantile = |q| duration.clone().quantile(q);
+    TimeSeries::new("Duration", Unit::Seconds)
+        .description(
+            "Time from the request to the end of the response body. Quantiles are interpolated \
+             within a bucket. Points are exemplars, which link to traces.",
         )
-        .with_exemplars()
-        .series_in(Tone::Good, "p50", q(0.5))
-        .series_in(Tone::Neutral, "p95", q(0.95))
-        .series_in(Tone::Warn, "p99", q(0.99))
-        .series_in(Tone::Muted, "mean", duration.clone().mean([""; 0]))
+        .exemplars(true)
+        .colored_series(Color::Green, "p50", quantile(0.5))
+        .colored_series(Color::Blue, "p95", quantile(0.95))
+        .colored_series(Color::Yellow, "p99", quantile(0.99))
+        .colored_series(Color::Gray, "mean", duration.clone().mean())
 }
 
-/// Where the requests lie between quick and slow.
-pub(super) fn heatmap(duration: &Selector) -> Panel {
-    Panel::heatmap("Duration heatmap", Unit::Seconds, duration.clone()).help(
-        "Requests per second in each bucket of duration. Two bands mean two kinds of requests. \
-         The points are single requests with their trace.",
+pub(super) fn duration_heatmap(duration: &Selector) -> Heatmap {
+    Heatmap::new("Duration heatmap", Unit::Seconds, duration.clone()).description(
+        "Requests per second in each duration bucket. Points are exemplars, which link to traces.",
     )
 }
 
-/// The traffic, where the layer measures it.
-fn traffic(red: &Red) -> Option<Row> {
+/// Traffic, if the layer records body sizes.
+fn network(red: &Red) -> Option<Row> {
     let by = [red.names.method.as_str(), red.names.route.as_str()];
     let legend = format!("{{{}}} {{{}}}", red.names.method, red.names.route);
-    let row = Row::new("Network").panel(network(red)?.size(12, 9));
-    Some(match &red.names.response_size {
-        None => row,
-        Some(out) => row.panel(
-            Panel::lines("Sent by route", Unit::BytesPerSecond)
-                .help("Bytes of answers' bodies; the routes that send most.")
+    let row = Row::new("Network").panel(traffic(red)?.size(12, 9));
+    let Some(size) = &red.names.response_size else {
+        return Some(row);
+    };
+    let sent = red.selected(Selector::new(size)).sum().rate().sum_by(by);
+    Some(
+        row.panel(
+            TimeSeries::new("Response traffic by route", Unit::BytesPerSecond)
+                .description(
+                    "Bytes of response bodies per second, for the routes with the most traffic.",
+                )
                 .size(12, 9)
-                .series(
-                    legend,
-                    red.picked(Selector::new(out))
-                        .total()
-                        .rate()
-                        .sum_by(by)
-                        .top(ROUTES),
-                ),
+                .series(legend, sent.top(TOP_ROUTES)),
         ),
-    })
+    )
 }
 
-/// Bytes in and out.
-pub(super) fn network(red: &Red) -> Option<Panel> {
-    let bytes = |size: &String| red.picked(Selector::new(size)).total().rate().sum();
-    let mut panel = Panel::lines("Network traffic", Unit::BytesPerSecond)
-        .help("Bytes of bodies per second: requests in, answers out.");
-    if let Some(size) = &red.names.request_size {
-        panel = panel.series_in(Tone::Good, "in", bytes(size));
+pub(super) fn traffic(red: &Red) -> Option<TimeSeries> {
+    let bytes = |size: &String| red.selected(Selector::new(size)).sum().rate().sum();
+    let (request, response) = (&red.names.request_size, &red.names.response_size);
+    let mut panel = TimeSeries::new("Network traffic", Unit::BytesPerSecond)
+        .description("Bytes of request and response bodies per second.");
+    if let Some(size) = request {
+        panel = panel.colored_series(Color::Green, "request bodies", bytes(size));
     }
-    if let Some(size) = &red.names.response_size {
-        panel = panel.series_in(Tone::Neutral, "out", bytes(size));
+    if let Some(size) = response {
+        panel = panel.colored_series(Color::Blue, "response bodies", bytes(size));
     }
-    let measured = red.names.request_size.is_some() || red.names.response_size.is_some();
-    measured.then_some(panel)
+    (request.is_some() || response.is_some()).then_some(panel)
 }
 
 fn routes(red: &Red) -> Row {
     let names = &red.names;
-    let requests = red.picked(red.requests());
-    let duration = red.picked(red.duration());
+    let requests = red.selected(red.requests());
+    let duration = red.selected(red.duration());
     let by = [names.method.as_str(), names.route.as_str()];
     let rate = |of: Selector| of.rate().sum_by(by);
-    let quantile = |q| duration.clone().quantile(q, by);
-    let mut table = Panel::table("Routes", by)
-        .help("All routes, busiest first. A click on a route shows it alone.")
+    let quantile = |q| duration.clone().quantile_by(q, by);
+    let mut table = Table::new("Routes", by)
+        .description("All routes, busiest first. Click a route for details.")
         .size(24, 12)
-        .drill(&names.route, red.route_uid(), "route")
+        .data_link(&names.route, red.route_uid(), "route")
         .column(Column::new(
             "Requests",
             Unit::RequestsPerSecond,
@@ -273,37 +274,41 @@ fn routes(red: &Red) -> Row {
         ))
         .column(
             Column::new("Errors", Unit::Ratio, red.error_ratio(&requests, &by))
-                .threshold(0.01, Tone::Warn)
-                .threshold(0.05, Tone::Bad),
+                .threshold(0.01, Color::Yellow)
+                .threshold(0.05, Color::Red),
         )
         .column(Column::new("p50", Unit::Seconds, quantile(0.5)))
         .column(Column::new("p95", Unit::Seconds, quantile(0.95)))
         .column(Column::new("p99", Unit::Seconds, quantile(0.99)));
     if let Some(size) = &names.response_size {
-        let sent = rate(red.picked(Selector::new(size)).total());
-        table = table.column(Column::new("Sent", Unit::BytesPerSecond, sent));
+        let sent = rate(red.selected(Selector::new(size)).sum());
+        table = table.column(Column::new("Traffic", Unit::BytesPerSecond, sent));
     }
     Row::new("Routes").panel(table)
 }
 
+/// The state of the measurement itself.
 fn measurement(red: &Red) -> Row {
-    let series = || Selector::new("tower_metrics_series").value().sum();
-    let overflow = Selector::new("tower_metrics_overflow_total").rate().sum();
+    let series = || red.recorder_series.clone().value().sum();
+    let overflow = red.recorder_overflow.clone().rate().sum();
     Row::new("Measurement")
-        .collapsed()
+        .collapsed(true)
         .panel(
-            Panel::lines("Series", Unit::Count)
-                .help("Pairs of method and route that the layer has seen. It grows with the routes, never with the paths.")
+            TimeSeries::new("Series", Unit::Count)
+                .description(
+                    "Combinations of label values that the recorder tracks. Bounded by its \
+                     cardinality limits.",
+                )
                 .decimals(0)
                 .series("series", series()),
         )
         .panel(
-            Panel::lines("Over the caps", Unit::RequestsPerSecond)
-                .help(format!(
-                    "Requests whose route or label value was over the cap, and counted as _OTHER. \
-                     Anything but zero means that {:?} has too many values.",
+            TimeSeries::new("Cardinality overflow", Unit::RequestsPerSecond)
+                .description(format!(
+                    "Requests per second that were recorded as _OTHER because a cardinality limit \
+                     was reached. Above zero, {} or a custom label has too many values.",
                     red.names.route
                 ))
-                .series_in(Tone::Warn, "over the caps", overflow.or_zero(series())),
+                .colored_series(Color::Yellow, "overflow", overflow.or_zero(series())),
         )
 }

@@ -1,94 +1,92 @@
-//! The drill-down: a route in detail.
+//! The dashboard with the details of one or a few routes.
 
 use super::{Red, overview};
-use crate::expr::Selector;
-use crate::panel::{Column, Dashboard, Panel, Row, Unit};
+use crate::dashboard::{Dashboard, Row};
+use crate::panel::{Column, Table, TimeSeries, Unit};
+use crate::selector::Selector;
 
 pub(super) fn dashboard(red: &Red) -> Dashboard {
-    let description = "One route, or a few, in detail: who answers what, how fast, how much.";
-    red.blank(
-        &red.route_uid(),
-        &format!("{} by route", red.title),
-        description,
-    )
-    .link(format!("{} overview", red.title), &red.uid)
-    .row(overview::now(red))
-    .row(requests(red))
-    .row(duration(red))
-    .rows(sizes(red))
-    .row(answers(red))
+    let description = "Requests, errors, duration and traffic of one or a few routes.";
+    let title = format!("{} by route", red.title);
+    red.empty_dashboard(&red.route_uid(), &title, description)
+        .link(format!("{} overview", red.title), &red.uid)
+        .row(overview::at_a_glance(red))
+        .row(requests(red))
+        .row(duration(red))
+        .rows(network(red))
+        .row(responses(red))
 }
 
 fn requests(red: &Red) -> Row {
     let names = &red.names;
-    let requests = red.picked(red.requests());
+    let requests = red.selected(red.requests());
     let legend = format!("{{{}}}", names.method);
     Row::new("Requests and errors")
         .panel(
-            Panel::lines("Requests by method", Unit::RequestsPerSecond)
-                .help("Requests that ended, by method.")
+            TimeSeries::new("Requests by method", Unit::RequestsPerSecond)
+                .description("Completed requests per second by method.")
                 .size(12, 9)
                 .series(&legend, requests.clone().rate().sum_by([&names.method])),
         )
         .panel(
-            Panel::lines("Error ratio by method", Unit::Ratio)
-                .help("Share of each method's requests that failed.")
+            TimeSeries::new("Error ratio by method", Unit::Ratio)
+                .description("Ratio of requests that failed, by method.")
                 .size(12, 9)
                 .decimals(2)
                 .series(&legend, red.error_ratio(&requests, &[&names.method])),
         )
-        .panel(overview::by_status(red, &requests).size(8, 9))
-        .panel(overview::by_error(red, &requests).size(8, 9))
-        .panel(overview::not_errors(red, &requests).size(8, 9))
+        .panel(overview::requests_by_status(red, &requests).size(8, 9))
+        .panel(overview::errors_by_type(red, &requests).size(8, 9))
+        .panel(overview::disconnects(red, &requests).size(8, 9))
 }
 
 fn duration(red: &Red) -> Row {
     let names = &red.names;
-    let duration = red.picked(red.duration());
-    let instance = "instance";
+    let duration = red.selected(red.duration());
+    let answered = duration.clone().without(&names.status, [""]);
     Row::new("Duration")
-        .panel(overview::quantiles(&duration).size(12, 9))
-        .panel(overview::heatmap(&duration).size(12, 9))
+        .panel(overview::duration_quantiles(&duration).size(12, 9))
+        .panel(overview::duration_heatmap(&duration).size(12, 9))
         .panel(
-            Panel::lines("95th percentile by status", Unit::Seconds)
-                .help("Failures that are quicker or slower than successes are told by this.")
+            TimeSeries::new("p95 duration by status", Unit::Seconds)
+                .description(
+                    "95th percentile of the duration by response status. Shows whether failures \
+                     are faster or slower than successes.",
+                )
                 .size(12, 9)
                 .series(
                     format!("{{{}}}", names.status),
-                    duration
-                        .clone()
-                        .without(&names.status, [""])
-                        .quantile(0.95, [&names.status]),
+                    answered.quantile_by(0.95, [&names.status]),
                 ),
         )
         .panel(
-            Panel::lines("95th percentile by instance", Unit::Seconds)
-                .help("One instance that is slower than the others is told by this.")
+            TimeSeries::new("p95 duration by instance", Unit::Seconds)
+                .description(
+                    "95th percentile of the duration by instance. Shows whether one instance is \
+                     slower than the others.",
+                )
                 .size(12, 9)
-                .series(
-                    format!("{{{instance}}}"),
-                    duration.quantile(0.95, [instance]),
-                ),
+                .series("{instance}", duration.quantile_by(0.95, ["instance"])),
         )
 }
 
-/// The traffic and the sizes, where the layer measures them.
-fn sizes(red: &Red) -> Option<Row> {
-    let network = overview::network(red)?;
-    let mean = |size: &String| red.picked(Selector::new(size)).mean([""; 0]);
-    let mut sizes = Panel::lines("Mean body size", Unit::Bytes)
-        .help("Mean size of the bodies: of requests where it is known, and of answers.")
+/// Traffic and sizes, if the layer records body sizes.
+fn network(red: &Red) -> Option<Row> {
+    let traffic = overview::traffic(red)?;
+    let mean = |size: &String| red.selected(Selector::new(size)).mean();
+    let mut sizes = TimeSeries::new("Mean body size", Unit::Bytes)
+        .description("Mean size of request and response bodies.")
         .size(12, 9);
     if let Some(size) = &red.names.request_size {
         sizes = sizes.series("request", mean(size));
     }
     if let Some(size) = &red.names.response_size {
-        sizes = sizes.series("answer", mean(size));
+        sizes = sizes.series("response", mean(size));
     }
-    Some(Row::new("Network").panel(network.size(12, 9)).panel(sizes))
+    Some(Row::new("Network").panel(traffic.size(12, 9)).panel(sizes))
 }
 
-fn answers(red: &Red) -> Row {
+fn responses(red: &Red) -> Row {
     let names = &red.names;
     let mut by = vec![
         names.method.as_str(),
@@ -96,16 +94,19 @@ fn answers(red: &Red) -> Row {
         names.status.as_str(),
     ];
     by.extend(names.error_type.as_deref());
-    let requests = red.picked(red.requests());
+    let requests = red.selected(red.requests());
     let rate = requests.clone().rate().sum_by(by.clone());
-    let number = requests.increase().sum_by(by.clone());
-    let p95 = red.picked(red.duration()).quantile(0.95, by.clone());
-    Row::new("Answers").panel(
-        Panel::table("Answers", by)
-            .help("What became of the requests, most frequent first. No status: none was sent.")
+    let count = requests.increase().sum_by(by.clone());
+    let p95 = red.selected(red.duration()).quantile_by(0.95, by.clone());
+    Row::new("Responses").panel(
+        Table::new("Responses", by)
+            .description(
+                "Requests by status and error type, most frequent first. Requests without a status \
+                 had no response.",
+            )
             .size(24, 10)
             .column(Column::new("Requests", Unit::RequestsPerSecond, rate))
-            .column(Column::new("In this range", Unit::Count, number))
+            .column(Column::new("In range", Unit::Count, count))
             .column(Column::new("p95", Unit::Seconds, p95)),
     )
 }

@@ -1,243 +1,191 @@
-//! Recording rules and alerts for objectives.
+//! Prometheus recording and alerting rules for objectives.
 
-mod alerts;
-mod recordings;
+mod alert;
+mod burn_rate;
+mod presence;
+mod recording;
+mod rule;
 mod runbook;
 mod yaml;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::check::{self, filled, label, rule, twice};
-use crate::error::Error;
-use crate::expr::Expr;
-use crate::promql::{Promql, quoted};
-use crate::slo::{BURNS, Burn, Severity, Slo};
+pub use self::alert::Alert;
 
-/// How often the rules are evaluated.
+use self::rule::{Group, Target};
+use crate::burn_rate::BurnRateAlert;
+use crate::error::Error;
+use crate::selector::Selector;
+use crate::slo::Slo;
+use crate::validate::{check, check_filled, check_label, check_selector, duplicate};
+
+/// Evaluation interval of the rules.
 const INTERVAL: &str = "30s";
-/// How often the budget is: it looks back 30 days, and changes slowly.
+/// Evaluation interval of the error budget, which covers 30 days and changes slowly.
 const BUDGET_INTERVAL: &str = "5m";
 
-/// The rules of one service: recordings and alerts for each of its objectives, alerts for the case
-/// that its metrics are missing, and alerts of your own.
+/// Recording and alerting rules of one service.
 ///
-/// They are right without traffic (a ratio has no value then, and no alert fires), with a request
-/// or two (an alert has a [`Floor`](crate::Floor)), and over restarts (counters that fall to zero
-/// are no fall, and failures that nobody has seen count as zero, not as unknown).
+/// [`Red::rules`](crate::Red::rules) creates them with the objectives of the service. They contain
+///
+/// - recording rules for the ratio of bad requests in each window and for the remaining error
+///   budget, named `level:metric:operations`,
+/// - a `…BurnFast` and a `…BurnSlow` alert per objective (multiwindow, multi-burn-rate),
+/// - alerts for a service that is not scraped, does not expose its metrics, or whose recording
+///   rules have no result,
+/// - further [alerts](Self::alert).
+///
+/// Without traffic, ratios have no value and no alert fires. With little traffic,
+/// [`MinimumEvents`](crate::MinimumEvents) prevents alerts. A restart does not resolve an alert, and
+/// requests whose series appears with the first failure count from zero.
 #[derive(Clone, Debug)]
 pub struct Rules {
+    target: Target,
     prefix: String,
-    job: String,
-    by: Vec<String>,
     slos: Vec<Slo>,
-    burns: Vec<Burn>,
+    burn_rate_alerts: Vec<BurnRateAlert>,
     alerts: Vec<Alert>,
-    runbook: String,
-    dashboard: Option<String>,
-}
-
-/// An alert of your own: it fires where an expression, over five minutes, exceeds a limit.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Alert {
-    /// Its name, after the service's: `QueueFull` of `Tickets` is `TicketsQueueFull`.
-    pub name: String,
-    /// What is watched.
-    pub when: Expr,
-    /// The limit that it exceeds.
-    pub above: f64,
-    /// For how long it must, before anyone is told.
-    pub lasting: Duration,
-    /// How urgent.
-    pub severity: Severity,
-    /// One sentence, with a capital and a full stop.
-    pub summary: String,
-    /// The particulars; Prometheus' templates are allowed: `{{ $value | humanize }}`.
-    pub description: String,
-    /// What to do, in Markdown.
-    pub runbook: String,
-}
-
-impl Alert {
-    /// A [ticket](Severity::Ticket), as soon as `when` is above the limit. `summary` is one
-    /// sentence, with a capital and a full stop.
-    pub fn new(
-        name: impl Into<String>,
-        when: Expr,
-        above: f64,
-        summary: impl Into<String>,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            when,
-            above,
-            lasting: Duration::ZERO,
-            severity: Severity::Ticket,
-            summary: summary.into(),
-            description: String::new(),
-            runbook: String::new(),
-        }
-    }
-
-    /// For how long the limit must be exceeded before anyone is told.
-    #[must_use]
-    pub fn lasting(mut self, duration: Duration) -> Self {
-        self.lasting = duration;
-        self
-    }
-
-    /// How urgent it is.
-    #[must_use]
-    pub fn severity(mut self, severity: Severity) -> Self {
-        self.severity = severity;
-        self
-    }
-
-    /// The particulars; Prometheus' templates are allowed: `{{ $value | humanize }}`.
-    #[must_use]
-    pub fn description(mut self, description: impl Into<String>) -> Self {
-        self.description = description.into();
-        self
-    }
-
-    /// What to do, in Markdown.
-    #[must_use]
-    pub fn runbook(mut self, runbook: impl Into<String>) -> Self {
-        self.runbook = runbook.into();
-        self
-    }
-}
-
-/// A group of rules.
-struct Group {
-    name: String,
-    interval: &'static str,
-    rules: Vec<Rule>,
-}
-
-/// A recording rule or an alert.
-struct Rule {
-    kind: Kind,
-    expr: String,
-    labels: Vec<(&'static str, String)>,
-}
-
-enum Kind {
-    Record(String),
-    Alert(Firing),
-}
-
-/// What an alert says.
-struct Firing {
-    name: String,
-    lasting: Option<Duration>,
-    summary: String,
-    description: String,
-    runbook: String,
+    presence: Option<Selector>,
+    runbook_url: String,
+    dashboard_url: Option<String>,
 }
 
 impl Rules {
-    /// Rules for the service that Prometheus scrapes as `job`. `prefix` is in CamelCase, and begins
-    /// every alert's name: `Tickets`.
+    /// Creates rules for the scrape job `job`. `prefix` starts the name of every alert and is in
+    /// CamelCase, such as `Tickets`.
     pub fn new(prefix: impl Into<String>, job: impl Into<String>) -> Self {
         Self {
+            target: Target {
+                job: job.into(),
+                by: Vec::new(),
+            },
             prefix: prefix.into(),
-            job: job.into(),
-            by: Vec::new(),
             slos: Vec::new(),
-            burns: BURNS.to_vec(),
+            burn_rate_alerts: BurnRateAlert::DEFAULTS.to_vec(),
             alerts: Vec::new(),
-            runbook: "runbook.md".to_owned(),
-            dashboard: None,
+            presence: None,
+            runbook_url: "runbook.md".to_owned(),
+            dashboard_url: None,
         }
     }
 
-    /// With an objective more.
+    /// Adds an objective.
     #[must_use]
     pub fn slo(mut self, slo: Slo) -> Self {
         self.slos.push(slo);
         self
     }
 
-    /// With an alert of your own.
+    /// Adds an alert.
     #[must_use]
     pub fn alert(mut self, alert: Alert) -> Self {
         self.alerts.push(alert);
         self
     }
 
-    /// An objective for each value of this label, beside `job`: `namespace`, say.
+    /// Evaluates each objective separately for each value of `label`, such as `namespace`.
     #[must_use]
     pub fn by(mut self, label: impl Into<String>) -> Self {
-        self.by.push(label.into());
+        self.target.by.push(label.into());
         self
     }
 
-    /// With other windows and burn rates than [`BURNS`].
+    /// Sets the windows and burn rates of the alerts. Defaults to [`BurnRateAlert::DEFAULTS`].
     #[must_use]
-    pub fn burns(mut self, burns: impl IntoIterator<Item = Burn>) -> Self {
-        self.burns = burns.into_iter().collect();
+    pub fn burn_rate_alerts(mut self, alerts: impl IntoIterator<Item = BurnRateAlert>) -> Self {
+        self.burn_rate_alerts = alerts.into_iter().collect();
         self
     }
 
-    /// The address of the [runbook](Self::runbook_page); an alert's is this with its name in lower
-    /// case as the anchor.
+    /// Adds the alert `…MetricsAbsent`, which fires for instances that are scraped but do not
+    /// expose `metric`. [`Red::rules`](crate::Red::rules) sets it to the recorder's own metric.
     #[must_use]
-    pub fn runbook(mut self, url: impl Into<String>) -> Self {
-        self.runbook = url.into();
+    pub fn presence_metric(mut self, metric: Selector) -> Self {
+        self.presence = Some(metric);
         self
     }
 
-    /// The address of the dashboard that alerts point to.
+    /// Sets the URL of the [runbook](Self::runbook). An alert links to the anchor that is its name
+    /// in lower case. Defaults to `runbook.md`.
     #[must_use]
-    pub fn dashboard(mut self, url: impl Into<String>) -> Self {
-        self.dashboard = Some(url.into());
+    pub fn runbook_url(mut self, url: impl Into<String>) -> Self {
+        self.runbook_url = url.into();
         self
     }
 
-    /// A Prometheus rule file.
+    /// Sets the URL of the dashboard to which alerts link. By default they link to none.
+    #[must_use]
+    pub fn dashboard_url(mut self, url: impl Into<String>) -> Self {
+        self.dashboard_url = Some(url.into());
+        self
+    }
+
+    /// Renders a Prometheus rule file.
     ///
     /// # Errors
-    /// A name, an objective or an expression is not valid.
-    pub fn prometheus(&self) -> Result<String, Error> {
-        self.groups().map(|groups| yaml::rule_file(self, &groups))
+    ///
+    /// Returns an error if a name, an objective, a window or an expression is invalid.
+    pub fn rule_file(&self) -> Result<String, Error> {
+        let groups = self.groups()?;
+        Ok(yaml::rule_file(&groups, &self.links()))
     }
 
-    /// The rules as a `PrometheusRule`, for the Prometheus operator.
+    /// Renders a `PrometheusRule` resource for the Prometheus operator.
     ///
     /// # Errors
-    /// As [`prometheus`](Self::prometheus).
+    ///
+    /// Returns an error where [`rule_file`](Self::rule_file) does.
     pub fn prometheus_rule(&self) -> Result<String, Error> {
         let groups = self.groups()?;
-        let api = "monitoring.coreos.com/v1";
-        Ok(yaml::resource(self, api, "PrometheusRule", &groups))
+        let resource = yaml::Resource {
+            api_version: "monitoring.coreos.com/v1",
+            kind: "PrometheusRule",
+            name: &self.prefix.to_lowercase(),
+        };
+        Ok(yaml::resource(&resource, &groups, &self.links()))
     }
 
-    /// The rules as a `Rules` resource, for Google's managed Prometheus.
+    /// Renders a `Rules` resource for Google Cloud Managed Service for Prometheus.
     ///
     /// # Errors
-    /// As [`prometheus`](Self::prometheus).
-    pub fn google(&self) -> Result<String, Error> {
+    ///
+    /// Returns an error where [`rule_file`](Self::rule_file) does.
+    pub fn google_rules(&self) -> Result<String, Error> {
         let groups = self.groups()?;
-        let api = "monitoring.googleapis.com/v1";
-        Ok(yaml::resource(self, api, "Rules", &groups))
+        let resource = yaml::Resource {
+            api_version: "monitoring.googleapis.com/v1",
+            kind: "Rules",
+            name: &self.prefix.to_lowercase(),
+        };
+        Ok(yaml::resource(&resource, &groups, &self.links()))
     }
 
-    /// The page that says of every alert what it means and what to do, in Markdown.
+    /// Renders the runbook in Markdown: a section for each alert with its meaning and mitigation.
     ///
     /// # Errors
-    /// As [`prometheus`](Self::prometheus).
-    pub fn runbook_page(&self) -> Result<String, Error> {
-        self.groups().map(|groups| runbook::page(self, &groups))
+    ///
+    /// Returns an error where [`rule_file`](Self::rule_file) does.
+    pub fn runbook(&self) -> Result<String, Error> {
+        Ok(runbook::page(&self.target.job, &self.groups()?))
+    }
+
+    fn links(&self) -> yaml::Links<'_> {
+        yaml::Links {
+            runbook: &self.runbook_url,
+            dashboard: self.dashboard_url.as_deref(),
+        }
     }
 
     fn groups(&self) -> Result<Vec<Group>, Error> {
-        self.check()?;
-        let name = self.prefix.to_lowercase();
+        self.validate()?;
+        let (target, prefix) = (&self.target, &self.prefix);
+        let name = prefix.to_lowercase();
         let mut groups = Vec::new();
         for slo in &self.slos {
-            let mut rules = recordings::windows(self, slo);
-            rules.extend(alerts::burning(self, slo));
+            let mut rules = recording::windows(target, slo, &self.burn_rate_alerts);
+            let alerts = &self.burn_rate_alerts;
+            rules.extend(burn_rate::alerts(target, prefix, slo, alerts));
             groups.push(Group {
                 name: format!("{name}-{}", slo.name),
                 interval: INTERVAL,
@@ -246,11 +194,15 @@ impl Rules {
             groups.push(Group {
                 name: format!("{name}-{}-budget", slo.name),
                 interval: BUDGET_INTERVAL,
-                rules: recordings::budget(self, slo),
+                rules: recording::budget(target, slo),
             });
         }
-        let mut rules = alerts::missing(self);
-        rules.extend(self.alerts.iter().map(|alert| alerts::own(self, alert)));
+        let mut rules = presence::alerts(target, prefix, self.presence.as_ref(), &self.slos);
+        rules.extend(
+            self.alerts
+                .iter()
+                .map(|one| alert::rule(target, prefix, one)),
+        );
         groups.push(Group {
             name,
             interval: INTERVAL,
@@ -259,102 +211,39 @@ impl Rules {
         Ok(groups)
     }
 
-    fn check(&self) -> Result<(), Error> {
-        let place = format!("rules {:?}", self.prefix);
-        camel(&place, "prefix", &self.prefix)?;
-        filled(&place, "job", &self.job)?;
-        self.by.iter().try_for_each(|l| label(&place, l))?;
-        let mut names = std::collections::HashSet::new();
+    fn validate(&self) -> Result<(), Error> {
+        let context = format!("rules {:?}", self.prefix);
+        alert::check_camel_case(&context, "prefix", &self.prefix)?;
+        check_filled(&context, "job", &self.target.job)?;
+        for label in &self.target.by {
+            check_label(&context, label)?;
+        }
+        if let Some(metric) = &self.presence {
+            check_selector(&context, metric)?;
+        }
+        let mut names = HashSet::new();
         for slo in &self.slos {
-            slo.check()?;
+            slo.validate()?;
             if !names.insert(slo.name.to_lowercase()) {
-                return Err(twice(&place, "objectives", &slo.name));
+                return Err(duplicate(&context, "objective", &slo.name));
             }
         }
-        for burn in &self.burns {
-            let holds = burn.rate.is_finite() && burn.rate > 0.0;
-            rule(
-                &place,
-                "burn rate",
-                &burn.rate.to_string(),
-                holds,
-                "above 0",
-            )?;
-            let holds = burn.short >= Duration::from_secs(1) && burn.short < burn.long;
-            let windows = format!("{:?} of {:?}", burn.short, burn.long);
-            let allowed = "at least a second, and shorter than the long one";
-            rule(&place, "short window", &windows, holds, allowed)?;
+        for alert in &self.burn_rate_alerts {
+            let rate = alert.rate;
+            let valid = rate.is_finite() && rate > 0.0;
+            check(&context, "burn rate", &rate.to_string(), valid, "above 0")?;
+            let valid = alert.short >= Duration::from_secs(1) && alert.short < alert.long;
+            let windows = format!("{:?} of {:?}", alert.short, alert.long);
+            let allowed = "at least 1 s and shorter than the long window";
+            check(&context, "short window", &windows, valid, allowed)?;
         }
-        let mut names = std::collections::HashSet::new();
+        let mut names = HashSet::new();
         for alert in &self.alerts {
-            camel(&place, "name of an alert", &alert.name)?;
+            alert.validate(&context)?;
             if !names.insert(&alert.name) {
-                return Err(twice(&place, "alerts", &alert.name));
+                return Err(duplicate(&context, "alert", &alert.name));
             }
-            let place = format!("{place}, alert {:?}", alert.name);
-            filled(&place, "summary", &alert.summary)?;
-            filled(&place, "description", &alert.description)?;
-            filled(&place, "runbook", &alert.runbook)?;
-            let limit = alert.above.is_finite();
-            rule(
-                &place,
-                "limit",
-                &alert.above.to_string(),
-                limit,
-                "a finite number",
-            )?;
-            check::free_expr(&place, &alert.when)?;
         }
         Ok(())
-    }
-
-    /// The labels that remain in each result, beside `slo`.
-    fn keep(&self) -> Vec<String> {
-        let mut keep = vec!["job".to_owned()];
-        keep.extend(self.by.iter().cloned());
-        keep
-    }
-
-    /// The query of an expression over a window.
-    fn query(&self, expr: &Expr, window: &str) -> String {
-        let job = format!("job={}", quoted(&self.job));
-        let promql = Promql {
-            window,
-            range: window,
-            everywhere: &[&job],
-            variables: false,
-            keep: &self.keep(),
-        };
-        promql.expr(expr)
-    }
-}
-
-fn camel(place: &str, what: &'static str, name: &str) -> Result<(), Error> {
-    let holds = name.starts_with(|c: char| c.is_ascii_uppercase())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric());
-    rule(
-        place,
-        what,
-        name,
-        holds,
-        "a capital, then letters and digits",
-    )
-}
-
-/// A duration as Prometheus writes it: `3d`, `90m`, `1500ms`.
-fn span(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    let units = [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1000, "s"),
-    ];
-    match units
-        .iter()
-        .find(|(size, _)| ms >= *size && ms.is_multiple_of(*size))
-    {
-        Some((size, unit)) => format!("{}{unit}", ms / size),
-        None => format!("{ms}ms"),
     }
 }

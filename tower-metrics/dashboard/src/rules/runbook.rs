@@ -1,17 +1,17 @@
-//! The runbook: a page with an anchor for each alert.
+//! Rendering of the runbook.
 
 use std::fmt::Write as _;
 
-use super::{Group, Kind, Rules};
+use super::rule::{Group, RuleKind};
 
-pub(super) fn page(rules: &Rules, groups: &[Group]) -> String {
+/// A page with a section for each alert.
+pub(super) fn page(job: &str, groups: &[Group]) -> String {
     let mut out = format!(
-        "# Runbook of {}\n\nWhat each alert means, and what to do. Written by a program from the \
-         same definition as the alerts.\n",
-        rules.job
+        "# Runbook for {job}\n\nMeaning, diagnosis and mitigation of each alert. Generated from the \
+         same source as the alerts; do not edit.\n"
     );
     for rule in groups.iter().flat_map(|group| &group.rules) {
-        let Kind::Alert(firing) = &rule.kind else {
+        let RuleKind::Alert(alert) = &rule.kind else {
             continue;
         };
         let severity = (rule.labels.iter())
@@ -20,7 +20,7 @@ pub(super) fn page(rules: &Rules, groups: &[Group]) -> String {
         let _ = write!(
             out,
             "\n## {}\n\n*{severity}.* {}\n\n{}\n",
-            firing.name, firing.summary, firing.runbook
+            alert.name, alert.summary, alert.runbook
         );
     }
     out

@@ -1,31 +1,49 @@
-//! Rules as YAML: a rule file, or the resource of an operator.
+//! Rendering of rules as YAML.
 
 use std::fmt::Write as _;
 
-use super::{Firing, Group, Kind, Rule, Rules, span};
+use super::rule::{AlertText, Group, Rule, RuleKind, prometheus_duration};
+
+/// Links in the annotations of alerts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Links<'a> {
+    pub(super) runbook: &'a str,
+    pub(super) dashboard: Option<&'a str>,
+}
+
+/// Kubernetes resource that contains rules.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resource<'a> {
+    pub(super) api_version: &'a str,
+    pub(super) kind: &'a str,
+    pub(super) name: &'a str,
+}
+
+const HEADER: &str = "# Generated from the service's objectives; do not edit.\n";
 
 /// A Prometheus rule file.
-pub(super) fn rule_file(rules: &Rules, groups: &[Group]) -> String {
-    let mut out = HEAD.to_owned();
-    write_groups(&mut out, rules, groups, "");
+pub(super) fn rule_file(groups: &[Group], links: &Links<'_>) -> String {
+    let mut out = HEADER.to_owned();
+    write_groups(&mut out, groups, links, "");
     out
 }
 
-/// The same groups within a Kubernetes resource.
-pub(super) fn resource(rules: &Rules, api: &str, kind: &str, groups: &[Group]) -> String {
-    let name = rules.prefix.to_lowercase();
+/// The rules in a Kubernetes resource.
+pub(super) fn resource(resource: &Resource<'_>, groups: &[Group], links: &Links<'_>) -> String {
+    let Resource {
+        api_version,
+        kind,
+        name,
+    } = resource;
     let mut out = format!(
-        "{HEAD}apiVersion: {api}\nkind: {kind}\nmetadata:\n  name: {name}\n  labels:\n    \
+        "{HEADER}apiVersion: {api_version}\nkind: {kind}\nmetadata:\n  name: {name}\n  labels:\n    \
          app.kubernetes.io/part-of: {name}\nspec:\n"
     );
-    write_groups(&mut out, rules, groups, "  ");
+    write_groups(&mut out, groups, links, "  ");
     out
 }
 
-const HEAD: &str =
-    "# Written by a program from the service's objectives. Change those, not this.\n";
-
-fn write_groups(out: &mut String, rules: &Rules, groups: &[Group], indent: &str) {
+fn write_groups(out: &mut String, groups: &[Group], links: &Links<'_>, indent: &str) {
     let mut line = |depth: usize, text: &str| {
         for text in text.lines() {
             out.push_str(indent);
@@ -41,29 +59,29 @@ fn write_groups(out: &mut String, rules: &Rules, groups: &[Group], indent: &str)
         line(4, "rules:");
         for Rule { kind, expr, labels } in &group.rules {
             match kind {
-                Kind::Record(name) => line(6, &format!("- record: {name}")),
-                Kind::Alert(firing) => line(6, &format!("- alert: {}", firing.name)),
+                RuleKind::Record(name) => line(6, &format!("- record: {name}")),
+                RuleKind::Alert(alert) => line(6, &format!("- alert: {}", alert.name)),
             }
             line(8, "expr: |-");
             line(10, expr);
-            if let Kind::Alert(Firing {
-                lasting: Some(lasting),
+            if let RuleKind::Alert(AlertText {
+                pending: Some(pending),
                 ..
             }) = kind
             {
-                line(8, &format!("for: {}", span(*lasting)));
+                line(8, &format!("for: {}", prometheus_duration(*pending)));
             }
             line(8, "labels:");
             for (name, value) in labels {
                 line(10, &format!("{name}: {}", quoted(value)));
             }
-            if let Kind::Alert(firing) = kind {
+            if let RuleKind::Alert(alert) = kind {
                 line(8, "annotations:");
-                line(10, &format!("summary: {}", quoted(&firing.summary)));
-                line(10, &format!("description: {}", quoted(&firing.description)));
-                let runbook = format!("{}#{}", rules.runbook, firing.name.to_lowercase());
+                line(10, &format!("summary: {}", quoted(&alert.summary)));
+                line(10, &format!("description: {}", quoted(&alert.description)));
+                let runbook = format!("{}#{}", links.runbook, alert.name.to_lowercase());
                 line(10, &format!("runbook_url: {}", quoted(&runbook)));
-                if let Some(dashboard) = &rules.dashboard {
+                if let Some(dashboard) = links.dashboard {
                     line(10, &format!("dashboard_url: {}", quoted(dashboard)));
                 }
             }
@@ -71,7 +89,7 @@ fn write_groups(out: &mut String, rules: &Rules, groups: &[Group], indent: &str)
     }
 }
 
-/// A text as a double-quoted YAML string.
+/// Formats text as a double-quoted YAML string.
 fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');

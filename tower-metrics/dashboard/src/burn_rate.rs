@@ -1,0 +1,92 @@
+//! Multiwindow, multi-burn-rate alerts.
+
+use std::time::Duration;
+
+use crate::slo::Slo;
+
+/// Urgency of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Severity {
+    /// Needs attention on the next working day. Rendered as `severity="warning"`.
+    Ticket,
+    /// Needs attention now. Rendered as `severity="critical"`.
+    Page,
+}
+
+/// Burn rate that triggers an alert when both a long and a short window exceed it.
+///
+/// The long window shows that the loss is significant, the short one that it continues. At a burn
+/// rate of 1 the error budget lasts exactly the 30 days of the objective.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BurnRateAlert {
+    /// Urgency.
+    pub severity: Severity,
+    /// Long window.
+    pub long: Duration,
+    /// Short window.
+    pub short: Duration,
+    /// Burn rate to exceed, as a multiple of the rate that spends exactly the error budget.
+    pub rate: f64,
+}
+
+/// Number of requests within a window, for [`BurnRateAlert::fires`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RequestCounts {
+    /// Requests that violate the objective.
+    pub bad: f64,
+    /// All requests that count.
+    pub total: f64,
+}
+
+impl BurnRateAlert {
+    /// The windows and burn rates that the SRE workbook recommends ("Alerting on SLOs"): they
+    /// detect the loss of 2% of the error budget in an hour, 5% in six hours, 10% in a day and 10%
+    /// in three days.
+    pub const DEFAULTS: [Self; 4] = [
+        Self::hours(Severity::Page, 1, 14.4),
+        Self::hours(Severity::Page, 6, 6.0),
+        Self::hours(Severity::Ticket, 24, 3.0),
+        Self::hours(Severity::Ticket, 72, 1.0),
+    ];
+
+    const fn hours(severity: Severity, hours: u64, rate: f64) -> Self {
+        Self {
+            severity,
+            long: Duration::from_secs(hours * 3600),
+            // The workbook recommends a twelfth of the long window.
+            short: Duration::from_secs(hours * 300),
+            rate,
+        }
+    }
+
+    /// Multiplies both windows by `factor`, for demonstrations that cannot wait for hours.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `factor` is negative or not finite.
+    #[must_use]
+    pub fn scaled(mut self, factor: f64) -> Self {
+        self.long = self.long.mul_f64(factor);
+        self.short = self.short.mul_f64(factor);
+        self
+    }
+
+    /// Returns whether the alert fires for `slo`. `counts` returns the requests within a window
+    /// that ends now, or `None` if they are unknown.
+    pub fn fires(
+        &self,
+        slo: &Slo,
+        mut counts: impl FnMut(Duration) -> Option<RequestCounts>,
+    ) -> bool {
+        let limit = self.rate * slo.error_budget();
+        let exceeds = |c: &RequestCounts| c.total > 0.0 && c.bad / c.total > limit;
+        let Some(long) = counts(self.long) else {
+            return false;
+        };
+        exceeds(&long)
+            && long.total >= f64::from(slo.minimum_events.requests)
+            && long.bad >= f64::from(slo.minimum_events.bad_requests)
+            && counts(self.short).is_some_and(|short| exceeds(&short))
+    }
+}

@@ -1,0 +1,236 @@
+//! Builder for [`Red`].
+
+use std::time::Duration;
+
+use tower_metrics::{Names, Prometheus};
+
+use super::Red;
+use crate::error::Error;
+use crate::format;
+use crate::selector::Selector;
+use crate::slo::{Indicator, MinimumEvents, Slo};
+use crate::validate::{check, duplicate};
+
+/// Builder for [`Red`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RedBuilder {
+    /// Absent if the dashboards are built from names alone.
+    recorder: Option<Prometheus>,
+    names: Names,
+    uid: String,
+    title: String,
+    labels: Vec<(String, String)>,
+    time_to_head: Option<bool>,
+    availability: Vec<f64>,
+    latency: Vec<(Duration, f64)>,
+    minimum_events: MinimumEvents,
+}
+
+impl Red {
+    /// Starts to build dashboards for the metrics of `recorder`.
+    ///
+    /// The builder checks every setting against the recorder. Call it after the layers that use the
+    /// recorder are built: their labels are known only then.
+    pub fn of(recorder: &Prometheus) -> RedBuilder {
+        RedBuilder {
+            recorder: Some(*recorder),
+            ..Self::from_names(recorder.names())
+        }
+    }
+
+    /// Starts to build dashboards from the names of the metrics alone, for tools that run without
+    /// the service.
+    ///
+    /// Bucket bounds, labels and options of the recorder are unknown, so the builder cannot check
+    /// that a latency objective has a bucket, that labels exist or that the time to head is
+    /// recorded. Names must include the prefixes of the recorder and the registry.
+    pub fn from_names(names: &Names) -> RedBuilder {
+        RedBuilder {
+            recorder: None,
+            names: names.clone(),
+            uid: "http".to_owned(),
+            title: "HTTP".to_owned(),
+            labels: Vec::new(),
+            time_to_head: None,
+            availability: Vec::new(),
+            latency: Vec::new(),
+            minimum_events: MinimumEvents::default(),
+        }
+    }
+}
+
+impl RedBuilder {
+    /// Sets the [`uid`](crate::Dashboard::uid) of the overview. The route details have the same
+    /// with the suffix `-route`. Defaults to `http`.
+    pub fn uid(mut self, uid: impl Into<String>) -> Self {
+        self.uid = uid.into();
+        self
+    }
+
+    /// Sets the title, to which the dashboards add "overview" and "by route". Defaults to `HTTP`.
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.title = title.into();
+        self
+    }
+
+    /// Adds a variable for a label of the requests, such as a custom label of the layer. `title` is
+    /// the name to display.
+    pub fn label(mut self, label: impl Into<String>, title: impl Into<String>) -> Self {
+        self.labels.push((label.into(), title.into()));
+        self
+    }
+
+    /// Sets whether to show the time to the response head.
+    ///
+    /// Defaults to what the recorder does, and to `false` without a recorder.
+    pub fn time_to_head(mut self, on: bool) -> Self {
+        self.time_to_head = Some(on);
+        self
+    }
+
+    /// Adds the objective `availability`: this ratio of [valid requests](Red::valid) must not be
+    /// [errors](Red::errors). `objective` is above 0 and below 1.
+    pub fn availability(mut self, objective: f64) -> Self {
+        self.availability.push(objective);
+        self
+    }
+
+    /// Adds the objective `latency`: this ratio of [successful requests](Red::successes) must take
+    /// at most `threshold`. `objective` is above 0 and below 1.
+    ///
+    /// The threshold must be a bucket bound of the duration histogram; declare it with
+    /// [`PrometheusBuilder::objective`](tower_metrics::PrometheusBuilder::objective).
+    pub fn latency(mut self, threshold: Duration, objective: f64) -> Self {
+        self.latency.push((threshold, objective));
+        self
+    }
+
+    /// Sets the traffic below which the alerts of the objectives do not fire. Defaults to 20
+    /// requests, of which 3 are bad.
+    pub fn minimum_events(mut self, minimum: MinimumEvents) -> Self {
+        self.minimum_events = minimum;
+        self
+    }
+
+    /// Checks all settings and builds the dashboards.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if
+    /// - the threshold of a latency objective is not a bucket bound of the recorder,
+    /// - a label is not a label of the recorder or of a layer that uses it,
+    /// - the time to head is requested, but not recorded,
+    /// - an objective is not above 0 and below 1, or is added twice,
+    /// - the uid or the title are invalid.
+    pub fn build(self) -> Result<Red, Error> {
+        self.check_against_recorder()?;
+        // The recorder labels its own metrics with the name of the duration as it is registered,
+        // without the prefix of the registry.
+        let exposed_name = |name: &str| match &self.recorder {
+            Some(recorder) => recorder.exposed_name(name),
+            None => name.to_owned(),
+        };
+        let duration = self.names.duration.as_str();
+        let registered = duration
+            .strip_prefix(&*exposed_name(""))
+            .unwrap_or(duration);
+        let own = |name: &str| Selector::new(exposed_name(name)).with("metric", [registered]);
+        let mut red = Red {
+            recorder_series: own("tower_metrics_series"),
+            recorder_overflow: own("tower_metrics_overflow_total"),
+            time_to_head: (self.time_to_head)
+                .unwrap_or_else(|| self.recorder.is_some_and(|r| r.records_time_to_head())),
+            names: self.names,
+            uid: self.uid,
+            title: self.title,
+            labels: self.labels,
+            slos: Vec::new(),
+        };
+        let availability = self.availability.iter().map(|&o| availability(&red, o));
+        let latency = self.latency.iter().map(|&(t, o)| latency(&red, t, o));
+        let slos: Vec<Slo> = availability
+            .chain(latency)
+            .map(|slo| slo.minimum_events(self.minimum_events))
+            .collect();
+        for (i, slo) in slos.iter().enumerate() {
+            slo.validate()?;
+            if slos[..i].iter().any(|other| other.name == slo.name) {
+                let context = format!("dashboard {:?}", red.uid);
+                return Err(duplicate(&context, "objective", &slo.name));
+            }
+        }
+        red.slos = slos;
+        red.overview().validate()?;
+        red.route_details().validate()?;
+        Ok(red)
+    }
+
+    fn check_against_recorder(&self) -> Result<(), Error> {
+        let Some(recorder) = &self.recorder else {
+            return Ok(());
+        };
+        for (threshold, _) in &self.latency {
+            check(
+                "objective \"latency\"",
+                "threshold",
+                &format::duration(*threshold),
+                recorder.has_duration_bound(threshold.as_secs_f64()),
+                format!(
+                    "a bucket bound of every duration histogram (by default {:?} s); \
+                     PrometheusBuilder::objective adds one",
+                    recorder.duration_bounds(),
+                ),
+            )?;
+        }
+        let context = format!("dashboard {:?}", self.uid);
+        let known = self.known_labels(recorder);
+        for (label, _) in &self.labels {
+            if !known.contains(label) {
+                return Err(Error::Unknown {
+                    context,
+                    what: "label",
+                    name: label.clone(),
+                    known,
+                });
+            }
+        }
+        check(
+            &context,
+            "time_to_head",
+            "true",
+            self.time_to_head != Some(true) || recorder.records_time_to_head(),
+            "false unless PrometheusBuilder::time_to_head is set",
+        )
+    }
+
+    fn known_labels(&self, recorder: &Prometheus) -> Vec<String> {
+        let names = &self.names;
+        let own = [&names.method, &names.status].into_iter();
+        let own = own.chain(&names.error_type).map(String::as_str);
+        let custom = recorder.custom_labels().into_iter();
+        let constant = recorder.constant_labels().map(|(name, _)| name);
+        own.chain(custom)
+            .chain(constant)
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+fn availability(red: &Red, objective: f64) -> Slo {
+    let indicator = Indicator::Bad {
+        bad: red.errors(red.requests()),
+        total: red.valid(red.requests()),
+    };
+    Slo::new("availability", "succeed", objective, indicator)
+}
+
+fn latency(red: &Red, threshold: Duration, objective: f64) -> Slo {
+    let successes = red.successes(red.duration());
+    let condition = format!("complete within {}", format::duration(threshold));
+    let indicator = Indicator::Good {
+        good: successes.clone().bucket(threshold.as_secs_f64()),
+        total: successes.count(),
+    };
+    Slo::new("latency", condition, objective, indicator)
+}

@@ -1,0 +1,124 @@
+//! Rules before they are rendered, and the queries that they share.
+
+use std::time::Duration;
+
+use crate::burn_rate::Severity;
+use crate::expr::Expr;
+use crate::promql::{Promql, quoted};
+use crate::slo::Slo;
+
+/// Group of rules, which Prometheus evaluates in order.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) interval: &'static str,
+    pub(super) rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) kind: RuleKind,
+    pub(super) expr: String,
+    pub(super) labels: Vec<(&'static str, String)>,
+}
+
+#[derive(Debug)]
+pub(super) enum RuleKind {
+    /// Records the result under this metric name.
+    Record(String),
+    Alert(AlertText),
+}
+
+#[derive(Debug)]
+pub(super) struct AlertText {
+    pub(super) name: String,
+    /// How long the condition must hold before the alert fires.
+    pub(super) pending: Option<Duration>,
+    pub(super) summary: String,
+    pub(super) description: String,
+    /// Section of the runbook, in Markdown.
+    pub(super) runbook: String,
+}
+
+/// The scrape job, and the labels by which its objectives are evaluated.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) job: String,
+    pub(super) by: Vec<String>,
+}
+
+impl Target {
+    /// The matcher that selects the job.
+    pub(super) fn matcher(&self) -> String {
+        format!("job={}", quoted(&self.job))
+    }
+
+    /// Labels of every result, in addition to `slo`.
+    pub(super) fn labels(&self) -> Vec<String> {
+        let mut labels = vec!["job".to_owned()];
+        labels.extend(self.by.iter().cloned());
+        labels
+    }
+
+    /// The query of an expression over a window.
+    pub(super) fn query(&self, expr: &Expr, window: &str) -> String {
+        let promql = Promql {
+            window,
+            range: window,
+            matchers: &[&self.matcher()],
+            variables: false,
+            keep: &self.labels(),
+        };
+        promql.expr(expr)
+    }
+
+    /// The name of a recorded metric: `level:metric:operations`.
+    pub(super) fn record_name(&self, metric: &str, operations: &str) -> String {
+        let mut level = self.labels();
+        level.push("slo".to_owned());
+        format!("{}:{metric}:{operations}", level.join("_"))
+    }
+
+    /// A selector for a recorded metric of an objective.
+    pub(super) fn recorded(&self, slo: &Slo, metric: &str, operations: &str) -> String {
+        let name = self.record_name(metric, operations);
+        format!("{name}{{{},slo={}}}", self.matcher(), quoted(&slo.name))
+    }
+}
+
+/// The label `severity`.
+pub(super) fn severity_label(severity: Severity) -> (&'static str, String) {
+    let value = match severity {
+        Severity::Page => "critical",
+        Severity::Ticket => "warning",
+    };
+    ("severity", value.to_owned())
+}
+
+/// Formats a duration as Prometheus does: `3d`, `90m`, `1500ms`.
+pub(super) fn prometheus_duration(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let units = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1000, "s"),
+    ];
+    match units
+        .iter()
+        .find(|(size, _)| ms >= *size && ms.is_multiple_of(*size))
+    {
+        Some((size, unit)) => format!("{}{unit}", ms / size),
+        None => format!("{ms}ms"),
+    }
+}
+
+/// Converts a name in snake case to CamelCase.
+pub(super) fn camel_case(name: &str) -> String {
+    name.split('_')
+        .map(|word| {
+            let (first, rest) = word.split_at(word.len().min(1));
+            first.to_uppercase() + rest
+        })
+        .collect()
+}

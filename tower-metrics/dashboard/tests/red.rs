@@ -1,0 +1,160 @@
+//! Dashboards and rules that are built from a recorder agree with what the recorder exposes.
+
+use std::time::Duration;
+
+use tower_metrics::prometheus::{Format, Registry};
+use tower_metrics::{Label, MetricsLayer, Names, Prometheus};
+use tower_metrics_dashboard::{Error, GrafanaTarget, Red};
+
+const MILLIS: Duration = Duration::from_millis(1);
+
+/// The texts of the bucket bound that the rules of the latency objective match.
+fn bounds_in_rules(red: &Red) -> Vec<String> {
+    let rules = red.rules("Shop", "shop").rule_file().unwrap();
+    let (_, rest) = rules.split_once(",le=").expect("a bucket is selected");
+    let matcher = rest.trim_start_matches(['~', '"']);
+    let matcher = matcher[..matcher.find('"').unwrap()].replace(r"\\", "");
+    matcher.split('|').map(str::to_owned).collect()
+}
+
+#[test]
+fn a_latency_objective_selects_the_bucket_that_the_recorder_exposes() {
+    for (threshold, le) in [
+        (Duration::from_micros(50), "5e-05"),
+        (Duration::from_nanos(1), "1e-09"),
+        (300 * MILLIS, "0.3"),
+        (1000 * MILLIS, "1.0"),
+        (2_000_000_000 * MILLIS, "2e+06"),
+    ] {
+        let recorder = Prometheus::builder().objective(threshold).build().unwrap();
+        let layer = MetricsLayer::builder(recorder).initialize(
+            http::Method::GET,
+            "/",
+            [http::StatusCode::OK],
+        );
+        layer.build().unwrap();
+        let exposed = recorder.exposition().render(Format::Text);
+        assert!(exposed.contains(&format!("le=\"{le}\"")), "{exposed}");
+        let red = Red::of(&recorder).latency(threshold, 0.99).build().unwrap();
+        let selected = bounds_in_rules(&red);
+        assert!(selected.contains(&le.to_owned()), "{selected:?}, not {le}");
+    }
+}
+
+#[test]
+fn a_latency_threshold_below_a_millisecond_is_written_in_microseconds() {
+    let threshold = Duration::from_micros(50);
+    let recorder = Prometheus::builder().objective(threshold).build().unwrap();
+    let red = Red::of(&recorder).latency(threshold, 0.99).build().unwrap();
+    assert_eq!(red.slos()[0].condition, "complete within 50 µs");
+}
+
+#[test]
+fn a_latency_threshold_that_is_not_a_bound_is_an_error() {
+    let recorder = Prometheus::builder()
+        .duration_bounds([0.1, 1.0])
+        .build()
+        .unwrap();
+    let error = Red::of(&recorder)
+        .latency(300 * MILLIS, 0.99)
+        .build()
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "objective \"latency\": invalid threshold \"300 ms\": must be a bucket bound of every \
+         duration histogram (by default [0.1, 1.0] s); PrometheusBuilder::objective adds one"
+    );
+}
+
+#[test]
+fn a_threshold_that_is_missing_from_the_bounds_of_one_route_is_an_error() {
+    let recorder = Prometheus::builder()
+        .duration_bounds([0.1, 0.3])
+        .route_duration_bounds("/slow", [1.0, 10.0])
+        .build()
+        .unwrap();
+    let red = Red::of(&recorder).latency(300 * MILLIS, 0.99);
+    assert!(matches!(red.build(), Err(Error::Invalid { .. })));
+}
+
+#[test]
+fn a_label_that_no_layer_has_is_an_error() {
+    let recorder = Prometheus::new();
+    let error = Red::of(&recorder)
+        .label("tenant", "Tenant")
+        .build()
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::Unknown { what: "label", name, .. } if name == "tenant"),
+        "{error}"
+    );
+
+    let label = Label::from_request("tenant", 10, |_| Some("a".into()));
+    let layer = MetricsLayer::builder(recorder).label(label);
+    layer.build().unwrap();
+    let red = Red::of(&recorder)
+        .label("tenant", "Tenant")
+        .label("http_request_method", "Method")
+        .label("url_scheme", "Scheme")
+        .build()
+        .unwrap();
+    let json = red.overview().grafana_json(GrafanaTarget::Import).unwrap();
+    assert!(json.contains(r#"tenant=~\"$tenant\""#));
+}
+
+#[test]
+fn the_time_to_head_follows_the_recorder() {
+    let without = Prometheus::new();
+    let error = Red::of(&without).time_to_head(true).build().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "dashboard \"http\": invalid time_to_head \"true\": must be false unless \
+         PrometheusBuilder::time_to_head is set"
+    );
+    let with = Prometheus::builder().time_to_head(true).build().unwrap();
+    let shows = |red: &Red| {
+        let panels: Vec<_> = red.overview().panels().map(|p| p.title.clone()).collect();
+        panels.iter().any(|title| title == "Time to response head")
+    };
+    assert!(shows(&Red::of(&with).build().unwrap()));
+    assert!(!shows(&Red::of(&with).time_to_head(false).build().unwrap()));
+    assert!(!shows(&Red::of(&without).build().unwrap()));
+}
+
+#[test]
+fn prefixes_of_the_recorder_and_the_registry_are_part_of_every_query() {
+    let registry = Registry::new_custom(Some("eu".into()), None).unwrap();
+    let recorder = Prometheus::builder()
+        .registry(registry)
+        .prefix("shop")
+        .names(Names::classic())
+        .build()
+        .unwrap();
+    let exposed = recorder.exposition().render(Format::Text);
+    let series = r#"eu_tower_metrics_series{metric="shop_http_request_duration_seconds"}"#;
+    assert!(exposed.contains(series), "{exposed}");
+
+    let red = Red::of(&recorder).availability(0.999).build().unwrap();
+    let rules = red.rules("Shop", "shop").rule_file().unwrap();
+    let presence =
+        r#"eu_tower_metrics_series{job="shop",metric="shop_http_request_duration_seconds"}"#;
+    assert!(rules.contains(presence), "{rules}");
+    assert!(rules.contains("(rate(eu_shop_http_requests_total{"));
+    let json = red.overview().grafana_json(GrafanaTarget::Import).unwrap();
+    assert!(json.contains("eu_shop_http_request_duration_seconds_bucket{"));
+    assert!(json.contains("rate(eu_tower_metrics_overflow_total{"));
+}
+
+#[test]
+fn an_objective_out_of_range_or_added_twice_is_an_error() {
+    let recorder = Prometheus::new();
+    let red = || Red::of(&recorder);
+    let error = red().availability(99.9).build().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "objective \"availability\": invalid objective \"99.9\": must be a ratio above 0 and below \
+         1, such as 0.999"
+    );
+    let error = red().availability(0.9).availability(0.99).build();
+    assert!(matches!(error, Err(Error::Duplicate { .. })));
+}
