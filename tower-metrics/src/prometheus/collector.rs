@@ -48,6 +48,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    pub(crate) fn metric_type(self) -> proto::MetricType {
+        match self {
+            Self::InFlight => proto::MetricType::GAUGE,
+            Self::Requests => proto::MetricType::COUNTER,
+            _ => proto::MetricType::HISTOGRAM,
+        }
+    }
+
     /// The histogram of this kind, and how many of its units make one of the
     /// family's.
     pub(crate) fn histogram<'a>(self, view: &View<'a>) -> Option<(Histogram<'a>, f64)> {
@@ -164,12 +172,7 @@ impl Collector for Requests {
                         snapshot.series().filter_map(of).collect()
                     }
                 };
-                let kind = match family.kind {
-                    Kind::InFlight => proto::MetricType::GAUGE,
-                    Kind::Requests => proto::MetricType::COUNTER,
-                    _ => proto::MetricType::HISTOGRAM,
-                };
-                self::family(family.name, family.help, kind, metrics)
+                self::family(family.name, family.help, family.kind.metric_type(), metrics)
             })
             .collect()
     }

@@ -1,10 +1,14 @@
 //! Serves a registry: our families straight from their cells, everything else
 //! from `gather()`.
 
+mod family;
+mod gathered;
 #[cfg(feature = "axum")]
 mod handler;
 mod negotiate;
+mod number;
 mod output;
+mod recorded;
 mod write;
 
 use std::convert::Infallible;
@@ -64,6 +68,14 @@ impl Format {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// The format's name for a type that is not known.
+    const fn unknown_type(self) -> &'static str {
+        match self {
+            Self::Text => "untyped",
+            Self::OpenMetrics => "unknown",
         }
     }
 }
@@ -200,7 +212,7 @@ impl Shared {
         // Where somebody still holds the last rendering, its memory is theirs.
         let spare = Arc::try_unwrap(std::mem::take(&mut state.last)).unwrap_or_default();
         let mut output = Output::reusing(spare.plain);
-        write::registry(&mut output, inner, &mut state.snapshot, format);
+        write::write_registry(&mut output, inner, &mut state.snapshot, format);
         state.last = Arc::new(Rendering {
             plain: output.finish(),
             gzip: OnceLock::new(),

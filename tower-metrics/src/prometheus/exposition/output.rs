@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 /// Small enough to stay in the first-level cache while it is written.
 const BLOCK: usize = 16 << 10;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Output {
     block: Vec<u8>,
     text: BytesMut,

@@ -1,8 +1,13 @@
 //! What a scraper is shown, and what others read in it.
 
+mod clashes;
+#[path = "../figures/mod.rs"]
 mod figures;
+#[path = "../programs/mod.rs"]
 mod programs;
+#[path = "../script/mod.rs"]
 mod script;
+#[path = "../server/mod.rs"]
 mod server;
 
 use std::collections::{BTreeSet, HashMap};
@@ -23,7 +28,7 @@ use prometheus::{
     Registry, TextEncoder, proto,
 };
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tower_metrics::prometheus::{Exposition, Format};
+use tower_metrics::prometheus::{Exposition, Format, format_bound};
 use tower_metrics::{MetricsLayer, Names, Prometheus, Route, TraceId};
 
 use self::figures::Figures;
@@ -546,7 +551,9 @@ mod the_real_prometheus {
                 .by_ref()
                 .find_map(|line| {
                     let line = line.unwrap();
-                    let address = line.split_once("msg=\"Listening on\" address=")?.1;
+                    // Prometheus 3 names the component in between.
+                    let (_, fields) = line.split_once("msg=\"Listening on\" ")?;
+                    let (_, address) = fields.split_once("address=")?;
                     Some(address.trim().parse().unwrap())
                 })
                 .expect("it says where it listens");
@@ -592,7 +599,12 @@ mod the_real_prometheus {
         if !programs::present("prometheus", &["--version"]) {
             return;
         }
-        let prometheus = Prometheus::new();
+        let bounds = [0.00005, 0.25, 1.0, 100.0];
+        let prometheus = Prometheus::builder()
+            .duration_bounds(bounds)
+            .response_size_bounds([1_048_576])
+            .build()
+            .unwrap();
         traffic(prometheus, true).await;
         let open_metrics = serve(prometheus.exposition()).await;
         // It asks for OpenMetrics unless somebody makes it forget.
@@ -614,13 +626,19 @@ mod the_real_prometheus {
             server
                 .ask(&query, |answer| answer.contains(",\"6\"]"))
                 .await;
-            // Both formats write the same bounds, as Prometheus 3 would.
-            let query = format!(
-                "/api/v1/query?query=sum({metric}_bucket%7Bjob=%22{job}%22,le=%221.0%22%7D)"
-            );
-            server
-                .ask(&query, |answer| answer.contains(",\"6\"]"))
-                .await;
+            // Prometheus 2 stores a bound as the exposition writes it, Prometheus 3
+            // rewrites it: a query must find it in both.
+            let durations = bounds.map(|bound| (metric, bound));
+            let sizes = [("http_server_response_body_size_bytes", 1_048_576.0)];
+            for (metric, bound) in durations.into_iter().chain(sizes) {
+                let le = format_bound(bound).replace('+', "%2B");
+                let query = format!(
+                    "/api/v1/query?query=count({metric}_bucket%7Bjob=%22{job}%22,le=%22{le}%22%7D)"
+                );
+                server
+                    .ask(&query, |answer| answer.contains(",\"6\"]"))
+                    .await;
+            }
         }
         let query = format!("/api/v1/query_exemplars?query={metric}_bucket&start=0&end=9999999999");
         let exemplars = server.ask(&query, |answer| answer.contains(TRACE)).await;
@@ -668,7 +686,7 @@ max_over_time(sum(axum_http_requests_pending)[1m:1s])
         traffic(prometheus, false).await;
         server.ask(requests, seen(12)).await;
 
-        let guide = include_str!("../docs/from-axum-prometheus.md");
+        let guide = include_str!("../../docs/from-axum-prometheus.md");
         let blocks = guide.split("```text\n").skip(1);
         let lines = blocks.flat_map(|block| {
             let (block, _) = block.split_once("```").unwrap();
