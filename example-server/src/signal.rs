@@ -1,41 +1,50 @@
-//! The signals that end the program.
+//! Signals that shut the server down.
 
 use std::io;
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and Ctrl-C, from when they were first listened for.
+/// Stream of SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal closed). All of them shut the server
+/// down gracefully.
 #[derive(Debug)]
 pub(crate) struct Signals {
     #[cfg(unix)]
     terminate: Signal,
     #[cfg(unix)]
     interrupt: Signal,
+    #[cfg(unix)]
+    hang_up: Signal,
 }
 
 impl Signals {
+    /// Registers the signal handlers. Signals that arrive between two calls of [`next`](Self::next)
+    /// are delivered by the next one.
+    ///
     /// # Errors
-    /// When the system does not let signals be listened for.
+    /// Returns the operating system's error when a handler cannot be installed.
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
             terminate: signal(SignalKind::terminate())?,
             #[cfg(unix)]
             interrupt: signal(SignalKind::interrupt())?,
+            #[cfg(unix)]
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Waits for the next signal and names it.
+    /// Waits for the next signal and returns its name.
     #[cfg(unix)]
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hang_up.recv() => "SIGHUP",
         }
     }
 
-    /// Waits for the next signal and names it.
+    /// Waits for the next signal and returns its name.
     #[cfg(not(unix))]
     pub(crate) async fn next(&mut self) -> &'static str {
         if tokio::signal::ctrl_c().await.is_err() {
