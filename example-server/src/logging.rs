@@ -1,9 +1,17 @@
-//! Log lines, on standard output.
+//! Logging to standard output, which never blocks the caller.
+//!
+//! A dedicated thread writes the lines. When standard output stalls, for example because nobody
+//! reads the other end of a pipe, up to [`MAX_LINES`] lines of at most [`MAX_LINE`] bytes are
+//! buffered; further ones are dropped and counted.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use indicatif::ProgressBar;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -11,6 +19,15 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::config::{Log, LogFormat};
+
+/// Maximum number of lines that wait to be written.
+const MAX_LINES: usize = 4_096;
+/// Maximum length of a line in bytes. Longer ones are dropped.
+const MAX_LINE: usize = 16 * 1024;
+/// Time that the writer has to write the remaining lines when the process ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// How often dropped lines are reported.
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -21,10 +38,17 @@ pub(crate) struct Error {
     source: ParseError,
 }
 
-/// Starts logging for the whole process.
+/// Lines dropped because the buffer was full.
+static OVERFLOWED: OnceLock<ErrorCounter> = OnceLock::new();
+/// Lines dropped because they were too long.
+static TOO_LONG: AtomicU64 = AtomicU64::new(0);
+/// Flushes the writer when dropped.
+static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+
+/// Starts logging for the whole process. Panics are logged as well.
 ///
 /// # Errors
-/// When the filter cannot be parsed.
+/// Returns an error when the filter cannot be parsed.
 pub(crate) fn start(options: &Log) -> Result<(), Error> {
     let filter = EnvFilter::builder()
         .parse(&options.log)
@@ -32,8 +56,15 @@ pub(crate) fn start(options: &Log) -> Result<(), Error> {
             filter: options.log.clone(),
             source,
         })?;
-    let mut lines = fmt::layer().with_writer(Output);
-    // Colours are for a terminal: in a file they are noise. On one, NO_COLOR still says no.
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(MAX_LINES)
+        .thread_name("log")
+        .finish(Stdout);
+    OVERFLOWED.get_or_init(|| writer.error_counter());
+    *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+    let mut lines = fmt::layer().with_writer(Lines(writer));
+    // No escape sequences in files and pipes. On a terminal, `NO_COLOR` disables them too.
     if !io::stdout().is_terminal() {
         lines.set_ansi(false);
     }
@@ -45,45 +76,104 @@ pub(crate) fn start(options: &Log) -> Result<(), Error> {
         .with(filter)
         .with(layer)
         .init();
+    // The default hook writes to standard error, which may stall like standard output.
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = std::backtrace::Backtrace::capture();
+        let captured = backtrace.status() == std::backtrace::BacktraceStatus::Captured;
+        tracing::error!(
+            panic = panic.payload_as_str().unwrap_or("unknown payload"),
+            location = panic.location().map(tracing::field::display),
+            thread = thread::current().name(),
+            backtrace = captured.then(|| tracing::field::display(&backtrace)),
+            "panicked"
+        );
+    }));
     Ok(())
 }
 
-/// A line that stands still at the foot of the terminal, which log lines must not break.
-static FOOT: OnceLock<RwLock<Option<ProgressBar>>> = OnceLock::new();
-
-/// Lets log lines appear above `bar` from now on.
-pub(crate) fn keep_above(bar: ProgressBar) {
-    let foot = FOOT.get_or_init(RwLock::default);
-    *foot.write().unwrap_or_else(PoisonError::into_inner) = Some(bar);
-}
-
-/// Standard output, above the foot where there is one.
-#[derive(Debug)]
-struct Output;
-
-impl<'a> MakeWriter<'a> for Output {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        Self
+/// Writes the remaining lines, unless standard output stalls. Later lines are lost.
+pub(crate) fn shut_down() {
+    let guard = WRITER.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let (done, wait) = mpsc::channel::<()>();
+    // In a thread: with a full buffer the guard itself prints to standard output and blocks.
+    let flushing = thread::Builder::new().spawn(move || {
+        drop(guard);
+        drop(done);
+    });
+    if flushing.is_ok() {
+        _ = wait.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
-impl Write for Output {
+/// Returns the number of log lines dropped since the start.
+pub(crate) fn dropped() -> u64 {
+    let overflowed = OVERFLOWED.get().map_or(0, ErrorCounter::dropped_lines);
+    overflowed as u64 + TOO_LONG.load(Relaxed)
+}
+
+/// Logs how many lines were dropped, for as long as lines are dropped.
+pub(crate) async fn report_dropped() {
+    let mut reported = 0;
+    loop {
+        tokio::time::sleep(REPORT_INTERVAL).await;
+        let total = dropped();
+        if total > reported {
+            tracing::warn!(dropped = total - reported, total, "log lines dropped");
+            reported = total;
+        }
+    }
+}
+
+/// Progress bar at the bottom of the terminal, above which log lines appear.
+static PROGRESS_BAR: OnceLock<RwLock<Option<ProgressBar>>> = OnceLock::new();
+
+/// Keeps `bar` below the log lines from now on.
+pub(crate) fn keep_above(bar: ProgressBar) {
+    let current = PROGRESS_BAR.get_or_init(RwLock::default);
+    *current.write().unwrap_or_else(PoisonError::into_inner) = Some(bar);
+}
+
+/// Hands lines to the writer thread.
+#[derive(Debug)]
+struct Lines(NonBlocking);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+impl Write for &Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if line.len() > MAX_LINE {
+            TOO_LONG.fetch_add(1, Relaxed);
+            return Ok(line.len());
+        }
+        self.0.clone().write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Standard output, above the progress bar if there is one.
+#[derive(Debug)]
+struct Stdout;
+
+impl Write for Stdout {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.write_all(line).map(|()| line.len())
     }
 
     fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
-        let write = || {
-            let mut out = io::stdout().lock();
-            out.write_all(line)?;
-            out.flush()
-        };
-        let foot = FOOT
+        let write = || io::stdout().lock().write_all(line);
+        let bar = PROGRESS_BAR
             .get()
-            .map(|foot| foot.read().unwrap_or_else(PoisonError::into_inner));
-        match foot.as_ref().and_then(|foot| foot.as_ref()) {
+            .map(|bar| bar.read().unwrap_or_else(PoisonError::into_inner));
+        match bar.as_ref().and_then(|bar| bar.as_ref()) {
             Some(bar) => bar.suspend(write),
             None => write(),
         }

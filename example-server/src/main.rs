@@ -10,6 +10,7 @@ mod faults_file;
 mod guard;
 mod load;
 mod logging;
+mod net;
 mod observer;
 mod ops;
 mod output;
@@ -29,7 +30,9 @@ use ticket_core::policy::Document;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse().into_command()).await {
+    let result = run(Cli::parse().into_command()).await;
+    logging::shut_down();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::write_diagnostic(&format!("error: {}", chain(&*error)));

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use prometheus::Registry;
 use ticket_core::policy::{Document, Faults};
 use ticket_core::{Options, Tickets};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Api, Limits, Seen};
+use crate::api::{self, Api, LARGEST_BODY, Limits, Seen};
 use crate::guard::Guard;
+use crate::net::{self, Descriptors};
 use crate::observer::Metrics;
 use crate::ops::{self, Books, Ops, Readiness};
-use crate::{config, dashboards, faults_file, signal, stock};
+use crate::{config, dashboards, faults_file, logging, signal, stock};
 
 /// What requests that are under way at shutdown get beyond their own time limit.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -59,6 +59,7 @@ pub(crate) struct Server {
     listener: TcpListener,
     router: axum::Router,
     limits: Limits,
+    connections: net::Settings,
     drain: Duration,
     ops_thread: JoinHandle<()>,
     /// Cancelled when nothing needs the ops port any more.
@@ -98,8 +99,20 @@ impl Server {
 
         let guard = Guard::new(options.admin_token.as_ref(), [api_address, ops_address]);
         let limits = Limits {
-            concurrency: options.max_concurrency as usize,
+            admission: net::Limits {
+                concurrency: options.max_concurrency as usize,
+                queue_timeout: options.connections.queue_timeout,
+                body_timeout: options.connections.body_timeout,
+                max_body: LARGEST_BODY,
+            },
             timeout: options.request_timeout,
+        };
+        let descriptors = Descriptors::divide(options.connections.max_connections as usize);
+        let connections = net::Settings {
+            max_connections: descriptors.api,
+            header_timeout: options.connections.header_timeout,
+            keep_alive: options.connections.keep_alive,
+            write_timeout: options.connections.write_timeout,
         };
         let seen = Seen::default();
         let books = Books::open(tickets.clone(), metrics.clone(), prometheus, seen.clone()).await;
@@ -113,6 +126,7 @@ impl Server {
             seen.clone(),
         );
         let (stopping, done) = (CancellationToken::new(), CancellationToken::new());
+        tokio::spawn(logging::report_dropped());
         tokio::spawn(stock::refresh(tickets.clone(), metrics.clone()));
         let background = {
             let watch = ops::faults::watch(faults.subscribe(), metrics.clone());
@@ -127,17 +141,17 @@ impl Server {
             tickets: tickets.clone(),
             metrics,
             guard,
-            readiness: Readiness {
-                tickets: tickets.clone(),
-                runtime: Handle::current(),
-                stopping: stopping.clone(),
-            },
+            readiness: Readiness::new(tickets.clone(), Handle::current(), stopping.clone()),
         };
         let page = ops::page(&ops, &prometheus, books, &seen)?;
         let guard = ops.guard.clone();
         let ops_router = ops::router(ops, prometheus);
         let ops_thread = ops::serve(
             ops_listener,
+            net::Settings {
+                max_connections: descriptors.ops,
+                ..connections
+            },
             ops_router,
             page,
             guard,
@@ -154,6 +168,7 @@ impl Server {
             listener,
             router,
             limits,
+            connections,
             drain: options.drain,
             ops_thread,
             done,
@@ -180,20 +195,18 @@ impl Server {
             commit = %self.tickets.commit(),
             "serving"
         );
-        let listener = tokio::net::TcpListener::from_std(self.listener).map_err(Error::Api)?;
-        let listener = listener.tap_io(|connection| {
-            if let Err(error) = connection.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY is not to be had");
-            }
-        });
-        let serving = axum::serve(listener, self.router)
-            .with_graceful_shutdown(closing.clone().cancelled_owned());
+        let serving = net::serve(
+            self.listener,
+            self.router,
+            self.connections,
+            closing.clone(),
+        );
         let too_late = async {
             closing.cancelled().await;
             tokio::time::sleep(self.limits.timeout + MARGIN).await;
         };
         tokio::select! {
-            served = serving.into_future() => served.map_err(Error::Api)?,
+            served = serving => served.map_err(Error::Api)?,
             () = too_late => tracing::warn!("connections are still open after their time: they are cut"),
         }
         self.tickets.close().await;
@@ -223,13 +236,13 @@ async fn shut_down(
     closing.cancel();
     let signal = signals.next().await;
     tracing::warn!(signal, "stopped at once");
+    logging::shut_down();
     std::process::exit(1);
 }
 
 fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let listen = || {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
+        let listener = net::bind(address)?;
         let bound = listener.local_addr()?;
         Ok((listener, bound))
     };

@@ -1,14 +1,13 @@
-//! What stands around every handler.
+//! The middleware stack around every handler.
 
 use std::time::Duration;
 
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::from_fn_with_state;
+use http::HeaderName;
 use tower::ServiceBuilder;
-use tower::limit::GlobalConcurrencyLimitLayer;
-use tower::load_shed::LoadShedLayer;
 use tower::timeout::TimeoutLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
@@ -16,19 +15,24 @@ use tower_metrics::{MetricsLayer, Prometheus};
 
 use super::log::{self, Seen};
 use super::{LARGEST_BODY, problem};
+use crate::net::{self, Admission};
 use crate::security::no_sniff;
 
-/// What one server takes on.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Maximum length of a client's request ID.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Limits of a server's API.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Requests worked on at once; the rest are shed.
-    pub(crate) concurrency: usize,
-    /// When a request is given up.
+    /// Limits on admission.
+    pub(crate) admission: net::Limits,
+    /// Time after which an admitted request is answered with 504.
     pub(crate) timeout: Duration,
 }
 
-/// Wraps the routes, outermost first: what is shed or given up is counted, has a request id and
-/// is logged; what panics frees its place.
+/// Wraps the routes, outermost first. Admission comes before everything that costs: a request that
+/// is shed is counted and has a request ID, but no log line.
 pub(super) fn wrap(
     routes: Router,
     metrics: MetricsLayer<Prometheus>,
@@ -43,17 +47,33 @@ pub(super) fn wrap(
             })
             .map_response(no_sniff)
             .layer(metrics)
+            .map_request(remove_invalid_request_id)
             .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
             .layer(PropagateRequestIdLayer::x_request_id())
+            .layer(from_fn_with_state(
+                Admission::new(limits.admission),
+                net::admit,
+            ))
             .layer(from_fn_with_state(seen, log::follow))
             .layer(HandleErrorLayer::new(problem::given_up))
-            .layer(LoadShedLayer::new())
-            // Global: axum applies a layer to each route, and the limit is the server's.
-            .layer(GlobalConcurrencyLimitLayer::new(limits.concurrency))
             .layer(TimeoutLayer::new(limits.timeout))
             .layer(CatchPanicLayer::custom(problem::panicked))
             .layer(DefaultBodyLimit::max(LARGEST_BODY)),
     )
+}
+
+/// Removes an `X-Request-Id` that is repeated or not 1 to 128 visible ASCII characters, so that the
+/// server assigns a new one. The ID goes into log lines and the sample of recent requests.
+fn remove_invalid_request_id(mut request: Request) -> Request {
+    let mut ids = request.headers().get_all(X_REQUEST_ID).iter();
+    let first = ids.next().map(|id| id.as_bytes());
+    let is_valid = first.is_none_or(|id| {
+        (1..=MAX_REQUEST_ID).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
+    });
+    if !is_valid || ids.next().is_some() {
+        request.headers_mut().remove(X_REQUEST_ID);
+    }
+    request
 }
 
 #[cfg(test)]
@@ -74,7 +94,12 @@ mod tests {
     async fn a_panic_is_answered_counted_and_frees_its_place() {
         let prometheus = Prometheus::builder().build().unwrap();
         let limits = Limits {
-            concurrency: 1,
+            admission: net::Limits {
+                concurrency: 1,
+                queue_timeout: Duration::ZERO,
+                body_timeout: Duration::from_secs(1),
+                max_body: LARGEST_BODY,
+            },
             timeout: Duration::from_secs(1),
         };
         let routes = Router::new().route("/boom", get(boom));

@@ -15,12 +15,30 @@ use tower_metrics_dashboard::live::{LoggedRequest, RecentRequests};
 use tracing::{Instrument, Span};
 
 use super::problem::Cause;
+use crate::net::RateLimit;
+
+/// Maximum number of lines per second about failed requests.
+const FAILED_PER_SECOND: u32 = 100;
+/// Maximum number of bytes of a path and of a cause in the log and in the sample of recent
+/// requests.
+const MAX_TEXT: usize = 256;
 
 /// What the API lets the ops port know of its requests.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Seen {
     begun: Arc<AtomicU64>,
     recent: Arc<RecentRequests>,
+    failed: Arc<RateLimit>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            begun: Arc::default(),
+            recent: Arc::default(),
+            failed: Arc::new(RateLimit::new(FAILED_PER_SECOND, Duration::from_secs(1))),
+        }
+    }
 }
 
 impl Seen {
@@ -57,7 +75,7 @@ pub(super) async fn follow(State(seen): State<Seen>, request: Request, next: Nex
     let begun = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
     let took = begun.elapsed();
-    span.in_scope(|| write(&response, took));
+    span.in_scope(|| write(&response, took, &seen.failed));
     let failed = response.status().is_server_error();
     let at = SystemTime::now();
     if seen.recent.has_room(at, took, failed) {
@@ -73,21 +91,29 @@ fn error(response: &Response) -> Option<&'static str> {
 
 fn cause(response: &Response) -> Option<&str> {
     let cause = response.extensions().get::<Cause>();
-    cause.map(|cause| cause.0.as_str())
+    cause.map(|cause| truncate(&cause.0))
 }
 
-fn write(response: &Response, took: Duration) {
+fn write(response: &Response, took: Duration, limit: &RateLimit) {
     let status = response.status().as_u16();
     let ms = took.as_secs_f64() * 1e3;
     if !response.status().is_server_error() {
         tracing::debug!(status, ms, "answered");
         return;
     }
+    let Some(count) = limit.check() else { return };
+    // Failed requests without a line, since the last line.
+    let suppressed = (count > 1).then_some(count - 1);
     let error = error(response);
     match cause(response) {
-        Some(cause) => tracing::error!(status, ms, error, cause, "failed"),
-        None => tracing::info!(status, ms, error, "failed"),
+        Some(cause) => tracing::error!(status, ms, error, cause, suppressed, "failed"),
+        None => tracing::info!(status, ms, error, suppressed, "failed"),
     }
+}
+
+/// Returns the first [`MAX_TEXT`] bytes of `text`, up to a character boundary.
+fn truncate(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_TEXT)]
 }
 
 impl About {
@@ -112,8 +138,8 @@ impl About {
             "request",
             id = self.id(),
             trace = self.trace.map(tracing::field::display),
-            method = self.method.as_str(),
-            path = self.uri.path(),
+            method = truncate(self.method.as_str()),
+            path = truncate(self.uri.path()),
         )
     }
 
@@ -121,7 +147,7 @@ impl About {
         let failed = response.status().is_server_error();
         let mut request = LoggedRequest::new(at, took);
         request.id = self.id().to_owned();
-        request.method = self.method.to_string();
+        request.method = truncate(self.method.as_str()).to_owned();
         if let Some(route) = &self.route {
             request.route = route.as_str().to_owned();
         }
@@ -150,8 +176,8 @@ impl About {
         }
         line += &format!(
             " method={:?} path={:?}}}: {message} status={} ms={}",
-            self.method.as_str(),
-            self.uri.path(),
+            truncate(self.method.as_str()),
+            truncate(self.uri.path()),
             response.status().as_u16(),
             took.as_secs_f64() * 1e3,
         );

@@ -186,6 +186,40 @@ impl Problem {
         .retry_after(Duration::from_secs(1))
     }
 
+    /// The server is at its concurrency limit.
+    pub(crate) fn overloaded() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded",
+            "The server is overloaded",
+            "as many requests are in progress as the server serves at once",
+        )
+        .retry_after(Duration::from_secs(1))
+        .error_type(ErrorType::SHED)
+    }
+
+    /// The request's body did not arrive in time.
+    pub(crate) fn body_timeout() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body-timeout",
+            "The request body did not arrive in time",
+            "the server closes this connection; send the whole request again",
+        )
+    }
+
+    /// The request's body is larger than the limit.
+    pub(crate) fn too_large() -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The body is too large",
+            format!(
+                "a body has at most {LARGEST_BODY} bytes, a faults document {LARGEST_DOCUMENT}"
+            ),
+        )
+    }
+
     /// The request's body is not declared to be JSON.
     pub(crate) fn not_json() -> Self {
         Self::new(
@@ -230,11 +264,6 @@ pub(crate) async fn given_up(error: BoxError) -> Problem {
             "the request was given up; a purchase may stand: try again with the same Idempotency-Key",
         )
         .error_type(ErrorType::TIMEOUT)
-    } else if error.is::<tower::load_shed::error::Overloaded>() {
-        overloaded(
-            "the server is at its limit of concurrent requests",
-            Duration::from_secs(1),
-        )
     } else {
         internal().cause(error.to_string())
     }
@@ -351,14 +380,7 @@ impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Self {
         match rejection {
             BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-                Self::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "too-large",
-                    "The body is too large",
-                    format!(
-                        "a body has at most {LARGEST_BODY} bytes, a faults document {LARGEST_DOCUMENT}"
-                    ),
-                )
+                Self::too_large()
             }
             rejection => Self::malformed(rejection.to_string()),
         }

@@ -104,11 +104,39 @@ pub(crate) struct Serve {
     /// Time limit for a request, after which it is answered with 504
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", value_parser = positive_duration, default_value = "10s")]
     pub(crate) request_timeout: Duration,
-    /// Maximum number of concurrent requests; further requests are shed with 503
+    /// Maximum number of requests in progress; further ones wait for --queue-timeout
     #[arg(long, env = "MAX_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), default_value = "1024")]
     pub(crate) max_concurrency: u32,
     #[command(flatten)]
+    pub(crate) connections: Connections,
+    #[command(flatten)]
     pub(crate) log: Log,
+}
+
+/// Limits of connections. They protect the API and the ops port against slow clients.
+#[derive(Debug, Args)]
+pub(crate) struct Connections {
+    /// Maximum number of open connections to the API; a low limit of open files (`ulimit -n`)
+    /// lowers it
+    #[arg(long, env = "MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), default_value = "8192")]
+    pub(crate) max_connections: u32,
+    /// How long a request may wait for one of the --max-concurrency permits before it is shed
+    /// with 503; 0 sheds immediately
+    #[arg(long, env = "QUEUE_TIMEOUT", value_name = "DURATION", value_parser = duration, default_value = "1s")]
+    pub(crate) queue_timeout: Duration,
+    /// Time for a request head to arrive, after which the connection is closed
+    #[arg(long, env = "HEADER_TIMEOUT", value_name = "DURATION", value_parser = positive_duration, default_value = "10s")]
+    pub(crate) header_timeout: Duration,
+    /// Time for a request body to arrive, after which the request is answered with 408
+    #[arg(long, env = "BODY_TIMEOUT", value_name = "DURATION", value_parser = positive_duration, default_value = "10s")]
+    pub(crate) body_timeout: Duration,
+    /// How long a connection may be idle between requests; longer than the 600 s of Google's load
+    /// balancers, which would otherwise reuse connections that the server is closing
+    #[arg(long, env = "KEEP_ALIVE", value_name = "DURATION", value_parser = positive_duration, default_value = "620s")]
+    pub(crate) keep_alive: Duration,
+    /// How long a client may leave a response unread, after which the connection is closed
+    #[arg(long, env = "WRITE_TIMEOUT", value_name = "DURATION", value_parser = positive_duration, default_value = "30s")]
+    pub(crate) write_timeout: Duration,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,8 @@ use rustix::time::{ClockId, clock_gettime};
 use ticket_core::Tickets;
 use tokio::runtime::Handle;
 
+use crate::logging;
+
 /// Registers them all.
 ///
 /// # Errors
@@ -24,11 +26,21 @@ pub(crate) fn register(
 ) -> Result<(), prometheus::Error> {
     registry.register(Box::new(Read::new(&POOLS, move || pools(&tickets))?))?;
     registry.register(Box::new(Read::new(&RUNTIME, move || measure(&runtime))?))?;
+    registry.register(Box::new(Read::new(&LOG, || {
+        [vec![(Vec::new(), logging::dropped() as f64)]]
+    })?))?;
     registry.register(Box::new(build()?))?;
     #[cfg(target_os = "linux")]
     registry.register(Box::new(Process(ProcessCollector::for_self())))?;
     Ok(())
 }
+
+const LOG: [Family; 1] = [Family {
+    name: "example_server_log_lines_dropped_total",
+    help: "Log lines dropped because standard output did not take them in time.",
+    kind: MetricType::COUNTER,
+    labels: &[],
+}];
 
 fn build() -> Result<IntGaugeVec, prometheus::Error> {
     let build = IntGaugeVec::new(

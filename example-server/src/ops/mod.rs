@@ -7,6 +7,8 @@ pub(crate) mod faults;
 pub(crate) mod metrics;
 mod page;
 mod probes;
+mod scrape;
+mod shared;
 
 use std::io;
 use std::net::TcpListener;
@@ -24,11 +26,16 @@ use tower_metrics_dashboard::live::Page;
 
 use crate::api::{LARGEST_DOCUMENT, problem};
 use crate::guard::Guard;
+use crate::net;
 use crate::observer::Metrics;
 use crate::security::no_sniff;
 pub(crate) use books::Books;
 pub(crate) use page::page;
 pub(crate) use probes::Readiness;
+use scrape::Scrapes;
+
+/// Maximum number of threads for renderings and file access.
+const MAX_BLOCKING_THREADS: usize = 4;
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -63,7 +70,10 @@ impl FromRef<Ops> for Readiness {
 /// The ops routes.
 pub(crate) fn router(ops: Ops, prometheus: Prometheus) -> Router {
     Router::new()
-        .route("/metrics", get(prometheus.exposition()))
+        .route(
+            "/metrics",
+            get(scrape::metrics).with_state(Scrapes::new(prometheus)),
+        )
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/faults", get(faults::read).put(faults::swap))
@@ -82,6 +92,7 @@ pub(crate) fn router(ops: Ops, prometheus: Prometheus) -> Router {
 /// When the runtime or the thread cannot be started.
 pub(crate) fn serve(
     listener: TcpListener,
+    settings: net::Settings,
     router: Router,
     page: Page,
     guard: Guard,
@@ -90,16 +101,15 @@ pub(crate) fn serve(
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build()?;
     let built = {
         let _context = runtime.enter();
         let page = page.until(stop.clone().cancelled_owned()).into_router();
-        page.map_err(io::Error::other).and_then(|page| {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            Ok((listener, router.merge(page::guarded(page, guard))))
-        })
+        page.map_err(io::Error::other)
+            .map(|page| router.merge(page::guarded(page, guard)))
     };
-    let (listener, router) = match built {
+    let router = match built {
         Ok(built) => built,
         Err(error) => {
             // A runtime may not be waited for inside another.
@@ -112,7 +122,7 @@ pub(crate) fn serve(
             tokio::spawn(background);
             // Until `stop` and no longer: what is under way here need not be finished.
             tokio::select! {
-                Err(error) = axum::serve(listener, router).into_future() => {
+                Err(error) = net::serve(listener, router, settings, stop.clone()) => {
                     tracing::error!(%error, "the ops port stopped");
                 }
                 () = stop.cancelled() => {}

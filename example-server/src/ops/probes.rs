@@ -1,5 +1,6 @@
 //! `/livez` and `/readyz`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -7,40 +8,60 @@ use ticket_core::Tickets;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::shared::Shared;
 use crate::api::problem::Problem;
 
-/// Probes have little patience; the database should have answered long before.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Time that the database has to answer. Kubernetes gives probes a second by default.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What readiness depends on.
+/// Dependencies of readiness.
 #[derive(Clone, Debug)]
 pub(crate) struct Readiness {
-    pub(crate) tickets: Tickets,
-    /// The API's runtime: one that answers no more is not ready either.
-    pub(crate) runtime: Handle,
-    pub(crate) stopping: CancellationToken,
+    tickets: Tickets,
+    /// The API's runtime: a server whose runtime is blocked is not ready.
+    runtime: Handle,
+    stopping: CancellationToken,
+    /// Probes share a ping, so that any number of them costs the database one at a time.
+    ping: Arc<Shared<(), Result<(), String>>>,
 }
 
-/// The process runs. A database that is away is no reason to start it again.
+impl Readiness {
+    /// Readiness of a server that uses `tickets` on `runtime`, until `stopping` is cancelled.
+    pub(crate) fn new(tickets: Tickets, runtime: Handle, stopping: CancellationToken) -> Self {
+        Self {
+            tickets,
+            runtime,
+            stopping,
+            ping: Arc::new(Shared::new()),
+        }
+    }
+
+    async fn ping(&self) -> Result<(), String> {
+        let tickets = self.tickets.clone();
+        let ping = self.runtime.spawn(async move { tickets.ping().await });
+        match tokio::time::timeout(DATABASE_TIMEOUT, ping).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(format!("the database is unavailable: {error}")),
+            Ok(Err(_)) => Err("the API's runtime has shut down".to_owned()),
+            Err(_) => Err(format!(
+                "the database did not answer within {DATABASE_TIMEOUT:?}"
+            )),
+        }
+    }
+}
+
+/// `GET /livez`: the process is running. It does not check the database, because restarting the
+/// process would not repair that.
 pub(super) async fn livez() -> &'static str {
     "live\n"
 }
 
-/// The server can serve: it is not shutting down, and the database answers.
+/// `GET /readyz`: the server is not shutting down and the database answers.
 pub(super) async fn readyz(State(readiness): State<Readiness>) -> Result<&'static str, Problem> {
     if readiness.stopping.is_cancelled() {
         return Err(Problem::not_ready("the server is shutting down"));
     }
-    let tickets = readiness.tickets.clone();
-    let ping = readiness.runtime.spawn(async move { tickets.ping().await });
-    match tokio::time::timeout(PATIENCE, ping).await {
-        Ok(Ok(Ok(()))) => Ok("ready\n"),
-        Ok(Ok(Err(error))) => Err(Problem::not_ready(format!(
-            "the database does not serve: {error}"
-        ))),
-        Ok(Err(_)) => Err(Problem::not_ready("the API's runtime is gone")),
-        Err(_) => Err(Problem::not_ready(format!(
-            "the database did not answer within {PATIENCE:?}"
-        ))),
-    }
+    let ping = readiness.ping.get((), || readiness.ping());
+    ping.await.map_err(Problem::not_ready)?;
+    Ok("ready\n")
 }

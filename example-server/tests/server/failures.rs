@@ -72,7 +72,7 @@ async fn a_request_that_takes_too_long_is_504() {
 
 #[tokio::test]
 async fn what_is_too_much_is_shed_at_once_and_ops_still_answers() {
-    let server = Server::start(&["--max-concurrency", "2"]);
+    let server = Server::start(&["--max-concurrency", "2", "--queue-timeout", "0"]);
     server
         .put_faults(&json!({ "faults": [{ "operation": "list_concerts", "delay": { "fixed": { "ms": 500 } } }] }))
         .await;

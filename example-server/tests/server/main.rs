@@ -8,6 +8,7 @@ mod client;
 #[allow(dead_code)]
 mod cluster;
 mod commands;
+mod connections;
 mod disk;
 mod failures;
 mod kill;

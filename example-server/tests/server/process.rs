@@ -67,6 +67,16 @@ impl Server {
         Self::spawn(strace, "serve", database, arguments)
     }
 
+    /// `serve` with at most this many open files.
+    pub(crate) fn with_open_files(limit: u32, database: &str, arguments: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell
+            .env_clear()
+            .args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")])
+            .arg(env!("CARGO_BIN_EXE_example-server"));
+        Self::spawn(shell, "serve", database, arguments)
+    }
+
     pub(crate) fn run(command: &str, database: &str, arguments: &[&str]) -> Self {
         Self::spawn(program(), command, database, arguments)
     }

@@ -1,0 +1,233 @@
+//! Activity of a connection: whether it serves a request, waits for one or does not drain.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use http::Version;
+use http_body::{Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::Settings;
+
+/// Idle time after which a connection may be closed to make room: longer than the pause between two
+/// requests of a busy client.
+const MIN_IDLE: Duration = Duration::from_secs(1);
+
+/// What a connection is doing. The atomics only carry timestamps for timeouts: `Relaxed` is enough,
+/// no other memory is published through them.
+#[derive(Debug)]
+pub(super) struct Activity {
+    started: Instant,
+    /// Requests being served: over HTTP/2 there can be several.
+    active: AtomicUsize,
+    /// Whether a request has arrived completely at least once.
+    served: AtomicBool,
+    /// Whether the connection speaks HTTP/2, known from its first request.
+    http2: AtomicBool,
+    /// When the last request ended.
+    idle_since: AtomicU64,
+    /// When the first byte of the next request head arrived; 0 if none has.
+    head_since: AtomicU64,
+    /// Since when the socket takes no bytes; 0 if it does.
+    stalled_since: AtomicU64,
+}
+
+/// Result of checking the timeouts of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// Nothing is due before this time.
+    Later(Instant),
+    /// The connection was idle for too long.
+    Idle,
+    /// A request head did not arrive in time.
+    Head,
+    /// The client did not read its response in time.
+    Write,
+}
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            active: AtomicUsize::new(0),
+            served: AtomicBool::new(false),
+            http2: AtomicBool::new(false),
+            idle_since: AtomicU64::new(0),
+            head_since: AtomicU64::new(0),
+            stalled_since: AtomicU64::new(0),
+        }
+    }
+
+    /// Milliseconds since the connection started, never 0.
+    fn now(&self) -> u64 {
+        let elapsed = self.started.elapsed().as_millis();
+        u64::try_from(elapsed).unwrap_or(u64::MAX).max(1)
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.active.load(Relaxed) > 0
+    }
+
+    /// Whether the connection may be closed to make room: it has not served a request for a while.
+    pub(super) fn is_recyclable(&self) -> bool {
+        let idle = self.now().saturating_sub(self.idle_since.load(Relaxed));
+        !self.is_active() && Duration::from_millis(idle) >= MIN_IDLE
+    }
+
+    /// Marks the begin of a request. It ends when the guard drops.
+    pub(super) fn begin(self: &Arc<Self>, version: Version) -> Active {
+        self.active.fetch_add(1, Relaxed);
+        self.served.store(true, Relaxed);
+        self.http2.store(version == Version::HTTP_2, Relaxed);
+        Active(self.clone())
+    }
+
+    /// Checks the timeouts. The result is [`Expiry::Later`] with the time of the next check, which
+    /// is soon enough for whatever the connection does until then.
+    pub(super) fn check(&self, settings: &Settings) -> Expiry {
+        let now = Instant::now();
+        let next = now + settings.shortest();
+        let due = |since: u64, timeout: Duration, expiry: Expiry| {
+            let at = self.started + Duration::from_millis(since) + timeout;
+            if at <= now {
+                expiry
+            } else {
+                Expiry::Later(at.min(next))
+            }
+        };
+        let stalled = self.stalled_since.load(Relaxed);
+        if stalled > 0 {
+            return due(stalled, settings.write_timeout, Expiry::Write);
+        }
+        if self.is_active() {
+            return Expiry::Later(next);
+        }
+        if !self.served.load(Relaxed) {
+            return due(0, settings.header_timeout, Expiry::Head);
+        }
+        let head = self.head_since.load(Relaxed);
+        // Over HTTP/2 bytes may as well be a PING or a window update.
+        if head > 0 && !self.http2.load(Relaxed) {
+            return due(head, settings.header_timeout, Expiry::Head);
+        }
+        let idle = self.idle_since.load(Relaxed);
+        due(idle, settings.keep_alive, Expiry::Idle)
+    }
+}
+
+/// A request that is being served.
+#[derive(Debug)]
+pub(super) struct Active(Arc<Activity>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.head_since.store(0, Relaxed);
+        self.0.idle_since.store(self.0.now(), Relaxed);
+        self.0.active.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Response body that holds its request's [`Active`] guard.
+#[derive(Debug)]
+pub(super) struct ActiveBody {
+    pub(super) body: Body,
+    pub(super) _active: Active,
+}
+
+impl http_body::Body for ActiveBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// I/O that reports to an [`Activity`].
+#[derive(Debug)]
+pub(super) struct Monitored<T> {
+    pub(super) inner: T,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl<T> Monitored<T> {
+    fn wrote<R>(&self, result: Poll<R>) -> Poll<R> {
+        let stalled = &self.activity.stalled_since;
+        match &result {
+            Poll::Ready(_) => stalled.store(0, Relaxed),
+            Poll::Pending if stalled.load(Relaxed) == 0 => {
+                stalled.store(self.activity.now(), Relaxed);
+            }
+            Poll::Pending => {}
+        }
+        result
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Monitored<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        let activity = &self.activity;
+        if buffer.filled().len() > before
+            && !activity.is_active()
+            && activity.head_since.load(Relaxed) == 0
+        {
+            activity.head_since.store(activity.now(), Relaxed);
+        }
+        result
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Monitored<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.wrote(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        self.wrote(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,189 @@
+//! Admission control: reads the request body, then waits for a permit.
+//!
+//! A request holds no permit while its body arrives, so that slow clients do not occupy the
+//! server. Under overload a request waits in FIFO order before it is refused: a client that retries
+//! immediately is slowed down by that wait, and a refusal costs neither a log line nor parsing.
+//!
+//! # Bounds
+//! Bodies: [`MAX_BUFFERED`] bytes in all. Waiting requests: [`MAX_WAITING`], each of which holds a
+//! head of at most [`MAX_HEAD`](super::MAX_HEAD) bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
+use http_body_util::BodyExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::RateLimit;
+use crate::api::problem::Problem;
+
+/// Maximum number of body bytes buffered at once, over all connections.
+const MAX_BUFFERED: usize = 64 * 1024 * 1024;
+/// Maximum number of requests that wait for a permit.
+const MAX_WAITING: usize = 16_384;
+
+/// Admission control shared by all requests of a server.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    permits: Semaphore,
+    buffered: Semaphore,
+    waiting: AtomicUsize,
+    refused: RateLimit,
+    limits: Limits,
+}
+
+/// Limits of [`Admission`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Maximum number of requests in progress.
+    pub(crate) concurrency: usize,
+    /// How long a request waits for a permit before it is shed.
+    pub(crate) queue_timeout: Duration,
+    /// Time for a request body to arrive.
+    pub(crate) body_timeout: Duration,
+    /// Maximum size of a request body in bytes.
+    pub(crate) max_body: usize,
+}
+
+/// Buffered request body and its share of [`MAX_BUFFERED`].
+struct Buffered<'a> {
+    bytes: Bytes,
+    _share: Option<SemaphorePermit<'a>>,
+}
+
+/// Number of waiting requests, decremented on drop.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Admission {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self(Arc::new(Inner {
+            permits: Semaphore::new(limits.concurrency),
+            buffered: Semaphore::new(MAX_BUFFERED),
+            waiting: AtomicUsize::new(0),
+            refused: RateLimit::default(),
+            limits,
+        }))
+    }
+}
+
+impl Inner {
+    fn refuse(&self) -> Problem {
+        if let Some(count) = self.refused.check() {
+            tracing::warn!(count, "requests shed, the server is overloaded");
+        }
+        Problem::overloaded()
+    }
+
+    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(permit) = self.permits.try_acquire() {
+            return Some(permit);
+        }
+        let timeout = self.limits.queue_timeout;
+        if timeout.is_zero() || self.waiting.load(Relaxed) >= MAX_WAITING {
+            return None;
+        }
+        let _waiting = Waiting::enter(&self.waiting);
+        let permit = tokio::time::timeout(timeout, self.permits.acquire()).await;
+        Some(permit.ok()?.expect("the semaphore is never closed"))
+    }
+
+    async fn buffer(&self, body: Body) -> Result<Buffered<'_>, Response> {
+        if body.is_end_stream() {
+            return Ok(Buffered {
+                bytes: Bytes::new(),
+                _share: None,
+            });
+        }
+        match tokio::time::timeout(self.limits.body_timeout, self.read(body)).await {
+            Ok(read) => read.map_err(IntoResponse::into_response),
+            Err(_) => {
+                let mut response = Problem::body_timeout().into_response();
+                // The rest of the body may still arrive: it must not be taken for a request.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+                Err(response)
+            }
+        }
+    }
+
+    async fn read(&self, mut body: Body) -> Result<Buffered<'_>, Problem> {
+        let max = self.limits.max_body;
+        if HttpBody::size_hint(&body).lower() > max as u64 {
+            return Err(Problem::too_large());
+        }
+        let mut share: Option<SemaphorePermit<'_>> = None;
+        let mut first = Bytes::new();
+        let mut rest = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Problem::malformed(error.to_string()))?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            if first.len().max(rest.len()) + data.len() > max {
+                return Err(Problem::too_large());
+            }
+            let bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            let more = self.buffered.try_acquire_many(bytes);
+            let more = more.map_err(|_| self.refuse())?;
+            match &mut share {
+                Some(share) => share.merge(more),
+                None => share = Some(more),
+            }
+            if first.is_empty() {
+                first = data;
+            } else {
+                if rest.is_empty() {
+                    rest.extend_from_slice(&first);
+                }
+                rest.extend_from_slice(&data);
+            }
+        }
+        Ok(Buffered {
+            bytes: if rest.is_empty() { first } else { rest.into() },
+            _share: share,
+        })
+    }
+}
+
+/// Middleware that admits requests.
+pub(crate) async fn admit(
+    State(Admission(inner)): State<Admission>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if inner.waiting.load(Relaxed) >= MAX_WAITING {
+        return inner.refuse().into_response();
+    }
+    let (head, body) = request.into_parts();
+    let mut body = match inner.buffer(body).await {
+        Ok(body) => body,
+        Err(response) => return response,
+    };
+    let Some(_permit) = inner.permit().await else {
+        return inner.refuse().into_response();
+    };
+    let bytes = std::mem::take(&mut body.bytes);
+    next.run(Request::from_parts(head, bytes.into())).await
+}

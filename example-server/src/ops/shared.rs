@@ -1,0 +1,132 @@
+//! Sharing of expensive results between concurrent requests.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+
+/// Share of the time that computing may take, as a divisor.
+const SHARE: u32 = 4;
+
+/// Computes a result once for all requests that wait for it.
+///
+/// At most one result is computed at a time, and that takes at most a quarter of the time. Requests
+/// that arrive meanwhile wait for the next one: a result is never older than the request.
+///
+/// # Bounds
+/// A key per waiting request.
+#[derive(Debug)]
+pub(super) struct Shared<K, V> {
+    waiting: Mutex<Vec<(K, Weak<OnceCell<V>>)>>,
+    turn: Arc<Semaphore>,
+}
+
+impl<K: Eq + Clone, V: Clone> Shared<K, V> {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: Mutex::default(),
+            turn: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Returns the result for `key`. `compute` is called by one of the requests that wait for it.
+    pub(super) async fn get<F: Future<Output = V>>(
+        &self,
+        key: K,
+        compute: impl FnOnce() -> F,
+    ) -> V {
+        let cell = self.join(&key);
+        let result = cell.get_or_init(|| async {
+            let turn = self.turn.clone().acquire_owned().await;
+            let turn = turn.expect("the semaphore is never closed");
+            self.leave(&cell);
+            let begun = Instant::now();
+            let result = compute().await;
+            release(turn, begun.elapsed() * (SHARE - 1));
+            result
+        });
+        result.await.clone()
+    }
+
+    fn join(&self, key: &K) -> Arc<OnceCell<V>> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // Requests that were cancelled while they waited.
+        waiting.retain(|(_, cell)| cell.strong_count() > 0);
+        let found = waiting.iter().find(|(known, _)| known == key);
+        if let Some(cell) = found.and_then(|(_, cell)| cell.upgrade()) {
+            return cell;
+        }
+        let cell = Arc::new(OnceCell::new());
+        waiting.push((key.clone(), Arc::downgrade(&cell)));
+        cell
+    }
+
+    /// Lets later requests wait for the next result.
+    fn leave(&self, cell: &Arc<OnceCell<V>>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|(_, other)| other.as_ptr() != Arc::as_ptr(cell));
+    }
+}
+
+/// Gives the turn to the next request after `pause`.
+fn release(turn: OwnedSemaphorePermit, pause: Duration) {
+    tokio::spawn(async move {
+        tokio::time::sleep(pause).await;
+        drop(turn);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_that_arrive_during_a_computation_share_the_next_one() {
+        let shared = Arc::new(Shared::new());
+        let (computed, go_on) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
+        let request = || {
+            let (shared, computed) = (shared.clone(), computed.clone());
+            let go_on = go_on.clone();
+            tokio::spawn(async move {
+                let compute = || async move {
+                    let number = computed.fetch_add(1, Relaxed);
+                    if number == 0 {
+                        go_on.notified().await;
+                    }
+                    number
+                };
+                shared.get("key", compute).await
+            })
+        };
+        let first = request();
+        while computed.load(Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let others: Vec<_> = (0..100).map(|_| request()).collect();
+        tokio::task::yield_now().await;
+        go_on.notify_one();
+        assert_eq!(first.await.unwrap(), 0);
+        for other in others {
+            assert_eq!(other.await.unwrap(), 1);
+        }
+        assert!(shared.waiting.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_request_does_not_hold_up_those_that_wait_with_it() {
+        let shared = Arc::new(Shared::new());
+        let cancelled = {
+            let shared = shared.clone();
+            tokio::spawn(async move { shared.get("key", std::future::pending::<u32>).await })
+        };
+        while shared.turn.available_permits() == 1 {
+            tokio::task::yield_now().await;
+        }
+        cancelled.abort();
+        assert_eq!(shared.get("key", || async { 7 }).await, 7);
+    }
+}
