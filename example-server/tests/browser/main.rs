@@ -109,7 +109,7 @@ async fn the_page_shows_the_figures_that_the_metrics_have() {
     let concert = server.concert(100).await;
     let mut page = open(&browser, &server).await;
     // Its counters are seen at zero before the first sale.
-    says(&mut page, "tickets-left", "nina-simone 100").await;
+    says(&mut page, "tickets-available", "nina-simone 100").await;
     for quantity in [2, 3, 4] {
         let path = format!("/concerts/{concert}/purchases");
         let answer = server.post(&path, &order("Ada", quantity)).await;
@@ -119,11 +119,11 @@ async fn the_page_shows_the_figures_that_the_metrics_have() {
         server.api.get("/concerts").await.unwrap();
     }
 
-    says(&mut page, "tickets-left", "nina-simone 91").await;
+    says(&mut page, "tickets-available", "nina-simone 91").await;
     let sold = server.metric("tickets_sold_total", &[]).await;
     let amount = server.metric("ticket_sales_amount_total", &[]).await;
-    says(&mut page, "tickets-in-this-range", &sold.to_string()).await;
-    says(&mut page, "revenue-in-this-range", &format!("EUR {amount}")).await;
+    says(&mut page, "tickets-in-range", &sold.to_string()).await;
+    says(&mut page, "revenue-in-range", &format!("EUR {amount}")).await;
     let requests = server.requests(&[]).await;
     assert_eq!((sold, amount, requests), (9.0, 585.0, 24.0));
 
@@ -148,7 +148,11 @@ async fn charts_move_and_a_pressed_outage_lights_the_alert_within_a_minute() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::run("demo", &sqlite(folder.path()), &["--rate", "60"]);
     let mut page = open(&browser, &server).await;
-    for chart in ["requests-by-route", "duration-heatmap", "stock"] {
+    for chart in [
+        "requests-by-route",
+        "duration-heatmap",
+        "available-tickets-over-time",
+    ] {
         let before = picture(&mut page, chart).await;
         changes(&mut page, chart, &before).await;
     }
@@ -205,7 +209,7 @@ async fn a_page_left_open_finds_a_restarted_server_again() {
     is_live(&mut page).await;
     // Figures and switches are the new server's.
     server.concert(7).await;
-    says(&mut page, "tickets-left", "nina-simone 7").await;
+    says(&mut page, "tickets-available", "nina-simone 7").await;
     let each = page.find("switch", "each").await;
     page.click(each).await;
     until("the commit is switched", async || {
