@@ -110,8 +110,31 @@ class Overlay:
         target = each["spec"]["scaleTargetRef"]
         if not self.has(target["kind"], target["name"]):
             yield f"no {target['kind']} {target['name']!r}"
-        elif "replicas" in self.objects[target["kind"], target["name"]]["spec"]:
-            yield "its target sets `replicas`, which each apply would set back"
+            return
+        spec = self.objects[target["kind"], target["name"]]["spec"]
+        if "replicas" in spec:
+            yield "its target sets `replicas`, which each apply would reset"
+        measured = {container["name"]: container for container in containers(spec["template"]["spec"])}
+        for metric in each["spec"]["metrics"]:
+            if metric["type"] == "Resource" and len(measured) > 1:
+                yield "a Resource metric averages over the sidecars; use ContainerResource"
+            if metric["type"] == "ContainerResource":
+                resource = metric["containerResource"]
+                container = measured.get(resource["container"])
+                if container is None:
+                    yield f"no container {resource['container']!r}"
+                elif resource["name"] not in container.get("resources", {}).get("requests", {}):
+                    yield f"the container {resource['container']!r} does not request {resource['name']}"
+
+    def check_networkpolicy(self, each: Object) -> Iterator[str]:
+        peers = [peer for rule in each["spec"].get("ingress", []) for peer in rule.get("from", [])]
+        for selector in (each["spec"]["podSelector"], *(peer["podSelector"] for peer in peers if "podSelector" in peer)):
+            if not self.selected(selector.get("matchLabels", {})):
+                yield f"its selector {selector} matches no pods"
+        for port in (port for rule in each["spec"].get("ingress", []) for port in rule.get("ports", [])):
+            for name in self.selected(each["spec"]["podSelector"].get("matchLabels", {})):
+                if port["port"] not in ports(self.pods[name]["spec"]):
+                    yield f"no port {port['port']!r} in {name}"
 
     def check_rolebinding(self, each: Object) -> Iterator[str]:
         for reference in (each["roleRef"], *each["subjects"]):
