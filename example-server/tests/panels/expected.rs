@@ -193,7 +193,7 @@ fn sales(tally: &Tally) -> Vec<Expected> {
     const TITLE: &str = "Ticket sales";
     const BY_CONCERT: &str = "Revenue by concert";
     let outcome = |name: &str| tally.outcomes.get(name).copied().unwrap_or(0) as f64;
-    let outcomes = ["sold", "declined", "sold_out", "failed"];
+    let outcomes = ["sold", "declined", "sold_out", "rejected", "failed"];
     let tries: f64 = outcomes.map(outcome).iter().sum();
     let (mut tickets, mut paid, mut refunds, mut money) =
         <(Figures, Figures, Figures, Figures)>::default();
@@ -245,7 +245,7 @@ fn sales(tally: &Tally) -> Vec<Expected> {
         by(TITLE, BY_CONCERT, "B", &["concert", "currency"], revenue),
         by(TITLE, BY_CONCERT, "C", &["concert", "currency"], refunds),
     ];
-    for (letter, name) in ["A", "B", "C", "E"].into_iter().zip(outcomes) {
+    for (letter, name) in ["A", "B", "C", "D", "E"].into_iter().zip(outcomes) {
         all.push(one(TITLE, "Outcome ratios", letter, outcome(name) / tries));
         all.push(one(
             TITLE,

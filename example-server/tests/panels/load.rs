@@ -55,7 +55,7 @@ pub(crate) struct Load {
     api: Client,
     tally: Arc<Mutex<Tally>>,
     sent: Arc<AtomicU64>,
-    /// Ids of concerts with their slugs; the last one is small.
+    /// IDs of concerts with their slugs: two large ones, a small one, and one with a purchase limit.
     concerts: Vec<(String, String)>,
 }
 
@@ -67,14 +67,16 @@ impl Load {
             sent: Arc::default(),
             concerts: Vec::new(),
         };
-        for (title, capacity, currency) in [
-            ("Nina Simone", 1_000_000, "EUR"),
-            ("Aretha Franklin", 500_000, "GBP"),
-            ("A very small club", 5, "EUR"),
+        for (title, capacity, currency, max_per_buyer) in [
+            ("Nina Simone", 1_000_000, "EUR", None),
+            ("Aretha Franklin", 500_000, "GBP", None),
+            ("A very small club", 5, "EUR", None),
+            ("One ticket each", 5, "JPY", Some(1)),
         ] {
             let mut concert = new_concert(capacity);
             concert["title"] = json!(title);
             concert["price"]["currency"] = json!(currency);
+            concert["max_per_buyer"] = json!(max_per_buyer);
             let answer = load.ask("POST", LIST, LIST, &[], Some(&concert)).await;
             let concert = value(&answer);
             let slug = text(&concert["slug"]);
@@ -143,8 +145,9 @@ impl Load {
             (201, _) if replayed => "replayed",
             (201, _) => "sold",
             (402, _) => "declined",
-            (409, _) => "sold_out",
-            (503, Some("/docs#unavailable")) => "failed",
+            (409, Some("/docs#sold-out")) => "sold_out",
+            (409, Some("/docs#buyer-limit")) => "rejected",
+            (503, Some("/docs#unavailable" | "/docs#database-busy")) => "failed",
             // Turned away before it was tried.
             (503, Some("/docs#overloaded")) => return None,
             _ => panic!("a purchase is answered {answer:?}"),
@@ -198,7 +201,10 @@ impl Load {
                 }
             }
             match visit % 5 {
-                0 => drop(self.buy(&small[0], &format!("{key}-small"), 2).await),
+                0 => {
+                    self.buy(&small[0], &format!("{key}-small"), 2).await;
+                    self.buy(&small[1], &format!("{key}-limit"), 2).await;
+                }
                 1 => drop(self.ask("GET", "", "/robots.txt", &[], None).await),
                 2 => {
                     let none = format!("/concerts/{}/purchases", concert.0);
@@ -256,7 +262,8 @@ fn error_type(answer: &Answer) -> String {
     match said["type"].as_str().unwrap() {
         "/docs#overloaded" => "shed".to_owned(),
         "/docs#timeout" => "timeout".to_owned(),
-        "/docs#unavailable" if detail.starts_with("an injected fault") => "injected".to_owned(),
+        "/docs#database-busy" => "database_busy".to_owned(),
+        "/docs#unavailable" if detail.contains("injected") => "injected".to_owned(),
         _ => answer.status.as_str().to_owned(),
     }
 }
