@@ -4,7 +4,6 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
 
@@ -44,13 +43,12 @@ impl<B: Body, R: Recorder> Body for ResponseBody<B, R> {
         };
         flight.set_polling(true);
         let polled = this.inner.as_mut().poll_frame(cx);
-        flight.set_polling(false);
 
         let ended = match &polled {
             Poll::Pending => None,
             Poll::Ready(Some(Ok(frame))) => {
                 let last = if let Some(data) = frame.data_ref() {
-                    flight.sent(data.remaining() as u64)
+                    flight.sent(data)
                 } else {
                     if let Some(trailers) = frame.trailers_ref() {
                         flight.trailers(trailers);
@@ -65,10 +63,13 @@ impl<B: Body, R: Recorder> Body for ResponseBody<B, R> {
             Poll::Ready(Some(Err(_))) => Some(Outcome::BodyError),
             Poll::Ready(None) => Some(Outcome::Complete),
         };
-        if let Some(outcome) = ended
-            && let Some(flight) = this.flight.take()
-        {
-            flight.end(outcome);
+        match ended {
+            None => flight.set_polling(false),
+            Some(outcome) => {
+                if let Some(flight) = this.flight.take() {
+                    flight.end(outcome);
+                }
+            }
         }
         polled
     }

@@ -29,6 +29,16 @@ pub enum BuildError {
         /// How many there may be.
         max: usize,
     },
+    /// A route that no request of the layer can have.
+    #[error("{setting}: route {route:?}: {why}")]
+    Route {
+        /// The builder's method that names the route.
+        setting: &'static str,
+        /// The route.
+        route: String,
+        /// Why no request can have it, and what is allowed.
+        why: &'static str,
+    },
     /// No method at all, or too many.
     #[error("{count} methods: 1 to 200 are allowed")]
     Methods {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Buf;
 use http::response::Parts;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body::Body;
 
 use crate::clock::Instant;
 use crate::grpc::{self, GrpcStatus};
-use crate::head::{RequestHead, ResponseHead};
+use crate::head::{RequestHead, ResponseHead, only_value};
 use crate::label::{Label, LabelNumbers, LabelValues};
 use crate::layer::{DurationTo, TraceIdFn};
 use crate::outcome::{CompletedRequest, ErrorType, Outcome, Side};
@@ -72,8 +73,17 @@ struct State<R: Recorder> {
 #[repr(align(4))]
 struct Apart<T>(T);
 
-/// More bytes than any body has.
+/// The size of a body that is not known in advance: more bytes than any has.
 const UNKNOWN: u64 = u64::MAX;
+
+/// The size of a body whose data proves its route: every frame reaches it.
+const LOOK_AT_DATA: u64 = 0;
+
+/// The largest size that is recorded for a body that was only declared, 1 TiB.
+///
+/// The length is the client's word: without a limit a single request could
+/// add 2^63 bytes to a sum.
+const MAX_DECLARED_SIZE: u64 = 1 << 40;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -103,30 +113,26 @@ struct Extra {
     read: Option<BytesRead>,
     /// A route that takes its place only if the answer shows that it exists.
     candidate: Option<Box<str>>,
-    /// An error type that the status alone does not tell.
+    /// The error type in the response's extensions.
     error_type: Option<ErrorType>,
     grpc_status: Option<GrpcStatus>,
     /// When the head came, where anybody asked.
     head_at: Option<Duration>,
-    /// The duration ended at the head, and was recorded there.
+    /// An event stream or an upgrade: its duration ended at the head, and a
+    /// client that leaves it ends it in the ordinary way.
     streams: bool,
 }
 
 impl<R: Recorder> Flight<R> {
     /// Begins a request whose target is known.
     #[inline(never)]
-    pub(crate) fn begin(
-        start: Instant,
-        target: &'static Target<R>,
-        kind: Kind,
-        request_size: u64,
-    ) -> Self {
+    pub(crate) fn begin(start: Instant, target: &'static Target<R>, kind: Kind) -> Self {
         let mut state = pool::take().unwrap_or_else(|| State::new(target, start));
         // Field by field: a whole one would be made elsewhere and copied.
         state.target = target;
         state.in_flight = Some(target.shared.recorder.begin(target.series));
         state.start = start;
-        state.request_size = request_size;
+        state.request_size = 0;
         state.kind = kind;
         state.polling = false;
         Self(state)
@@ -139,13 +145,25 @@ impl<R: Recorder> Flight<R> {
         request: &Request<B>,
     ) -> Option<Self> {
         let head = RequestHead::from(request);
+        if is_skipped(head.extensions) {
+            return None;
+        }
         let mut kind = Kind::of(head.method);
         let is_grpc = shared.grpc && kind == Kind::Plain && grpc::is_grpc(head.headers);
         if is_grpc {
             kind = Kind::Grpc;
         }
+        let method = shared.routes.method(head.method);
+        let guard = RouteGuard {
+            start,
+            shared,
+            method,
+            kind,
+        };
+        let found = shared.find(&head, is_grpc);
+        std::mem::forget(guard);
         let mut candidate = None;
-        let entry = match shared.find(&head, is_grpc) {
+        let entry = match found {
             Found::Entry(entry) => entry,
             Found::Overflow => {
                 shared.recorder.overflowed(Limit::Routes);
@@ -156,15 +174,20 @@ impl<R: Recorder> Flight<R> {
                 shared.routes.other()
             }
         };
-        if entry.skip || is_skipped(head.extensions) {
+        if entry.skip {
             return None;
         }
-        let target = shared.target(shared.routes.method(head.method), entry);
-        let mut flight = Self::begin(start, target, kind, size_of_body(request));
+        let mut flight = Self::begin(start, shared.target(method, entry), kind);
         if candidate.is_some() {
             flight.0.extra().candidate = candidate;
         }
         Some(flight)
+    }
+
+    /// Sets the size of the request's body as far as its head tells it.
+    #[inline(always)]
+    pub(crate) fn set_request_size<B: Body>(&mut self, request: &Request<B>) {
+        self.0.request_size = size_of_body(request);
     }
 
     /// Asks what the user wants to know of the request.
@@ -217,12 +240,13 @@ impl<R: Recorder> Flight<R> {
         state.in_flight.is_some()
     }
 
-    /// Bytes were handed on; whether they were the last.
+    /// Adds the bytes of a frame that was passed on, and returns whether it was
+    /// the last one.
     #[inline]
-    pub(crate) fn sent(&mut self, bytes: u64) -> bool {
+    pub(crate) fn sent(&mut self, data: &impl Buf) -> bool {
         let state = &mut *self.0;
-        state.sent += bytes;
-        state.sent >= state.size
+        state.sent = state.sent.saturating_add(data.remaining() as u64);
+        state.sent >= state.size && state.size_reached(data.chunk())
     }
 
     /// Trailers were handed on.
@@ -230,7 +254,10 @@ impl<R: Recorder> Flight<R> {
         if self.0.kind == Kind::Grpc
             && let Some(grpc_status) = GrpcStatus::from_headers(trailers)
         {
-            self.0.set_grpc_status(grpc_status);
+            self.0.extra().grpc_status = Some(grpc_status);
+            if self.0.extra.candidate.is_some() {
+                self.0.settle_route(grpc_status == GrpcStatus::OK);
+            }
         }
     }
 
@@ -295,6 +322,22 @@ impl<R: Recorder> Flight<R> {
     }
 }
 
+/// Counts a request whose route function panics: dropped by the unwinding only.
+struct RouteGuard<R: Recorder> {
+    start: Instant,
+    shared: &'static Shared<R>,
+    method: usize,
+    kind: Kind,
+}
+
+impl<R: Recorder> Drop for RouteGuard<R> {
+    fn drop(&mut self) {
+        let target = self.shared.target(self.method, self.shared.routes.none());
+        Flight::begin(self.start, target, self.kind)
+            .end_without_response(Outcome::Panic, ErrorType::PANIC);
+    }
+}
+
 impl<R: Recorder> State<R> {
     #[cold]
     fn new(target: &'static Target<R>, start: Instant) -> Box<Self> {
@@ -322,25 +365,28 @@ impl<R: Recorder> State<R> {
     fn look_at_head<B: Body>(&mut self, head: &ResponseHead<'_>, body: &B) {
         let status = head.status;
         if is_skipped(head.extensions) {
+            self.extra.candidate = None;
             return self.abandon();
         }
         let shared = self.target.shared;
-        if shared.side.is_error(status)
-            && let Some(told) = head.extensions.get()
-        {
-            self.extra().error_type = Some(*told);
+        if let Some(error_type) = head.extensions.get() {
+            self.extra().error_type = Some(*error_type);
         }
         if self.kind == Kind::Grpc
             && let Some(grpc_status) = GrpcStatus::from_headers(head.headers)
         {
-            self.set_grpc_status(grpc_status);
+            self.extra().grpc_status = Some(grpc_status);
         }
         if !shared.labels.is_empty() {
             let labels = &mut self.extra().labels;
             labels.add_response(&shared.labels, head, &shared.recorder);
         }
-        if let Some(route) = self.extra.candidate.take() {
-            self.settle_route(&route, head);
+        let mut route_is_open = false;
+        if self.extra.candidate.is_some() {
+            match self.route_exists(head) {
+                Some(exists) => self.settle_route(exists),
+                None => route_is_open = true,
+            }
         }
 
         // hyper drops a body after as many bytes as the head promises, and a
@@ -360,6 +406,7 @@ impl<R: Recorder> State<R> {
             || (self.kind == Kind::Connect && status.is_success());
         let streams = upgraded || (!no_body && exact_size.is_none() && is_event_stream(head));
         self.size = match exact_size {
+            _ if route_is_open => LOOK_AT_DATA,
             Some(size) if !has_trailers => size,
             _ => UNKNOWN,
         };
@@ -369,37 +416,57 @@ impl<R: Recorder> State<R> {
             extra.head_at = Some(head_at);
             extra.streams = streams;
         }
-        if streams {
-            self.begin_stream();
-        } else if no_body {
+        if no_body && !streams {
             self.end(Outcome::Complete);
         }
     }
 
-    fn set_grpc_status(&mut self, grpc_status: GrpcStatus) {
-        let error_type = self.target.shared.side.grpc_error_type_of(grpc_status);
-        let extra = self.extra();
-        extra.grpc_status = Some(grpc_status);
-        if error_type != ErrorType::NONE {
-            extra.error_type = Some(error_type);
+    /// Whether a response shows that the route it answers exists: `None` where
+    /// only its body can tell.
+    ///
+    /// Only positive proof counts. A refusal by an interceptor, an
+    /// authentication layer, a rate limiter or a redirect is the same for every
+    /// path, so that a scanner would fill the table with it.
+    fn route_exists(&self, head: &ResponseHead<'_>) -> Option<bool> {
+        if self.kind != Kind::Grpc {
+            let status = head.status;
+            return Some(status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS);
+        }
+        match self.extra.grpc_status {
+            Some(grpc_status) => Some(grpc_status == GrpcStatus::OK),
+            None if grpc::is_grpc(head.headers) => None,
+            None => Some(false),
         }
     }
 
-    /// Gives a route made from a path its place, unless the answer says that
-    /// there is no such route, or is a page that says nothing about a method.
-    fn settle_route(&mut self, route: &str, head: &ResponseHead<'_>) {
-        let unknown = self.status.0 == StatusCode::NOT_FOUND
-            || match self.extra.grpc_status {
-                Some(grpc_status) => grpc_status == GrpcStatus::UNIMPLEMENTED,
-                None => self.kind == Kind::Grpc && !grpc::is_grpc(head.headers),
-            };
+    /// The bytes that were passed on are as many as `size`: returns whether the
+    /// body has ended.
+    #[inline]
+    fn size_reached(&mut self, data: &[u8]) -> bool {
+        if self.size == LOOK_AT_DATA {
+            if data.first().is_some_and(|first| grpc::is_message(*first)) {
+                self.size = UNKNOWN;
+                self.settle_route(true);
+            }
+            return false;
+        }
+        true
+    }
+
+    /// Moves a request whose route comes from its path to the series of that
+    /// route if it exists, and to the empty route otherwise.
+    #[cold]
+    fn settle_route(&mut self, exists: bool) {
+        let Some(route) = self.extra.candidate.take() else {
+            return;
+        };
         let shared = self.target.shared;
-        let entry = match shared.routes.known(route) {
-            // Another request has shown meanwhile that it exists.
+        let entry = match shared.routes.known(&route) {
+            // Another request has proved it meanwhile.
             Some(entry) => entry,
-            // No place, and no overflow either: there is no such route.
-            None if unknown => shared.routes.none(),
-            None => match shared.routes.take(route) {
+            // Neither a slot nor an overflow: there is no such route.
+            None if !exists => shared.routes.none(),
+            None => match shared.routes.take(&route) {
                 Ok(entry) => entry,
                 Err(_) => {
                     shared.recorder.overflowed(Limit::Routes);
@@ -421,27 +488,16 @@ impl<R: Recorder> State<R> {
         }
     }
 
-    fn begin_stream(&mut self) {
-        let end = self.describe();
-        let target = self.target;
-        if let Some(in_flight) = &mut self.in_flight {
-            let recorder = &target.shared.recorder;
-            recorder.begin_stream(target.series, in_flight, &end);
-        }
-    }
-
     #[inline(always)]
-    fn end(&mut self, outcome: Outcome) {
+    fn end(&mut self, mut outcome: Outcome) {
+        if !self.plain {
+            outcome = self.end_extra(outcome);
+        }
         let Some(in_flight) = self.in_flight.take() else {
             return;
         };
         let target = self.target;
-        let recorder = &target.shared.recorder;
         let mut end = self.describe();
-        if self.extra.streams {
-            // It was counted at its head. Leaving an open stream is how it ends.
-            return recorder.end_stream(target.series, in_flight, &end);
-        }
         end.outcome = outcome;
         match outcome {
             Outcome::Panic => end.error_type = ErrorType::PANIC,
@@ -449,7 +505,20 @@ impl<R: Recorder> State<R> {
             Outcome::BodyCancelled => end.error_type = ErrorType::BODY_CANCELLED,
             _ => {}
         }
-        recorder.end(target.series, in_flight, &end);
+        target.shared.recorder.end(target.series, in_flight, &end);
+    }
+
+    /// What an uncommon request needs before it ends; returns its outcome.
+    fn end_extra(&mut self, outcome: Outcome) -> Outcome {
+        if self.extra.candidate.is_some() {
+            // A gRPC response with neither a message nor a status.
+            self.settle_route(false);
+        }
+        match outcome {
+            // An open-ended stream ends when the client leaves it.
+            Outcome::BodyCancelled if self.extra.streams => Outcome::Complete,
+            _ => outcome,
+        }
     }
 
     /// The request as it is if it has ended now, whole.
@@ -474,8 +543,16 @@ impl<R: Recorder> State<R> {
         let mut to_head = None;
         if !self.plain {
             let extra = &self.extra;
-            end.error_type = extra.error_type.unwrap_or(end.error_type);
             end.grpc_status = extra.grpc_status;
+            if let Some(grpc_status) = extra.grpc_status {
+                let error_type = shared.side.grpc_error_type_of(grpc_status);
+                if error_type != ErrorType::NONE {
+                    end.error_type = error_type;
+                }
+            }
+            if let Some(error_type) = extra.error_type {
+                end.error_type = error_type;
+            }
             end.labels.numbers = extra.labels;
             end.trace_id = extra.trace_id;
             if let Some(read) = &extra.read {
@@ -493,23 +570,29 @@ impl<R: Recorder> State<R> {
     }
 }
 
-/// The request's bytes, as far as its body or its head says.
+/// Returns the request's size as its body or its head declares it, at most
+/// [`MAX_DECLARED_SIZE`].
 #[inline(always)]
-pub(crate) fn size_of_body<B: Body>(request: &Request<B>) -> u64 {
+fn size_of_body<B: Body>(request: &Request<B>) -> u64 {
     let exact_size = request.body().size_hint().exact();
     exact_size
         .or_else(|| content_length(request.headers()))
         .unwrap_or(0)
+        .min(MAX_DECLARED_SIZE)
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
-    let value = headers.get(header::CONTENT_LENGTH)?;
-    value.to_str().ok()?.parse().ok()
+    let value = only_value(headers, &header::CONTENT_LENGTH)?.as_bytes();
+    // Digits alone: `parse` takes a sign, too.
+    if !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 fn is_event_stream(head: &ResponseHead<'_>) -> bool {
     const EVENT_STREAM: &[u8] = b"text/event-stream";
-    head.headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+    only_value(head.headers, &header::CONTENT_TYPE).is_some_and(|value| {
         value
             .as_bytes()
             .get(..EVENT_STREAM.len())

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
+
+use crate::head::only_value;
 
 /// A gRPC status code.
 ///
@@ -95,12 +97,14 @@ impl GrpcStatus {
 
     /// `grpc-status` out of a head or out of trailers.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let value = headers.get("grpc-status")?;
-        let code = value
-            .to_str()
-            .ok()
+        if !headers.contains_key(&GRPC_STATUS) {
+            return None;
+        }
+        // Several are as malformed as one that is not a number.
+        let code = only_value(headers, &GRPC_STATUS)
+            .and_then(|value| value.to_str().ok())
             .and_then(|text| text.trim().parse().ok());
-        Some(Self::from_code(code.unwrap_or(2)))
+        Some(code.map_or(Self::UNKNOWN, Self::from_code))
     }
 }
 
@@ -117,9 +121,20 @@ impl fmt::Debug for GrpcStatus {
     }
 }
 
-/// Whether these are the headers of a gRPC message (gRPC-Web included).
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// Returns whether these are the headers of a gRPC message (gRPC-Web included).
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_TYPE)
+    only_value(headers, &header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Returns whether gRPC data that begins with this byte is a message, and not
+/// the trailers that gRPC-Web sends as data.
+///
+/// The byte is the flag of a length-prefixed frame, whose highest bit marks
+/// trailers. In gRPC-Web's text form it is Base64, in which such a frame begins
+/// with `g`; the flag of a message is 0 or 1.
+pub(crate) fn is_message(first: u8) -> bool {
+    first < 0x80 && first != b'g'
 }

@@ -1,7 +1,9 @@
 //! What a route, a label or a trace id may be made from.
 
 use http::response::Parts;
-use http::{Extensions, HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version,
+};
 
 /// A request without its body.
 #[derive(Clone, Copy, Debug)]
@@ -51,4 +53,13 @@ impl<'a> From<&'a Parts> for ResponseHead<'a> {
             extensions: &head.extensions,
         }
     }
+}
+
+/// Returns the value of a header that may be present at most once.
+///
+/// Which of several a peer would believe is unknown, so that none counts.
+pub(crate) fn only_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?;
+    values.next().is_none().then_some(value)
 }

@@ -12,7 +12,7 @@ use crate::flight::Shared;
 use crate::head::RequestHead;
 use crate::label::{Label, LabelNumbers, LabelValues, MAX_LABELS};
 use crate::outcome::{ErrorType, InitialSeries, Side};
-use crate::recorder::Recorder;
+use crate::recorder::{LabelError, Limit, Recorder};
 use crate::request_body::{CountRequestBytes, RequestBodyService};
 use crate::route::{Route, RouteSettings, Routes};
 use crate::service::MetricsService;
@@ -436,6 +436,7 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
                 named,
             });
         }
+        self.check_routes()?;
         let series = self
             .initialize
             .iter()
@@ -448,8 +449,37 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
             });
         }
         let names: Vec<_> = self.labels.iter().map(Label::name).collect();
+        let routes = Limit::Routes.as_str();
+        if names.contains(&routes) {
+            let why = "the limit of routes has this name in tower_metrics_overflow_total";
+            return Err(LabelError::new(routes, why).into());
+        }
         self.recorder.declare_labels(&names)?;
         Ok(self.finish())
+    }
+
+    /// Checks that requests can have the routes that the settings name.
+    fn check_routes(&self) -> Result<(), BuildError> {
+        let skip = self.routes.skip.iter().map(|route| ("skip", route));
+        let initialize = self
+            .initialize
+            .iter()
+            .map(|(_, route, _)| ("initialize", route));
+        let duration_to = self.routes.route_duration_to.iter();
+        let duration_to = duration_to.map(|(route, _)| ("route_duration_to", route));
+        let named = skip.chain(initialize).chain(duration_to);
+        let named = named.map(|(setting, route)| (setting, &**route));
+        let fixed = self.route.fixed_name().map(|route| ("route", route));
+        for (setting, route) in named.chain(fixed) {
+            if let Some(why) = self.route.refuses(route) {
+                return Err(BuildError::Route {
+                    setting,
+                    route: route.to_owned(),
+                    why,
+                });
+            }
+        }
+        Ok(())
     }
 
     fn finish(self) -> MetricsLayer<R, C, Q> {

@@ -20,7 +20,7 @@
 //!
 //! | what happens | status | error type | an error? |
 //! |---|---|---|---|
-//! | response sent whole | its status | empty; for 5xx the code, or what the response's [`ErrorType`] says | if 5xx |
+//! | response sent whole | its status | what the response's [`ErrorType`] says; otherwise the code of a 5xx, or empty | if 5xx, or if an [`ErrorType`] says so |
 //! | dropped before the head: the client hung up | empty | `cancelled` | no |
 //! | the inner service returns `Err` | empty | `service_error`, or what a classifier says | yes |
 //! | the inner service panics | empty | `panic` | yes |
@@ -30,15 +30,18 @@
 //!
 //! - A response ends with its head where no body can follow (`HEAD`, 1xx, 204,
 //!   304), else with its last byte or trailers, an error, or its drop.
-//! - The duration runs from `call` to that end. Event streams and upgrades end
-//!   theirs at the head; the bytes and in-flight of an event stream go on. What
-//!   passes over an upgraded connection, such as a WebSocket, no layer sees.
-//! - A request's size is its `Content-Length` or exact size, or, where
-//!   [asked for](MetricsLayerBuilder::count_request_bytes), what the service read of it.
+//! - The duration runs from `call` to that end. The duration of event streams and
+//!   upgrades ends at the head, and a client that leaves them is their ordinary
+//!   end; they are in flight, and counted, until their body ends. What passes over
+//!   an upgraded connection, such as a WebSocket, no layer sees.
+//! - A request's size is its `Content-Length` or exact size, at most 1 TiB, or, with
+//!   [`count_request_bytes`](MetricsLayerBuilder::count_request_bytes), what the
+//!   service read of it. Sums saturate.
 //! - The gauge of requests in flight returns to where it was in every case.
 //! - Series are bounded: the route is the matched template, never the path;
-//!   unknown methods are `_OTHER`; routes and custom labels have caps, and what
-//!   goes beyond is counted as `_OTHER` and in `tower_metrics_overflow_total`.
+//!   unknown methods are `_OTHER`; routes and custom labels have caps and at most
+//!   128 bytes, and what goes beyond is counted as `_OTHER` and in
+//!   `tower_metrics_overflow_total`.
 //!
 //! Around a [client](with_clients) a 4xx is an error too, and so is every gRPC
 //! status but `OK`.

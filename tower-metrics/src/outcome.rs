@@ -31,7 +31,7 @@ pub enum Outcome {
 
 /// Why a request failed, as the value of the `error_type` label.
 ///
-/// Put one into a response's extensions to tell what a 5xx is about:
+/// In a response's extensions it names the error, whatever the status is:
 ///
 /// ```
 /// # use tower_metrics::ErrorType;
@@ -40,9 +40,10 @@ pub enum Outcome {
 /// response.extensions_mut().insert(ErrorType::SHED);
 /// ```
 ///
-/// It is read from 5xx responses only: a 4xx is the client's doing and no
-/// error of the service. Without one a 5xx has its status code as error type.
-/// A layer around a [client](crate::MetricsLayerBuilder::client) reads it from 4xx too.
+/// Without one a 5xx has its status code as error type, and a 4xx has none,
+/// because it is the client's error; around a
+/// [client](crate::MetricsLayerBuilder::client) a 4xx has its code, too.
+/// [`ErrorType::NONE`] makes a response a success.
 /// Values are `'static`, so that their number is bounded by the program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ErrorType(&'static str);

@@ -12,12 +12,26 @@ thread_local! {
     static BOXES: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// One of the thread's boxes, with what was left in it.
+/// Takes one of the thread's boxes, with what was left in it.
 #[inline]
 pub(crate) fn take<T: 'static>() -> Option<Box<T>> {
-    let last = BOXES.try_with(|boxes| boxes.borrow_mut().pop());
-    // Another recorder's: it is let go, they are of one type nearly always.
-    last.ok().flatten()?.downcast().ok()
+    let last = BOXES.try_with(|boxes| {
+        let mut boxes = boxes.borrow_mut();
+        match boxes.pop()?.downcast() {
+            Ok(last) => Some(last),
+            Err(other) => take_other(&mut boxes, other),
+        }
+    });
+    last.ok().flatten()
+}
+
+/// Takes the last box of this type from below the last one, which is of another
+/// recorder's type.
+#[cold]
+fn take_other<T: 'static>(boxes: &mut Vec<Box<dyn Any>>, last: Box<dyn Any>) -> Option<Box<T>> {
+    let found = boxes.iter().rposition(|one| one.is::<T>());
+    boxes.push(last);
+    boxes.swap_remove(found?).downcast().ok()
 }
 
 /// Keeps a box for the thread's next request.
@@ -28,8 +42,22 @@ pub(crate) fn give<T: 'static>(one: Box<T>) {
         let mut boxes = boxes.borrow_mut();
         if boxes.len() < MAX {
             boxes.push(one);
+        } else {
+            give_to_full(&mut boxes, one);
         }
     });
+}
+
+/// Replaces a box of another type, so that one recorder's boxes do not keep out
+/// all of another's.
+#[cold]
+fn give_to_full<T: 'static>(boxes: &mut [Box<dyn Any>], one: Box<T>) {
+    let own = boxes.iter().filter(|kept| kept.is::<T>()).count();
+    if own < MAX / 2
+        && let Some(other) = boxes.iter_mut().find(|kept| !kept.is::<T>())
+    {
+        *other = one;
+    }
 }
 
 #[cfg(test)]
@@ -45,10 +73,31 @@ mod tests {
     }
 
     #[test]
-    fn a_box_of_another_type_is_let_go() {
+    fn boxes_of_two_types_do_not_evict_each_other() {
         give(Box::new("text"));
         assert_eq!(take::<u8>(), None);
-        assert_eq!(take::<&str>(), None);
+        give(Box::new(7_u8));
+        for _ in 0..3 {
+            let text = take::<&str>().unwrap();
+            give(text);
+            let number = take::<u8>().unwrap();
+            give(number);
+        }
+        assert_eq!(take::<&str>(), Some(Box::new("text")));
+        assert_eq!(take::<u8>(), Some(Box::new(7)));
+        assert_eq!(take::<u8>(), None);
+    }
+
+    #[test]
+    fn a_full_pool_has_room_for_a_second_type() {
+        for number in 0..MAX {
+            give(Box::new(number));
+        }
+        for _ in 0..MAX {
+            give(Box::new("text"));
+        }
+        assert_eq!(std::iter::from_fn(take::<&str>).count(), MAX / 2);
+        assert_eq!(std::iter::from_fn(take::<usize>).count(), MAX / 2);
     }
 
     #[test]

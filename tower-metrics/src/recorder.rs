@@ -39,33 +39,6 @@ pub trait Recorder: 'static {
     /// to another series, or to be left out. Takes back its `begin`.
     fn abandon(&self, series: Self::Series, in_flight: Self::InFlight);
 
-    /// The duration of a request ended with its head while its response goes
-    /// on: an event stream, or an upgrade. `head` is what `end` will be told
-    /// later, with the bytes that are known so far.
-    ///
-    /// A recorder that shows such a request at once records its duration here
-    /// and the rest in [`end_stream`](Self::end_stream). By default all of it
-    /// is recorded at the end.
-    fn begin_stream(
-        &self,
-        series: Self::Series,
-        in_flight: &mut Self::InFlight,
-        head: &CompletedRequest<'_>,
-    ) {
-        let _ = (series, in_flight, head);
-    }
-
-    /// A response that [`begin_stream`](Self::begin_stream) was told of has
-    /// ended. By default the same as `end`.
-    fn end_stream(
-        &self,
-        series: Self::Series,
-        in_flight: Self::InFlight,
-        end: &CompletedRequest<'_>,
-    ) {
-        self.end(series, in_flight, end);
-    }
-
     /// The names of a layer's custom labels, told when the layer is built.
     ///
     /// # Errors
@@ -157,26 +130,6 @@ impl<A: Recorder, B: Recorder> Recorder for (A, B) {
     fn abandon(&self, series: Self::Series, in_flight: Self::InFlight) {
         self.0.abandon(series.0, in_flight.0);
         self.1.abandon(series.1, in_flight.1);
-    }
-
-    fn begin_stream(
-        &self,
-        series: Self::Series,
-        in_flight: &mut Self::InFlight,
-        head: &CompletedRequest<'_>,
-    ) {
-        self.0.begin_stream(series.0, &mut in_flight.0, head);
-        self.1.begin_stream(series.1, &mut in_flight.1, head);
-    }
-
-    fn end_stream(
-        &self,
-        series: Self::Series,
-        in_flight: Self::InFlight,
-        end: &CompletedRequest<'_>,
-    ) {
-        self.0.end_stream(series.0, in_flight.0, end);
-        self.1.end_stream(series.1, in_flight.1, end);
     }
 
     fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {

@@ -15,8 +15,9 @@ use crate::by_address::ByAddress;
 use crate::flight::Shared;
 use crate::head::RequestHead;
 use crate::layer::{DurationTo, Skip};
+use crate::outcome::Side;
 use crate::recorder::Recorder;
-use crate::table::Table;
+use crate::table::{MAX_KEY_LEN, Table};
 
 type RouteFn = dyn for<'a> Fn(&RequestHead<'a>) -> Option<Cow<'a, str>> + Send + Sync;
 type TemplateFn = dyn Fn(&RequestHead<'_>) -> Option<&'static str> + Send + Sync;
@@ -32,6 +33,7 @@ enum Source {
     MatchedPath,
     Fixed(&'static str),
     Template(Box<TemplateFn>),
+    Path,
     From(Box<RouteFn>),
 }
 
@@ -63,8 +65,8 @@ impl Route {
     /// ```
     ///
     /// A template is text of the program and not of a request, so that it takes
-    /// its place whatever the answer is. The function must not panic: the
-    /// request would not be counted.
+    /// its place whatever the answer is. A function that panics takes the request
+    /// down, which is counted as `panic` under the empty route.
     pub fn template<F>(template: F) -> Self
     where
         F: Fn(&RequestHead<'_>) -> Option<&'static str> + Send + Sync + 'static,
@@ -75,20 +77,52 @@ impl Route {
     /// The request's path. Only for paths that the server itself bounds, such
     /// as gRPC's `/package.Service/Method`.
     pub fn path() -> Self {
-        Self::from_fn(|head| Some(head.uri.path().into()))
+        Self(Source::Path)
     }
 
     /// A function's answer; `None` is the empty route.
     ///
-    /// A new route takes one of the layer's places only when its answer is
-    /// neither 404 nor gRPC's `UNIMPLEMENTED`, so that a scanner cannot use
-    /// them up. The function must not panic: the request would not be counted.
+    /// A new route takes one of the layer's slots only with a response that
+    /// proves it: a 2xx or 101, and for gRPC a message or the status `OK`. A
+    /// scanner that is refused, redirected or not found cannot use them up; its
+    /// requests are counted under the empty route. A function that panics takes
+    /// the request down, which is counted as `panic` under the empty route.
     pub fn from_fn<F>(route: F) -> Self
     where
         F: for<'a> Fn(&RequestHead<'a>) -> Option<Cow<'a, str>> + Send + Sync + 'static,
     {
         Self(Source::From(Box::new(route)))
     }
+}
+
+impl Route {
+    /// Returns why no request of a layer can have this route, if none can.
+    pub(crate) fn refuses(&self, name: &str) -> Option<&'static str> {
+        if name.len() > MAX_KEY_LEN {
+            return Some("at most 128 bytes are allowed");
+        }
+        let is_path = name.is_empty() || name.starts_with('/') || name == OTHER;
+        match &self.0 {
+            Source::Fixed(_) | Source::Template(_) | Source::From(_) => None,
+            Source::Path if name == "*" => None,
+            _ => (!is_path).then_some("must start with `/`, as all routes of this layer do"),
+        }
+    }
+
+    /// Returns the route of every request, if there is only one.
+    pub(crate) fn fixed_name(&self) -> Option<&'static str> {
+        match self.0 {
+            Source::Fixed(route) => Some(route),
+            _ => None,
+        }
+    }
+}
+
+/// The route of a candidate: one that is too long for the table is cut, but
+/// stays too long.
+fn bounded(route: &str) -> &str {
+    let end = (MAX_KEY_LEN + 1..route.len()).find(|end| route.is_char_boundary(*end));
+    &route[..end.unwrap_or(route.len())]
 }
 
 impl Default for Route {
@@ -108,6 +142,7 @@ impl fmt::Debug for Route {
             Source::MatchedPath => f.write_str("Route::matched_path()"),
             Source::Fixed(route) => write!(f, "Route::fixed({route:?})"),
             Source::Template(_) => f.write_str("Route::template(..)"),
+            Source::Path => f.write_str("Route::path()"),
             Source::From(_) => f.write_str("Route::from_fn(..)"),
         }
     }
@@ -275,7 +310,7 @@ impl<R: Recorder> Shared<R> {
                 None => Some(&self.routes.none),
             },
             Source::Fixed(_) => self.routes.fixed.get().copied(),
-            Source::Template(_) | Source::From(_) => None,
+            Source::Template(_) | Source::Path | Source::From(_) => None,
         }
     }
 
@@ -311,11 +346,16 @@ impl<R: Recorder> Shared<R> {
                 let route = template(head).unwrap_or_default();
                 return routes.take(route).map_or(Found::Overflow, Found::Entry);
             }
+            Source::Path => Cow::Borrowed(head.uri.path()),
             Source::From(route) => route(head).unwrap_or_default(),
         };
         match routes.known(&path) {
             Some(entry) => Found::Entry(entry),
-            None => Found::Candidate(path.into()),
+            // The method that a client calls is text of the program.
+            None if is_grpc && self.side == Side::Client => {
+                routes.take(&path).map_or(Found::Overflow, Found::Entry)
+            }
+            None => Found::Candidate(bounded(&path).into()),
         }
     }
 
@@ -378,7 +418,6 @@ mod tests {
     use tower_service::Service;
 
     use super::*;
-    use crate::outcome::Side;
     use crate::prometheus::Prometheus;
 
     fn shared() -> &'static Shared<Prometheus> {

@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use crate::body::ResponseBody;
 use crate::clock::Instant;
-use crate::flight::{Flight, Kind, Shared, size_of_body};
+use crate::flight::{Flight, Kind, Shared};
 use crate::future::ResponseFuture;
 use crate::head::RequestHead;
 use crate::layer::{ClassifyError, ServiceError};
@@ -77,8 +77,11 @@ where
             && let Some(target) = self.shared.known_target(&request)
         {
             let kind = Kind::of(request.method());
-            let flight = Flight::begin(start, target, kind, size_of_body(&request));
-            return self.call_inner(request, CallGuard(Some(flight)));
+            let mut guard = CallGuard(Some(Flight::begin(start, target, kind)));
+            if let Some(flight) = &mut guard.0 {
+                flight.set_request_size(&request);
+            }
+            return self.call_inner(request, guard);
         }
         self.call_unknown(start, request)
     }
@@ -97,10 +100,11 @@ impl<S, R: Recorder, C> MetricsService<S, R, C> {
         S: Service<Request<Q>>,
     {
         let mut guard = CallGuard(Flight::begin_unknown(start, self.shared, &request));
-        if self.shared.asks
-            && let Some(flight) = &mut guard.0
-        {
-            flight.ask(&RequestHead::from(&request));
+        if let Some(flight) = &mut guard.0 {
+            flight.set_request_size(&request);
+            if self.shared.asks {
+                flight.ask(&RequestHead::from(&request));
+            }
             if self.shared.counts_request_bytes {
                 let read = flight.count_request_bytes();
                 request.extensions_mut().insert(read);

@@ -12,6 +12,10 @@ use std::hash::BuildHasher;
 
 type Place<V> = OnceLock<(Box<str>, V)>;
 
+/// The longest key in bytes. Keys come from requests, and each is kept for the
+/// life of the process and written with every scrape.
+pub(crate) const MAX_KEY_LEN: usize = 128;
+
 #[derive(Debug)]
 pub(crate) struct Table<V> {
     /// Open addressing with linear probing; at least twice as many places as
@@ -43,11 +47,14 @@ impl<V> Table<V> {
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&V> {
+        if key.len() > MAX_KEY_LEN {
+            return None;
+        }
         self.probe(key).ok()
     }
 
     /// The value of `key`, made and added where it is missing; `None` where
-    /// the table is full.
+    /// the table is full or the key too long.
     pub(crate) fn get_or_add(&self, key: &str, make: impl FnOnce() -> V) -> Option<&V> {
         if let Some(value) = self.get(key) {
             return Some(value);
@@ -55,7 +62,7 @@ impl<V> Table<V> {
         // Full tables are asked for unknown keys again and again (that is what
         // a cap is for): answer without the lock. The key may have taken the
         // last place since we looked.
-        if self.len() >= self.max {
+        if self.len() >= self.max || key.len() > MAX_KEY_LEN {
             return self.get(key);
         }
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,6 +113,15 @@ mod tests {
         assert_eq!(table.len(), 3);
         assert_eq!(table.get("a").map(String::as_str), Some("a"));
         assert_eq!(table.get("d"), None);
+    }
+
+    #[test]
+    fn a_key_that_is_too_long_is_not_kept() {
+        let table = Table::new(3);
+        let longest = "k".repeat(MAX_KEY_LEN);
+        assert_eq!(table.get_or_add(&longest, || 1), Some(&1));
+        assert_eq!(table.get_or_add(&format!("{longest}k"), || 2), None);
+        assert_eq!(table.len(), 1);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::num::NonZeroU128;
 
 use http::{HeaderMap, HeaderName};
 
+use crate::head::only_value;
+
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A W3C trace id: 16 bytes, not all zero, shown as 32 hexadecimal digits.
@@ -21,11 +23,13 @@ impl TraceId {
         }
     }
 
-    /// The trace id of a W3C `traceparent` header; `None` where there is none
-    /// or it is malformed, and where its flags say that the trace is not
-    /// sampled: nobody could look it up.
+    /// Returns the trace ID of the W3C `traceparent` header.
+    ///
+    /// Returns `None` if there is no such header, more than one, or a malformed
+    /// one, and if its flags say that the trace is not sampled: an exemplar
+    /// would lead to a trace that no backend has.
     pub fn from_traceparent(headers: &HeaderMap) -> Option<Self> {
-        let value = headers.get(TRACEPARENT)?.as_bytes();
+        let value = only_value(headers, &TRACEPARENT)?.as_bytes();
         // version "-" trace-id "-" parent-id "-" flags; later versions may
         // append, and version ff is forbidden.
         let (known, more) = value.split_at_checked(55)?;

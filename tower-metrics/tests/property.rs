@@ -98,19 +98,19 @@ impl Model {
 
     fn end(&mut self, mut counted: Counted, outcome: Outcome) {
         self.leave(&counted);
-        if !counted.streams {
-            counted.error_type = match outcome {
-                Outcome::Complete => counted.error_type,
-                Outcome::Cancelled => "cancelled".into(),
-                Outcome::ServiceError => "service_error".into(),
-                Outcome::Panic => "panic".into(),
-                Outcome::BodyError => "body_error".into(),
-                Outcome::BodyCancelled => "body_cancelled".into(),
-                _ => unreachable!(),
-            };
-            self.figures(&counted).0 += 1;
-        }
+        counted.error_type = match outcome {
+            Outcome::Complete => counted.error_type,
+            Outcome::Cancelled => "cancelled".into(),
+            Outcome::ServiceError => "service_error".into(),
+            Outcome::Panic => "panic".into(),
+            Outcome::BodyError => "body_error".into(),
+            // A client that leaves is the ordinary end of a stream.
+            Outcome::BodyCancelled if counted.streams => counted.error_type,
+            Outcome::BodyCancelled => "body_cancelled".into(),
+            _ => unreachable!(),
+        };
         let figures = self.figures(&counted);
+        figures.0 += 1;
         figures.1 += counted.request_bytes;
         figures.2 += counted.sent;
     }
@@ -124,7 +124,7 @@ impl Model {
         if let Some(route) = counted.candidate.take() {
             counted.route = if self.routes.contains(route) {
                 route
-            } else if answer.status == 404 {
+            } else if answer.status != 101 && !(200..300).contains(&answer.status) {
                 ""
             } else if self.routes.len() < MAX_ROUTES {
                 self.routes.insert(route);
@@ -137,12 +137,11 @@ impl Model {
         *self.in_flight.entry(counted.endpoint()).or_default() += 1;
 
         counted.status = answer.status.to_string();
-        if answer.status >= 500 {
-            counted.error_type = match answer.error_type {
-                Some(told) => told.as_str().into(),
-                None => counted.status.clone(),
-            };
-        }
+        counted.error_type = match answer.error_type {
+            Some(error_type) => error_type.as_str().into(),
+            None if answer.status >= 500 => counted.status.clone(),
+            None => String::new(),
+        };
         let size = answer.size();
         let no_body = fate.method == "HEAD"
             || matches!(answer.status, 101 | 204 | 304)
@@ -151,9 +150,7 @@ impl Model {
         let upgrade = answer.status == 101
             || (fate.method == "CONNECT" && (200..300).contains(&answer.status));
         counted.streams = upgrade || (!no_body && answer.event_stream && size.is_none());
-        if counted.streams {
-            self.figures(&counted).0 += 1;
-        } else if no_body {
+        if no_body && !counted.streams {
             self.end(counted, Outcome::Complete);
             return None;
         }

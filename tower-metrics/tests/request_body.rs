@@ -240,11 +240,7 @@ async fn echo(content_type: &'static str) -> Figures {
     drop(sender);
     let rest = patient(answer.collect()).await.unwrap();
     assert_eq!(rest.to_bytes(), "");
-    if content_type == "text/event-stream" {
-        watch.streamed("200", "").await
-    } else {
-        watch.ended("200", "").await
-    }
+    watch.ended("200", "").await
 }
 
 #[tokio::test]

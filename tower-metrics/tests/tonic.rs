@@ -200,22 +200,29 @@ async fn a_service_that_is_not_there_has_no_route() {
 }
 
 #[tokio::test]
-async fn an_interceptors_refusal_is_counted_under_the_route() {
-    let watch = Watch::new();
-    let layer = grpc(watch.recorder()).build().unwrap();
-    let (incoming, endpoint) = bind().await;
-    let refusing = InterceptedService::new(HealthServer::new(Shop), |_| {
-        Err(Status::unauthenticated("who are you?"))
-    });
-    let server = Server::builder().layer(layer).add_service(refusing);
-    tokio::spawn(server.serve_with_incoming(incoming));
-    let mut client = HealthClient::new(endpoint.connect().await.unwrap());
-    client.check(ask(0)).await.unwrap_err();
-    assert_eq!(count(&watch, CHECK, "UNAUTHENTICATED", ""), 1.0);
+async fn an_interceptors_refusal_does_not_show_that_a_method_exists() {
+    for named in [false, true] {
+        let watch = Watch::new();
+        let mut layer = grpc(watch.recorder());
+        if named {
+            layer = layer.initialize(http::Method::POST, CHECK, [http::StatusCode::OK]);
+        }
+        let layer = layer.build().unwrap();
+        let (incoming, endpoint) = bind().await;
+        let refusing = InterceptedService::new(HealthServer::new(Shop), |_| {
+            Err(Status::unauthenticated("who are you?"))
+        });
+        let server = Server::builder().layer(layer).add_service(refusing);
+        tokio::spawn(server.serve_with_incoming(incoming));
+        let mut client = HealthClient::new(endpoint.connect().await.unwrap());
+        client.check(ask(0)).await.unwrap_err();
+        let route = if named { CHECK } else { "" };
+        assert_eq!(count(&watch, route, "UNAUTHENTICATED", ""), 1.0);
+    }
 }
 
 #[tokio::test]
-async fn a_method_has_its_place_from_its_first_answer_or_from_the_start() {
+async fn a_method_has_its_route_from_its_first_message_or_from_the_start() {
     for named in [false, true] {
         let mut watch = Watch::new();
         let mut layer = grpc(watch.recorder());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::from_fn_with_state;
@@ -11,7 +12,7 @@ use tower::ServiceBuilder;
 use tower::timeout::TimeoutLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
-use tower_metrics::{MetricsLayer, Prometheus};
+use tower_metrics::{CountRequestBytes, MetricsLayer, Prometheus, RequestBody, ServiceError};
 
 use super::log::{self, Seen};
 use super::{LARGEST_BODY, problem};
@@ -21,6 +22,12 @@ use crate::security::no_sniff;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Maximum length of a client's request ID.
 const MAX_REQUEST_ID: usize = 128;
+
+/// Layer that measures the API.
+///
+/// It counts the bytes that the server reads of request bodies, because a declared length is only
+/// the client's word.
+pub(crate) type Metrics = MetricsLayer<Prometheus, ServiceError, CountRequestBytes>;
 
 /// Limits of a server's API.
 #[derive(Clone, Copy, Debug)]
@@ -33,12 +40,7 @@ pub(crate) struct Limits {
 
 /// Wraps the routes, outermost first. Admission comes before everything that costs: a request that
 /// is shed is counted and has a request ID, but no log line.
-pub(super) fn wrap(
-    routes: Router,
-    metrics: MetricsLayer<Prometheus>,
-    limits: Limits,
-    seen: Seen,
-) -> Router {
+pub(super) fn wrap(routes: Router, metrics: Metrics, limits: Limits, seen: Seen) -> Router {
     routes.layer(
         ServiceBuilder::new()
             .map_request({
@@ -47,6 +49,7 @@ pub(super) fn wrap(
             })
             .map_response(no_sniff)
             .layer(metrics)
+            .map_request(|request: http::Request<RequestBody<Body>>| request.map(Body::new))
             .map_request(remove_invalid_request_id)
             .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
             .layer(PropagateRequestIdLayer::x_request_id())
@@ -78,7 +81,6 @@ fn remove_invalid_request_id(mut request: Request) -> Request {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
     use axum::routing::get;
     use http::{Request, StatusCode};
     use tower::Service;
@@ -105,7 +107,10 @@ mod tests {
         let routes = Router::new().route("/boom", get(boom));
         let mut router = wrap(
             routes,
-            MetricsLayer::new(prometheus),
+            MetricsLayer::builder(prometheus)
+                .count_request_bytes(true)
+                .build()
+                .unwrap(),
             limits,
             Seen::default(),
         );

@@ -49,7 +49,7 @@ impl FromRef<Api> for Guard {
 ///
 /// # Errors
 /// When a setting is refused.
-pub(crate) fn metrics(prometheus: Prometheus) -> Result<MetricsLayer<Prometheus>, BuildError> {
+pub(crate) fn metrics(prometheus: Prometheus) -> Result<layers::Metrics, BuildError> {
     let (unavailable, timeout) = (StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT);
     let failed: [InitialSeries; 7] = [
         (unavailable, problem::DATABASE_BUSY).into(),
@@ -79,16 +79,12 @@ pub(crate) fn metrics(prometheus: Prometheus) -> Result<MetricsLayer<Prometheus>
         .initialize(Method::POST, format!("{concert}/purchases"), bought)
         .initialize(Method::GET, purchase, read.clone())
         .initialize(Method::DELETE, purchase, read)
+        .count_request_bytes(true)
         .build()
 }
 
 /// The API's routes in their layers.
-pub(crate) fn router(
-    api: Api,
-    metrics: MetricsLayer<Prometheus>,
-    limits: Limits,
-    seen: Seen,
-) -> Router {
+pub(crate) fn router(api: Api, metrics: layers::Metrics, limits: Limits, seen: Seen) -> Router {
     let routes = Router::new()
         .route("/concerts", get(concerts::list).post(concerts::create))
         .route("/concerts/{concert_id}", get(concerts::read))

@@ -120,9 +120,11 @@ impl OpenTelemetryBuilder {
                 .with_boundaries(duration.clone())
                 .build()
         };
-        let size = |name, of: &str, bounds| -> Result<Histogram<u64>, BuildError> {
+        // Of floating-point numbers: the SDK adds integers up without a check, so
+        // that sums of them wrap around, and panic in a debug build.
+        let size = |name, of: &str, bounds| -> Result<Histogram<f64>, BuildError> {
             Ok(meter
-                .u64_histogram(name)
+                .f64_histogram(name)
                 .with_unit("By")
                 .with_description(format!("Size of HTTP {side} {of} bodies."))
                 .with_boundaries(written(size_bounds(name, bounds)?).collect())

@@ -64,8 +64,8 @@ struct Inner {
     scheme: &'static str,
     duration: Histogram<f64>,
     time_to_head: Option<Histogram<f64>>,
-    request_size: Histogram<u64>,
-    response_size: Histogram<u64>,
+    request_size: Histogram<f64>,
+    response_size: Histogram<f64>,
     active: UpDownCounter<i64>,
     overflow: Counter<u64>,
     /// The limits whose overflow was warned of.
@@ -224,15 +224,6 @@ impl Recorder for OpenTelemetry {
         self.0.active.add(-1, &endpoint.begun);
     }
 
-    fn begin_stream(&self, endpoint: &'static Endpoint, (): &mut (), head: &CompletedRequest<'_>) {
-        self.0.record_duration(endpoint.ended(head), head);
-    }
-
-    fn end_stream(&self, endpoint: &'static Endpoint, (): (), end: &CompletedRequest<'_>) {
-        self.0.record_sizes(endpoint.ended(end), end);
-        self.0.active.add(-1, &endpoint.begun);
-    }
-
     fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {
         let own = [METHOD, self.0.names.route, STATUS, ERROR_TYPE, GRPC_STATUS];
         for (i, name) in names.iter().enumerate() {
@@ -296,8 +287,10 @@ impl Inner {
     }
 
     fn record_sizes(&self, attributes: &[KeyValue], end: &CompletedRequest<'_>) {
-        self.request_size.record(end.request_size, attributes);
-        self.response_size.record(end.response_size, attributes);
+        self.request_size
+            .record(end.request_size as f64, attributes);
+        self.response_size
+            .record(end.response_size as f64, attributes);
     }
 }
 

@@ -23,6 +23,16 @@ impl Cell {
         );
     }
 
+    /// Adds to a sum, which stays at the largest value once it is reached: a sum
+    /// that wraps around would be a counter that falls.
+    #[inline]
+    pub(crate) fn add_to_sum(&self, n: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).saturating_add(n),
+            Ordering::Relaxed,
+        );
+    }
+
     /// Adds, and makes everything that this thread (and those that handed the
     /// request on to it) wrote before visible to who reads the sum with
     /// [`get_acquire`](Self::get_acquire): a request that is seen to have ended is seen
@@ -68,9 +78,7 @@ pub(crate) struct Layout {
 pub(crate) const DURATION_SUM: usize = 0;
 pub(crate) const REQUEST_SUM: usize = 1;
 pub(crate) const RESPONSE_SUM: usize = 2;
-/// Streams whose duration is counted and that have not ended: goes up and down.
-pub(crate) const OPEN: usize = 3;
-const DURATION_BUCKETS: usize = 4;
+const DURATION_BUCKETS: usize = 3;
 
 /// A histogram's bounds, in nanoseconds or bytes.
 #[derive(Debug)]
@@ -185,24 +193,10 @@ impl Cells {
         self.record_duration(layout, end);
     }
 
-    /// The duration of a request ended, its response goes on.
-    pub(crate) fn record_stream_begin(&self, layout: &Layout, head: &CompletedRequest<'_>) {
-        // Before the duration, so that a reader that sees the one also sees
-        // the other: ended requests are counted ones less open ones.
-        self.cell(OPEN).add(1);
-        self.record_duration(layout, head);
-    }
-
-    /// A response whose duration is recorded already has ended.
-    pub(crate) fn record_stream_end(&self, layout: &Layout, end: &CompletedRequest<'_>) {
-        self.record_sizes(layout, end);
-        self.cell(OPEN).add_release(1u64.wrapping_neg());
-    }
-
     #[inline(always)]
     fn record_sizes(&self, layout: &Layout, end: &CompletedRequest<'_>) {
-        self.cell(REQUEST_SUM).add(end.request_size);
-        self.cell(RESPONSE_SUM).add(end.response_size);
+        self.cell(REQUEST_SUM).add_to_sum(end.request_size);
+        self.cell(RESPONSE_SUM).add_to_sum(end.response_size);
         if !layout.request_size.upper.is_empty() {
             self.cell(layout.request_size.bucket(end.request_size))
                 .add(1);
@@ -216,10 +210,10 @@ impl Cells {
     #[inline(always)]
     fn record_duration(&self, layout: &Layout, end: &CompletedRequest<'_>) {
         let nanoseconds = nanoseconds(end.duration);
-        self.cell(DURATION_SUM).add(nanoseconds);
+        self.cell(DURATION_SUM).add_to_sum(nanoseconds);
         if let (Some(bounds), Some(time)) = (&layout.time_to_head, end.time_to_head) {
             let time = self::nanoseconds(time);
-            self.cell(layout.time_to_head_sum).add(time);
+            self.cell(layout.time_to_head_sum).add_to_sum(time);
             self.cell(bounds.bucket(time)).add(1);
         }
         let bucket = layout.duration.bucket(nanoseconds);

@@ -259,28 +259,6 @@ impl Recorder for Prometheus {
         local::with_own(endpoint, |own| own.begun.add(1u64.wrapping_neg()));
     }
 
-    fn begin_stream(
-        &self,
-        endpoint: &'static Endpoint,
-        own: &mut &'static ThreadEndpoint,
-        head: &CompletedRequest<'_>,
-    ) {
-        local::with_cells(endpoint, own, head, |cells| {
-            cells.record_stream_begin(endpoint.layout, head)
-        });
-    }
-
-    fn end_stream(
-        &self,
-        endpoint: &'static Endpoint,
-        own: &'static ThreadEndpoint,
-        end: &CompletedRequest<'_>,
-    ) {
-        local::with_cells(endpoint, own, end, |cells| {
-            cells.record_stream_end(endpoint.layout, end)
-        });
-    }
-
     fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {
         let inner = self.0;
         for (i, name) in names.iter().enumerate() {

@@ -28,8 +28,6 @@ use crate::figures::Figures;
 pub(crate) enum Told {
     Ended(Outcome),
     Abandoned,
-    StreamBegan,
-    StreamEnded,
 }
 
 /// Sends on what the middleware says. It stands after the recorder in a pair,
@@ -55,12 +53,6 @@ impl Recorder for Teller {
     }
     fn abandon(&self, (): (), (): ()) {
         self.tell(Told::Abandoned);
-    }
-    fn begin_stream(&self, (): (), (): &mut (), _: &CompletedRequest<'_>) {
-        self.tell(Told::StreamBegan);
-    }
-    fn end_stream(&self, (): (), (): (), _: &CompletedRequest<'_>) {
-        self.tell(Told::StreamEnded);
     }
 }
 
@@ -119,22 +111,6 @@ impl Watch {
         async move {
             let told = self.told().await;
             assert!(matches!(told, Told::Ended(_)), "{told:?} at {caller}");
-            self.counted_once(&status, &error_type, caller)
-        }
-    }
-
-    /// The same of a response that goes on after its duration.
-    #[track_caller]
-    pub(crate) fn streamed(
-        &mut self,
-        status: &str,
-        error_type: &str,
-    ) -> impl Future<Output = Figures> {
-        let caller = std::panic::Location::caller();
-        let (status, error_type) = (status.to_owned(), error_type.to_owned());
-        async move {
-            assert_eq!(self.told().await, Told::StreamBegan, "at {caller}");
-            assert_eq!(self.told().await, Told::StreamEnded, "at {caller}");
             self.counted_once(&status, &error_type, caller)
         }
     }

@@ -62,19 +62,6 @@ impl<R: Recorder> Recorder for Timed<R> {
     fn abandon(&self, series: R::Series, in_flight: R::InFlight) {
         self.recorder.abandon(series, in_flight);
     }
-    fn begin_stream(
-        &self,
-        series: R::Series,
-        in_flight: &mut R::InFlight,
-        head: &CompletedRequest<'_>,
-    ) {
-        let head = self.timed(head);
-        self.recorder.begin_stream(series, in_flight, &head);
-    }
-    fn end_stream(&self, series: R::Series, in_flight: R::InFlight, end: &CompletedRequest<'_>) {
-        self.recorder
-            .end_stream(series, in_flight, &self.timed(end));
-    }
     fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {
         self.recorder.declare_labels(names)
     }

@@ -122,51 +122,13 @@ impl RequestQuery {
 const SLOTS: usize = 900;
 const KEPT_ALIKE: u8 = 2;
 const MOST_IN_SLOT: usize = 48;
-/// Maximum size of a sample in bytes.
-const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Estimated overhead of an allocation in bytes.
-const ALLOCATION: usize = 16;
 
 /// A bounded sample of recent requests: of each second of the last 15 minutes, the first few of
 /// every duration class, so that the rare slow ones and the failed ones are not pushed out by the
-/// many.
-///
-/// # Bounds
-/// 43,200 requests and 16 MiB. Where the requests' text needs more, the oldest seconds are dropped.
+/// many. At most 43,200 are kept.
 #[derive(Debug, Default)]
 pub struct RecentRequests {
-    kept: Mutex<Kept>,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    slots: VecDeque<Slot>,
-    bytes: usize,
-}
-
-impl Kept {
-    fn drop_oldest(&mut self) {
-        if let Some(slot) = self.slots.pop_front() {
-            self.bytes -= slot.kept.iter().map(bytes).sum::<usize>();
-        }
-    }
-}
-
-/// Returns the memory that a request occupies.
-fn bytes(request: &LoggedRequest) -> usize {
-    let texts = [
-        &request.id,
-        &request.method,
-        &request.route,
-        &request.error_type,
-        &request.line,
-    ];
-    let text = |text: &String| match text.capacity() {
-        0 => 0,
-        capacity => capacity + ALLOCATION,
-    };
-    // A vector that grows has up to twice the capacity that it needs.
-    2 * size_of::<LoggedRequest>() + texts.into_iter().map(text).sum::<usize>()
+    slots: Mutex<VecDeque<Slot>>,
 }
 
 /// A second.
@@ -207,8 +169,8 @@ impl RecentRequests {
     /// asked before its line is written for nothing.
     #[must_use]
     pub fn has_room(&self, at: SystemTime, duration: Duration, failed: bool) -> bool {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.slots
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots
             .back()
             .is_none_or(|slot| slot.number < number(at) || slot.has_room(class(duration, failed)))
     }
@@ -217,39 +179,31 @@ impl RecentRequests {
     pub fn record(&self, request: LoggedRequest) {
         let number = number(request.at);
         let class = class(request.duration, request.failed);
-        let bytes = bytes(&request);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.slots.back().is_none_or(|slot| slot.number < number) {
-            kept.slots.push_back(Slot {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if slots.back().is_none_or(|slot| slot.number < number) {
+            slots.push_back(Slot {
                 number,
                 classes: BTreeMap::new(),
                 kept: Vec::new(),
             });
-            while kept.slots.len() > SLOTS {
-                kept.drop_oldest();
+            while slots.len() > SLOTS {
+                slots.pop_front();
             }
         }
-        while kept.bytes + bytes > MAX_BYTES && kept.slots.len() > 1 {
-            kept.drop_oldest();
-        }
-        if kept.bytes + bytes > MAX_BYTES {
-            return;
-        }
         // A request of an earlier slot is a straggler of some microseconds: it goes with the last.
-        if let Some(slot) = kept.slots.back_mut()
+        if let Some(slot) = slots.back_mut()
             && slot.has_room(class)
         {
             *slot.classes.entry(class).or_default() += 1;
             slot.kept.push(request);
-            kept.bytes += bytes;
         }
     }
 }
 
 impl RequestLog for RecentRequests {
     fn find(&self, query: &RequestQuery) -> Vec<LoggedRequest> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = kept.slots.iter().flat_map(|slot| &slot.kept);
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = slots.iter().flat_map(|slot| &slot.kept);
         let mut found: Vec<&LoggedRequest> =
             kept.filter(|request| query.accepts(request)).collect();
         found.sort_by_key(|request| std::cmp::Reverse(request.at));
@@ -307,27 +261,6 @@ mod tests {
         };
         let oldest = log.find(&all).last().map(|request| request.at);
         assert_eq!(oldest, Some(UNIX_EPOCH + Duration::from_secs(4100)));
-    }
-
-    #[test]
-    fn the_sample_is_bounded_in_bytes() {
-        let log = RecentRequests::new();
-        let long = |at: u64, bytes: usize| LoggedRequest {
-            line: "x".repeat(bytes),
-            ..request(at, 3, 200)
-        };
-        (0..100).for_each(|at| log.record(long(at, 1024 * 1024)));
-        let all = RequestQuery {
-            limit: usize::MAX,
-            ..RequestQuery::default()
-        };
-        let found = log.find(&all);
-        assert_eq!(found.len(), 15);
-        assert_eq!(found[0].at, UNIX_EPOCH + Duration::from_secs(99));
-        log.record(long(100, MAX_BYTES));
-        assert_eq!(log.find(&all), []);
-        log.record(request(101, 3, 200));
-        assert_eq!(log.find(&all), [request(101, 3, 200)]);
     }
 
     #[test]

@@ -1,0 +1,780 @@
+//! Input that a client controls stays bounded: sizes, label values, routes and
+//! headers, through the public API.
+
+mod fates;
+mod figures;
+mod script;
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Buf;
+use http::{Method, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use tower::{Layer, Service, service_fn};
+use tower_metrics::{
+    CompletedRequest, ErrorType, Label, MetricsLayer, MetricsLayerBuilder, Prometheus, Recorder,
+    Route, Skip,
+};
+
+use self::fates::quiet;
+use self::figures::Figures;
+use self::script::{Script, Step, data, trailers};
+
+const OVERFLOW: &str = "tower_metrics_overflow_total";
+
+/// Polls a body to its end and drops it.
+fn read<B: Body>(body: B) {
+    let mut body = pin!(body);
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(Ok(_))) = body.as_mut().poll_frame(&mut cx) {}
+}
+
+/// Sends a request to a service that returns this response, and reads it.
+fn send<R: Recorder>(layer: &MetricsLayer<R>, request: Request<Script>, response: Response<Script>)
+where
+    R::Series: Unpin,
+    R::InFlight: Unpin,
+{
+    let mut response = Some(response);
+    let mut service = layer.layer(service_fn(move |_: Request<Script>| {
+        ready(Ok::<_, Infallible>(response.take().unwrap()))
+    }));
+    let mut cx = Context::from_waker(Waker::noop());
+    let future = pin!(service.call(request));
+    let Poll::Ready(Ok(response)) = future.poll(&mut cx) else {
+        panic!("the service responds at once");
+    };
+    read(response.into_body());
+}
+
+fn request(path: &str) -> Request<Script> {
+    Request::builder()
+        .uri(path)
+        .body(Script::default())
+        .unwrap()
+}
+
+fn grpc_request(path: &str) -> Request<Script> {
+    let request = Request::builder().method("POST").uri(path);
+    request
+        .header("content-type", "application/grpc")
+        .body(Script::default())
+        .unwrap()
+}
+
+fn response(status: u16) -> Response<Script> {
+    let response = Response::builder().status(status);
+    response.body(Script::new([data("hello")])).unwrap()
+}
+
+fn grpc_response(steps: impl IntoIterator<Item = Step>) -> Response<Script> {
+    let response = Response::builder().header("content-type", "application/grpc");
+    response.body(Script::new(steps)).unwrap()
+}
+
+/// A response of a head alone, as an interceptor refuses a call.
+fn grpc_refusal(code: &str) -> Response<Script> {
+    let mut response = grpc_response([]);
+    let headers = response.headers_mut();
+    headers.insert("grpc-status", code.parse().unwrap());
+    response.body_mut().tells_end = true;
+    response
+}
+
+/// One length-prefixed message.
+fn message() -> Step {
+    Step::Data(vec![0, 0, 0, 0, 1, b'x'])
+}
+
+mod a_size {
+    use super::*;
+
+    fn declared(length: &str) -> Request<Script> {
+        let mut request = request("/");
+        let length = length.parse().unwrap();
+        request.headers_mut().insert("content-length", length);
+        request
+    }
+
+    #[test]
+    fn that_is_only_declared_is_at_most_a_tebibyte() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::new(prometheus);
+        let mut before = 0.0;
+        for length in [i64::MAX as u64, u64::MAX, 1 << 41] {
+            send(&layer, declared(&length.to_string()), response(200));
+            let sum = Figures::of(&prometheus).request_bytes();
+            assert_eq!(sum - before, (1_u64 << 40) as f64, "{length}");
+            before = sum;
+        }
+        let mut sized = request("/");
+        sized.body_mut().exact = Some(u64::MAX);
+        send(&layer, sized, response(200));
+        let sum = Figures::of(&prometheus).request_bytes();
+        assert_eq!(sum - before, (1_u64 << 40) as f64);
+    }
+
+    #[test]
+    fn that_is_declared_in_no_valid_way_is_not_recorded() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::new(prometheus);
+        for length in ["+7", "-7", "7.0", "", "18446744073709551616"] {
+            send(&layer, declared(length), response(200));
+        }
+        let mut twice = declared("7");
+        twice
+            .headers_mut()
+            .append("content-length", "8".parse().unwrap());
+        send(&layer, twice, response(200));
+        assert_eq!(Figures::of(&prometheus).request_bytes(), 0.0);
+    }
+
+    /// Data that claims more bytes than any machine has.
+    struct Claims(u64);
+
+    impl Buf for Claims {
+        fn remaining(&self) -> usize {
+            self.0 as usize
+        }
+        fn chunk(&self) -> &[u8] {
+            b"x"
+        }
+        fn advance(&mut self, _: usize) {}
+    }
+
+    struct Claiming(u64, usize);
+
+    impl Body for Claiming {
+        type Data = Claims;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Claims>, Infallible>>> {
+            if self.1 == 0 {
+                return Poll::Ready(None);
+            }
+            self.1 -= 1;
+            Poll::Ready(Some(Ok(Frame::data(Claims(self.0)))))
+        }
+    }
+
+    fn send_claims<R: Recorder>(layer: &MetricsLayer<R>, bytes: u64, frames: usize) {
+        let mut service = layer.layer(service_fn(move |_: Request<Script>| {
+            ready(Ok::<_, Infallible>(Response::new(Claiming(bytes, frames))))
+        }));
+        let mut cx = Context::from_waker(Waker::noop());
+        let future = pin!(service.call(request("/")));
+        let Poll::Ready(Ok(response)) = future.poll(&mut cx) else {
+            panic!("the service responds at once");
+        };
+        read(response.into_body());
+    }
+
+    #[test]
+    fn never_makes_a_sum_fall() {
+        let prometheus = Prometheus::builder()
+            .response_size_bounds([10, 1000])
+            .build()
+            .unwrap();
+        let layer = MetricsLayer::new(prometheus);
+        let mut before = 0.0;
+        for (bytes, frames) in [(1 << 62, 1), (1 << 62, 3), (u64::MAX, 3), (1, 1)] {
+            send_claims(&layer, bytes, frames);
+            let figures = Figures::of(&prometheus);
+            assert!(figures.response_bytes() >= before, "{bytes} {frames}");
+            before = figures.response_bytes();
+        }
+        assert_eq!(before, u64::MAX as f64);
+        assert_eq!(Figures::of(&prometheus).requests(&[]), 4.0);
+    }
+
+    /// The cells of two threads are as full as one can be.
+    #[test]
+    fn never_makes_a_sum_of_threads_fall() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::new(prometheus);
+        send_claims(&layer, 1 << 63, 1);
+        std::thread::spawn(move || send_claims(&layer, 1 << 63, 1))
+            .join()
+            .unwrap();
+        let figures = Figures::of(&prometheus);
+        assert_eq!(figures.response_bytes(), u64::MAX as f64);
+    }
+
+    #[cfg(feature = "opentelemetry")]
+    #[test]
+    fn does_not_panic_in_an_opentelemetry_sdk() {
+        use opentelemetry::metrics::MeterProvider as _;
+        use opentelemetry_sdk::metrics::{
+            InMemoryMetricExporter, PeriodicReader, SdkMeterProvider,
+        };
+
+        let reader = PeriodicReader::builder(InMemoryMetricExporter::default()).build();
+        let provider = SdkMeterProvider::builder().with_reader(reader).build();
+        let recorder = tower_metrics::OpenTelemetry::new(&provider.meter("tests"));
+        let layer = MetricsLayer::new(recorder);
+        for _ in 0..3 {
+            send(&layer, declared(&i64::MAX.to_string()), response(200));
+            send_claims(&layer, u64::MAX, 1);
+        }
+    }
+}
+
+mod a_label_value {
+    use super::*;
+
+    fn tenant() -> Label {
+        Label::from_request("tenant", 1000, |head| {
+            Some(head.headers.get("tenant")?.to_str().ok()?.into())
+        })
+    }
+
+    #[test]
+    fn of_more_than_128_bytes_is_other_and_an_overflow() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus).label(tenant());
+        let layer = layer.build().unwrap();
+        let longest = "t".repeat(128);
+        for (tenant, times) in [(longest.clone(), 1), ("t".repeat(129), 2)] {
+            for _ in 0..times {
+                let mut request = request("/");
+                let tenant = tenant.parse().unwrap();
+                request.headers_mut().insert("tenant", tenant);
+                send(&layer, request, response(200));
+            }
+        }
+        for number in 0..50 {
+            let mut request = request("/");
+            let tenant = format!("{number}{}", "t".repeat(16_000));
+            let tenant = tenant.parse().unwrap();
+            request.headers_mut().insert("tenant", tenant);
+            send(&layer, request, response(200));
+        }
+        let figures = Figures::of(&prometheus);
+        assert_eq!(figures.requests(&[("tenant", &longest)]), 1.0);
+        assert_eq!(figures.requests(&[("tenant", "_OTHER")]), 52.0);
+        assert_eq!(figures.sum(OVERFLOW, &[("limit", "tenant")]), 52.0);
+        let text = prometheus
+            .exposition()
+            .render(tower_metrics::prometheus::Format::Text);
+        assert!(text.len() < 20_000, "{} bytes", text.len());
+    }
+}
+
+mod a_route {
+    use super::*;
+
+    fn path(length: usize) -> String {
+        format!("/{}", "p".repeat(length - 1))
+    }
+
+    #[test]
+    fn of_more_than_128_bytes_is_other_and_an_overflow() {
+        let sources: [fn() -> Route; 3] = [
+            Route::path,
+            || Route::from_fn(|head| Some(head.uri.path().to_owned().into())),
+            || Route::template(|head| Some(&*String::from(head.uri.path()).leak())),
+        ];
+        for source in sources {
+            let prometheus = Prometheus::new();
+            let layer = MetricsLayer::builder(prometheus).route(source()).build();
+            let layer = layer.unwrap();
+            for length in [128, 129, 16_000] {
+                send(&layer, request(&path(length)), response(200));
+            }
+            let figures = Figures::of(&prometheus);
+            assert_eq!(figures.requests(&[("http_route", &path(128))]), 1.0);
+            assert_eq!(figures.requests(&[("http_route", "_OTHER")]), 2.0);
+            assert_eq!(figures.sum(OVERFLOW, &[("limit", "routes")]), 2.0);
+        }
+    }
+
+    #[test]
+    fn of_many_bytes_that_does_not_exist_is_no_overflow() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus).route(Route::path());
+        let layer = layer.grpc(true).build().unwrap();
+        send(&layer, request(&path(5000)), response(404));
+        send(&layer, grpc_request(&path(5000)), grpc_refusal("12"));
+        send(
+            &layer,
+            grpc_request(&path(5000)),
+            grpc_response([message(), trailers("grpc-status", "0")]),
+        );
+        let figures = Figures::of(&prometheus);
+        assert_eq!(figures.requests(&[("http_route", "")]), 2.0);
+        assert_eq!(figures.sum(OVERFLOW, &[("limit", "routes")]), 1.0);
+    }
+
+    fn one_slot(route: Route) -> MetricsLayerBuilder<Prometheus> {
+        MetricsLayer::builder(Prometheus::new())
+            .route(route)
+            .max_routes(1)
+    }
+
+    fn scan(
+        build: impl Fn(Prometheus) -> MetricsLayer<Prometheus>,
+        scan: impl Fn(&MetricsLayer<Prometheus>, usize),
+        real: impl Fn(&MetricsLayer<Prometheus>),
+        route: &str,
+    ) {
+        let prometheus = Prometheus::new();
+        let layer = build(prometheus);
+        for number in 0..10 {
+            scan(&layer, number);
+        }
+        real(&layer);
+        let figures = Figures::of(&prometheus);
+        assert_eq!(figures.requests(&[("http_route", "")]), 10.0);
+        assert_eq!(figures.requests(&[("http_route", route)]), 1.0);
+        assert_eq!(figures.sum(OVERFLOW, &[]), 0.0);
+        assert_eq!(figures.in_flight(), 0.0);
+    }
+
+    #[test]
+    fn from_a_path_needs_a_success() {
+        for status in [301, 304, 307, 400, 401, 403, 404, 405, 429, 500, 503] {
+            scan(
+                |prometheus| {
+                    let layer = MetricsLayer::builder(prometheus).route(Route::path());
+                    layer.max_routes(1).build().unwrap()
+                },
+                |layer, number| send(layer, request(&format!("/{number}")), response(status)),
+                |layer| send(layer, request("/real"), response(204)),
+                "/real",
+            );
+        }
+    }
+
+    fn grpc(prometheus: Prometheus) -> MetricsLayer<Prometheus> {
+        let layer = MetricsLayer::builder(prometheus).grpc(true);
+        layer.max_routes(1).build().unwrap()
+    }
+
+    #[test]
+    fn of_a_grpc_method_is_not_shown_by_a_refusal() {
+        for code in (1..17).map(|code: u8| code.to_string()) {
+            let code: &'static str = code.leak();
+            let refusals: [fn(&'static str) -> Response<Script>; 4] = [
+                grpc_refusal,
+                |code| grpc_response([trailers("grpc-status", code)]),
+                |code| grpc_response([data(""), trailers("grpc-status", code)]),
+                // gRPC-Web sends its trailers as a frame.
+                |_| grpc_response([Step::Data(vec![0x80, 0, 0, 0, 0])]),
+            ];
+            for refusal in refusals {
+                scan(
+                    grpc,
+                    |layer, number| {
+                        let call = grpc_request(&format!("/pkg.Service/aaaa{number}"));
+                        send(layer, call, refusal(code));
+                    },
+                    |layer| send(layer, grpc_request("/pkg.Service/Real"), grpc_refusal("0")),
+                    "/pkg.Service/Real",
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_grpc_method_is_shown_by_a_message_or_by_ok() {
+        let proofs: [fn() -> Response<Script>; 5] = [
+            || grpc_refusal("0"),
+            || grpc_response([trailers("grpc-status", "0")]),
+            || grpc_response([message(), trailers("grpc-status", "13")]),
+            || grpc_response([data(""), message(), Step::Error]),
+            || grpc_response([Step::Data(vec![1, 0, 0, 0, 0])]),
+        ];
+        for proof in proofs {
+            let prometheus = Prometheus::new();
+            send(
+                &grpc(prometheus),
+                grpc_request("/pkg.Service/Real"),
+                proof(),
+            );
+            let figures = Figures::of(&prometheus);
+            assert_eq!(
+                figures.requests(&[("http_route", "/pkg.Service/Real")]),
+                1.0
+            );
+            assert_eq!(figures.requests(&[]), 1.0);
+            assert_eq!(figures.in_flight(), 0.0);
+        }
+    }
+
+    #[test]
+    fn of_a_grpc_client_is_the_programs_own_text() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus).grpc(true).client(true);
+        let call = grpc_request("/pkg.Service/Real");
+        send(&layer.build().unwrap(), call, grpc_refusal("14"));
+        let figures = Figures::of(&prometheus);
+        assert_eq!(
+            figures.requests(&[("http_route", "/pkg.Service/Real")]),
+            1.0
+        );
+    }
+
+    #[test]
+    fn whose_function_panics_is_counted_as_a_panic() {
+        quiet();
+        let sources: [fn() -> Route; 2] = [
+            || Route::template(|_| panic!("a route panics on purpose")),
+            || Route::from_fn(|_| panic!("a route panics on purpose")),
+        ];
+        for source in sources {
+            let prometheus = Prometheus::new();
+            let layer = MetricsLayer::builder(prometheus).route(source()).build();
+            let layer = layer.unwrap();
+            let sent = || send(&layer, request("/"), response(200));
+            catch_unwind(AssertUnwindSafe(sent)).unwrap_err();
+            let figures = Figures::of(&prometheus);
+            let labels = [
+                ("http_route", ""),
+                ("error_type", "panic"),
+                ("http_request_method", "GET"),
+            ];
+            assert_eq!(figures.requests(&labels), 1.0);
+            assert_eq!(figures.in_flight(), 0.0);
+            // A request that a layer outside left out is not even asked.
+            let mut skipped = request("/");
+            skipped.extensions_mut().insert(Skip);
+            send(&layer, skipped, response(200));
+            assert_eq!(Figures::of(&prometheus).requests(&[]), 1.0);
+        }
+    }
+
+    #[test]
+    fn of_a_request_that_is_left_out_is_no_overflow() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus).max_routes(0);
+        let layer = layer
+            .route(Route::template(|_| Some("/a")))
+            .build()
+            .unwrap();
+        let mut skipped = request("/");
+        skipped.extensions_mut().insert(Skip);
+        send(&layer, skipped, response(200));
+        assert_eq!(Figures::of(&prometheus).sum(OVERFLOW, &[]), 0.0);
+        send(&layer, request("/"), response(200));
+        assert_eq!(Figures::of(&prometheus).sum(OVERFLOW, &[]), 1.0);
+    }
+
+    #[test]
+    fn that_no_request_can_have_is_refused() {
+        let builder = || one_slot(Route::path());
+        let long = path(129);
+        let refused = [
+            (
+                builder().skip(["healthz"]),
+                r#"skip: route "healthz": must start with `/`, as all routes of this layer do"#,
+            ),
+            (
+                builder().initialize(Method::GET, "users", [StatusCode::OK]),
+                r#"initialize: route "users": must start with `/`, as all routes of this layer do"#,
+            ),
+            (
+                builder().route_duration_to("users", tower_metrics::DurationTo::Head),
+                r#"route_duration_to: route "users": must start with `/`, as all routes of this layer do"#,
+            ),
+            (
+                builder().skip([long.clone()]),
+                &format!("skip: route {long:?}: at most 128 bytes are allowed"),
+            ),
+            (
+                one_slot(Route::fixed(String::from(&*long).leak())),
+                &format!("route: route {long:?}: at most 128 bytes are allowed"),
+            ),
+        ];
+        for (builder, message) in refused {
+            assert_eq!(builder.build().unwrap_err().to_string(), message);
+        }
+        // The functions of a user may return anything.
+        let named = Route::template(|_| Some("healthz"));
+        one_slot(named).skip(["healthz"]).build().unwrap();
+        let fixed = one_slot(Route::fixed("healthz"));
+        fixed.skip(["healthz"]).build().unwrap();
+        builder().skip(["", "*"]).build().unwrap();
+    }
+}
+
+mod a_label_name {
+    use super::*;
+
+    #[test]
+    fn that_prometheus_or_the_overflow_counter_has_is_refused() {
+        let refused = [
+            (
+                "job",
+                "Prometheus sets this label itself on everything it scrapes",
+            ),
+            (
+                "instance",
+                "Prometheus sets this label itself on everything it scrapes",
+            ),
+            (
+                "routes",
+                "the limit of routes has this name in tower_metrics_overflow_total",
+            ),
+        ];
+        for (name, why) in refused {
+            let label = Label::from_request(name, 1, |_| None);
+            let layer = MetricsLayer::builder(Prometheus::new()).label(label);
+            let message = format!("label {name:?}: {why}");
+            assert_eq!(layer.build().unwrap_err().to_string(), message);
+        }
+        for name in ["job", "instance"] {
+            let prometheus = Prometheus::builder().constant_label(name, "shop");
+            let message = format!(
+                "label {name:?}: Prometheus sets this label itself on everything it scrapes"
+            );
+            assert_eq!(prometheus.build().unwrap_err().to_string(), message);
+        }
+    }
+}
+
+mod an_error_type {
+    use super::*;
+
+    #[test]
+    fn that_a_response_names_is_honored_on_any_status() {
+        for status in [200, 204, 302, 404, 408, 429, 500, 504] {
+            let prometheus = Prometheus::new();
+            let layer = MetricsLayer::new(prometheus);
+            let mut timed_out = response(status);
+            timed_out.extensions_mut().insert(ErrorType::TIMEOUT);
+            send(&layer, request("/"), timed_out);
+            let status = status.to_string();
+            let labels = [
+                ("http_response_status_code", &*status),
+                ("error_type", "timeout"),
+            ];
+            assert_eq!(Figures::of(&prometheus).requests(&labels), 1.0, "{status}");
+        }
+    }
+
+    #[test]
+    fn that_a_grpc_response_names_goes_before_its_status() {
+        for in_head in [true, false] {
+            let prometheus = Prometheus::new();
+            let layer = MetricsLayer::builder(prometheus)
+                .grpc(true)
+                .build()
+                .unwrap();
+            let mut shed = if in_head {
+                grpc_refusal("14")
+            } else {
+                grpc_response([message(), trailers("grpc-status", "14")])
+            };
+            shed.extensions_mut().insert(ErrorType::SHED);
+            send(&layer, grpc_request("/pkg.Service/Method"), shed);
+            let labels = [
+                ("rpc_response_status_code", "UNAVAILABLE"),
+                ("error_type", "shed"),
+            ];
+            assert_eq!(Figures::of(&prometheus).requests(&labels), 1.0);
+        }
+    }
+}
+
+mod an_event_stream {
+    use super::*;
+
+    fn count(steps: impl IntoIterator<Item = Step>, status: u16) -> Figures {
+        quiet();
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::new(prometheus);
+        let events = Response::builder().header("content-type", "text/event-stream");
+        let events = events.status(status).body(Script::new(steps)).unwrap();
+        let sent = || send(&layer, request("/"), events);
+        let _ = catch_unwind(AssertUnwindSafe(sent));
+        let figures = Figures::of(&prometheus);
+        assert_eq!(figures.requests(&[]), 1.0);
+        assert_eq!(figures.in_flight(), 0.0);
+        figures
+    }
+
+    #[test]
+    fn that_fails_is_a_body_error_and_one_that_panics_a_panic() {
+        for status in [200, 101] {
+            let fates = [
+                (Step::Error, "body_error"),
+                (Step::Panic, "panic"),
+                (Step::Stuck, ""),
+            ];
+            for (last, error_type) in fates {
+                let figures = count([data("data: 1\n\n"), last], status);
+                assert_eq!(figures.requests(&[("error_type", error_type)]), 1.0);
+                assert_eq!(figures.response_bytes(), 9.0);
+            }
+        }
+    }
+}
+
+mod a_header {
+    use super::*;
+
+    #[test]
+    fn that_must_come_once_is_ignored_if_it_comes_twice() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus)
+            .exemplars(|head| tower_metrics::TraceId::from_traceparent(head.headers))
+            .build()
+            .unwrap();
+        let ids = [
+            "4bf92f3577b34da6a3ce929d0e0e4736",
+            "4bf92f3577b34da6a3ce929d0e0e4737",
+        ];
+        let mut twice = request("/");
+        for id in ids {
+            let parent = format!("00-{id}-00f067aa0ba902b7-01");
+            let headers = twice.headers_mut();
+            headers.append("traceparent", parent.parse().unwrap());
+        }
+        send(&layer, twice, response(200));
+        let openmetrics = tower_metrics::prometheus::Format::OpenMetrics;
+        let text = prometheus.exposition().render(openmetrics);
+        assert!(!text.contains("trace_id"), "{text}");
+    }
+
+    #[test]
+    fn of_a_grpc_status_that_comes_twice_is_an_unknown_status() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus)
+            .grpc(true)
+            .build()
+            .unwrap();
+        let mut twice = grpc_refusal("0");
+        let headers = twice.headers_mut();
+        headers.append("grpc-status", "13".parse().unwrap());
+        send(&layer, grpc_request("/pkg.Service/Method"), twice);
+        let labels = [("rpc_response_status_code", "UNKNOWN"), ("http_route", "")];
+        assert_eq!(Figures::of(&prometheus).requests(&labels), 1.0);
+    }
+
+    #[test]
+    fn of_a_content_type_that_comes_twice_makes_no_grpc_call() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus)
+            .grpc(true)
+            .build()
+            .unwrap();
+        let mut twice = grpc_request("/pkg.Service/Method");
+        let headers = twice.headers_mut();
+        headers.append("content-type", "text/plain".parse().unwrap());
+        send(&layer, twice, grpc_refusal("0"));
+        let labels = [("rpc_response_status_code", ""), ("http_route", "")];
+        assert_eq!(Figures::of(&prometheus).requests(&labels), 1.0);
+    }
+}
+
+mod a_body {
+    use super::*;
+
+    /// A body that panics when it is asked for its size, or whether it has ended.
+    struct Panicking {
+        on_size: bool,
+        frames: usize,
+    }
+
+    impl Body for Panicking {
+        type Data = &'static [u8];
+        type Error = io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<io::Result<Frame<&'static [u8]>>>> {
+            self.frames += 1;
+            Poll::Ready(Some(Ok(Frame::data(b"some"))))
+        }
+
+        fn is_end_stream(&self) -> bool {
+            assert_eq!(self.frames, 0, "a body panics on purpose");
+            false
+        }
+
+        fn size_hint(&self) -> http_body::SizeHint {
+            assert!(!self.on_size, "a body panics on purpose");
+            http_body::SizeHint::default()
+        }
+    }
+
+    fn panics(request_panics: bool) -> Figures {
+        quiet();
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::new(prometheus);
+        let mut service = layer.layer(service_fn(|_: Request<Panicking>| {
+            let frames = 0;
+            let body = Panicking {
+                on_size: false,
+                frames,
+            };
+            ready(Ok::<_, Infallible>(Response::new(body)))
+        }));
+        let sent = || {
+            let mut cx = Context::from_waker(Waker::noop());
+            let body = Panicking {
+                on_size: request_panics,
+                frames: 0,
+            };
+            let future = pin!(service.call(Request::new(body)));
+            let Poll::Ready(Ok(response)) = future.poll(&mut cx) else {
+                panic!("the service responds at once");
+            };
+            read(response.into_body());
+        };
+        catch_unwind(AssertUnwindSafe(sent)).unwrap_err();
+        Figures::of(&prometheus)
+    }
+
+    #[test]
+    fn that_panics_outside_of_a_poll_is_counted_as_a_panic() {
+        for request_panics in [true, false] {
+            let figures = panics(request_panics);
+            let count = figures.requests(&[("error_type", "panic")]);
+            assert_eq!(count, 1.0, "{figures:#?}");
+            assert_eq!(figures.in_flight(), 0.0);
+        }
+    }
+}
+
+mod a_recorder {
+    use super::*;
+
+    /// A recorder of another type, whose requests have a state of another type.
+    #[derive(Clone)]
+    struct Nothing;
+
+    impl Recorder for Nothing {
+        type Series = ();
+        type InFlight = u64;
+
+        fn series(&self, _: &'static str, _: &'static str) {}
+        fn begin(&self, (): ()) -> u64 {
+            7
+        }
+        fn end(&self, (): (), in_flight: u64, _: &CompletedRequest<'_>) {
+            assert_eq!(in_flight, 7);
+        }
+        fn abandon(&self, (): (), _: u64) {}
+    }
+
+    #[test]
+    fn beside_one_of_another_type_counts_every_request() {
+        let prometheus = Prometheus::new();
+        let (first, second) = (MetricsLayer::new(prometheus), MetricsLayer::new(Nothing));
+        for _ in 0..10 {
+            send(&first, request("/"), response(200));
+            send(&second, request("/"), response(500));
+        }
+        assert_eq!(Figures::of(&prometheus).requests(&[]), 10.0);
+    }
+}
