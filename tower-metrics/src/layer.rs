@@ -518,9 +518,6 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     }
 }
 
-/// The gRPC status, by the OpenTelemetry RPC convention.
-pub(crate) const GRPC_LABEL: &str = "rpc_response_status_code";
-
 impl<R: Recorder, C, Q> fmt::Debug for MetricsLayerBuilder<R, C, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MetricsLayerBuilder")

@@ -43,7 +43,7 @@
 //!   128 bytes, and what goes beyond is counted as `_OTHER` and in
 //!   `tower_metrics_overflow_total`.
 //!
-//! Around a [client](with_clients) a 4xx is an error too, and so is every gRPC
+//! Around a [client](guides::clients) a 4xx is an error too, and so is every gRPC
 //! status but `OK`.
 //!
 //! Errors of the service are those whose error type is neither empty nor
@@ -70,26 +70,24 @@
 //! # Elsewhere than Prometheus
 //!
 //! Figures go to a [`Recorder`]: [`Prometheus`], OpenTelemetry's meter (feature
-//! `opentelemetry`), both at once, or [one of your own](writing_a_recorder).
+//! `opentelemetry`), both at once, or [one of your own](guides::custom_recorders).
 //!
 //! # Where to stand in a stack
 //!
 //! Outside everything that answers for the service (timeouts, load shedding,
 //! catch-panic), so that their answers are counted. With axum, `Router::layer`
 //! sees the route's template; around a whole `Router` used as a service there
-//! is none yet. The module `with_axum` says more.
+//! is none yet. See the [axum guide](guides::axum).
 //!
 //! # Guides
 //!
-//! - [`labels_and_bounds`]: labels of your own, caps, series that start at zero,
-//!   bounds, and how many series that makes.
-//! - `with_axum`: what nesting, merging, fallbacks and the layer's place do to
-//!   the figures.
-//! - [`with_tonic`]: gRPC statuses, and the layer's place among tonic's own.
-//! - [`with_clients`]: what you ask of others: hyper's client, reqwest, tonic's
-//!   channel.
-//! - `from_axum_prometheus`: moving over with the dashboards that are there.
-//! - [`writing_a_recorder`]: figures that go elsewhere.
+//! - [`guides::labels`]: custom labels, cardinality limits, series that start
+//!   at zero, and bucket bounds.
+//! - [`guides::axum`]: nesting, merging, fallbacks, and the layer's position.
+//! - [`guides::tonic`]: gRPC statuses, and the layer's position among tonic's.
+//! - [`guides::clients`]: hyper's client, reqwest, and tonic's channel.
+//! - [`guides::from_axum_prometheus`]: migration with existing dashboards.
+//! - [`guides::custom_recorders`]: recording to other systems.
 //!
 //! Whole programs to run and to copy, with
 //! `cargo run -p tower-metrics --example NAME`: `axum`, `tonic`, `hyper`,
@@ -102,14 +100,18 @@
 //!
 //! # Features
 //!
-//! - `axum` (default): routes from axum's `MatchedPath`.
-//! - `opentelemetry`: a recorder into an OpenTelemetry meter, instead of
+//! - `axum` (default): routes from axum's `MatchedPath`, and the exposition as
+//!   an axum handler.
+//! - `prometheus` (default): the recorder for Prometheus and its exposition.
+//! - `gzip`: compresses the exposition for scrapers that accept it.
+//! - `opentelemetry`: the recorder for an OpenTelemetry meter, instead of
 //!   Prometheus or beside it.
 //! - `quanta`: reads the clock from the processor's time stamp counter.
-//! - `tracing-opentelemetry`: trace ids for exemplars, from the current span.
+//! - `tracing-opentelemetry`: trace IDs of the current span as exemplars.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+#[cfg(any(feature = "opentelemetry", feature = "prometheus"))]
 mod bounds;
 #[cfg(feature = "axum")]
 mod by_address;
@@ -118,6 +120,8 @@ mod error;
 mod flight;
 mod future;
 mod grpc;
+#[cfg(all(any(doc, doctest), feature = "prometheus"))]
+pub mod guides;
 mod head;
 mod label;
 mod layer;
@@ -125,34 +129,16 @@ mod layer;
 pub mod opentelemetry;
 mod outcome;
 mod pool;
+#[cfg(feature = "prometheus")]
 pub mod prometheus;
+#[cfg(feature = "prometheus")]
 mod proto;
 mod recorder;
 mod request_body;
 mod route;
 mod service;
-mod sync;
 mod table;
 mod trace_id;
-/// The README's example is compiled, too.
-#[cfg(all(doctest, feature = "axum"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
-#[doc = include_str!("../docs/labels.md")]
-pub mod labels_and_bounds {}
-#[cfg(feature = "axum")]
-#[doc = include_str!("../docs/axum.md")]
-pub mod with_axum {}
-#[doc = include_str!("../docs/tonic.md")]
-pub mod with_tonic {}
-#[doc = include_str!("../docs/clients.md")]
-pub mod with_clients {}
-#[cfg(feature = "axum")]
-#[doc = include_str!("../docs/from-axum-prometheus.md")]
-pub mod from_axum_prometheus {}
-#[doc = include_str!("../docs/recorders.md")]
-pub mod writing_a_recorder {}
-
 pub use self::body::ResponseBody;
 pub use self::error::BuildError;
 pub use self::future::ResponseFuture;
@@ -165,6 +151,7 @@ pub use self::layer::{
 #[cfg(feature = "opentelemetry")]
 pub use self::opentelemetry::{OpenTelemetry, OpenTelemetryBuilder};
 pub use self::outcome::{CompletedRequest, ErrorType, InitialSeries, Outcome};
+#[cfg(feature = "prometheus")]
 pub use self::prometheus::{Names, Prometheus, PrometheusBuilder};
 pub use self::recorder::{LabelError, Limit, Recorder};
 pub use self::request_body::{CountRequestBytes, RequestBody, RequestBodyService};

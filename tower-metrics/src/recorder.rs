@@ -13,7 +13,7 @@ use crate::outcome::{CompletedRequest, InitialSeries};
 /// Two recorders side by side are a recorder: `(first, second)`.
 ///
 /// How to write one, with a whole example, is told in
-/// [`writing_a_recorder`](crate::writing_a_recorder).
+/// [the guide](crate::guides::custom_recorders).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no recorder",
     note = "`Prometheus::new()` makes one, and so does its builder's `build()?`"

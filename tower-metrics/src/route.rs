@@ -406,7 +406,7 @@ impl<R: Recorder> Entry<R> {
     }
 }
 
-#[cfg(all(test, feature = "axum"))]
+#[cfg(all(test, feature = "axum", feature = "prometheus"))]
 mod tests {
     use std::pin::Pin;
     use std::sync::mpsc;

@@ -79,6 +79,7 @@ impl<V> Table<V> {
         Some(value)
     }
 
+    #[cfg(feature = "prometheus")]
     pub(crate) fn for_each(&self, mut each: impl FnMut(&str, &V)) {
         for (key, value) in self.places.iter().filter_map(OnceLock::get) {
             each(key, value);

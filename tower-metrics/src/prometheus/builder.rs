@@ -199,7 +199,7 @@ impl PrometheusBuilder {
             time_to_head: self.time_to_head,
             endpoints: RwLock::new(Endpoints::default()),
             overflows: Table::new(64),
-            exposition: exposition::Shared::default(),
+            renderers: exposition::Renderers::default(),
         }));
         // Shown from the start, so that the first overflow is seen as an increase.
         inner

@@ -4,9 +4,9 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use super::bound::format_bound;
+use super::sync::atomic::{AtomicU64, Ordering};
+use super::sync::{Mutex, PoisonError};
 use crate::outcome::CompletedRequest;
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Mutex, PoisonError};
 use crate::trace_id::TraceId;
 
 /// A cell that only one thread writes at a time. Any thread may read it.

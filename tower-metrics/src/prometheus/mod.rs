@@ -11,6 +11,7 @@ mod registry;
 mod series;
 mod slots;
 mod snapshot;
+mod sync;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -72,7 +73,7 @@ pub(crate) struct Inner {
     time_to_head: bool,
     endpoints: RwLock<Endpoints>,
     overflows: Table<AtomicU64>,
-    exposition: exposition::Shared,
+    renderers: exposition::Renderers,
 }
 
 /// The endpoints of a recorder: several layers may ask for the same one.

@@ -75,7 +75,7 @@ impl Names {
             status: "http_response_status_code".into(),
             error_type: Some("error_type".into()),
             scheme: scheme.map(Into::into),
-            grpc_status: crate::layer::GRPC_LABEL.into(),
+            grpc_status: "rpc_response_status_code".into(),
         }
     }
 

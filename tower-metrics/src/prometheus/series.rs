@@ -10,10 +10,10 @@ use super::cells::{Cells, Layout};
 use super::local::ThreadEndpoint;
 use super::names::Names;
 use super::slots::Slot;
+use super::sync::{Mutex, PoisonError};
 use crate::grpc::GrpcStatus;
 use crate::label::{LabelKey, LabelValues};
 use crate::outcome::{CompletedRequest, ErrorType, InitialSeries};
-use crate::sync::{Mutex, PoisonError};
 
 /// A method and route: the series of its in-flight gauge, and those of its
 /// answers. Lives as long as the process.

@@ -7,7 +7,7 @@
 //! mutex through which the slot passes makes the last holder's writes visible
 //! to the next one, so nothing is lost.
 
-use crate::sync::{Mutex, PoisonError};
+use super::sync::{Mutex, PoisonError};
 
 /// A place among the writers. Small numbers, used again when they come free.
 pub(crate) type Slot = u32;

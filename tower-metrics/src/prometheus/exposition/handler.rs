@@ -1,4 +1,4 @@
-//! The exposition as an axum handler.
+//! Exposition as an axum handler.
 
 use std::future::{Ready, ready};
 
@@ -9,11 +9,12 @@ use axum::response::Response;
 
 use super::Exposition;
 
-/// For `get(prometheus.exposition())`, whatever the router's state.
+/// Allows `get(prometheus.exposition())` in routers with any state.
 impl<S> Handler<(), S> for Exposition {
     type Future = Ready<Response>;
 
     fn call(self, request: Request, _: S) -> Self::Future {
-        ready(self.answer(&request).map(Body::new))
+        let response = self.respond(request.method(), request.headers());
+        ready(response.map(Body::new))
     }
 }

@@ -1,11 +1,11 @@
-//! Which format and encoding a scraper prefers.
+//! Content negotiation.
 
-use http::HeaderMap;
-use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
+use http::header::{ACCEPT, HeaderName};
+use http::{HeaderMap, HeaderValue};
 
 use super::Format;
 
-/// The elements of a list header with their parameters, `q` read out.
+/// Iterates over the elements of a list header as value, quality and parameters.
 fn elements(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = (&str, f32, &str)> {
     headers
         .get_all(name)
@@ -28,8 +28,8 @@ fn parameter<'a>(parameters: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// The format that `Accept` likes best; the text format where it names none,
-/// which is what every scraper can read.
+/// Returns the format that `Accept` prefers, or the text format, which every
+/// scraper can read.
 pub(super) fn format(headers: &HeaderMap) -> Format {
     let mut text = 0.0f32;
     let mut open_metrics = 0.0f32;
@@ -51,24 +51,50 @@ pub(super) fn format(headers: &HeaderMap) -> Format {
     }
 }
 
-/// Whether `Accept-Encoding` names gzip.
-pub(super) fn gzip(headers: &HeaderMap) -> bool {
+/// Content encoding of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Identity,
+    #[cfg(feature = "gzip")]
+    Gzip,
+}
+
+impl Encoding {
+    pub(super) fn header_value(self) -> Option<HeaderValue> {
+        match self {
+            Self::Identity => None,
+            #[cfg(feature = "gzip")]
+            Self::Gzip => Some(HeaderValue::from_static("gzip")),
+        }
+    }
+}
+
+#[cfg(not(feature = "gzip"))]
+pub(super) fn encoding(_: &HeaderMap) -> Encoding {
+    Encoding::Identity
+}
+
+/// Returns gzip if `Accept-Encoding` names it and does not prefer `identity`.
+#[cfg(feature = "gzip")]
+pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
     let mut gzip = 0.0f32;
     let mut identity = 0.0f32;
-    for (coding, q, _) in elements(headers, ACCEPT_ENCODING) {
+    for (coding, q, _) in elements(headers, http::header::ACCEPT_ENCODING) {
         match &*coding.to_ascii_lowercase() {
             "gzip" | "x-gzip" => gzip = q,
             "identity" => identity = q,
             _ => {}
         }
     }
-    gzip > 0.0 && gzip >= identity
+    if gzip > 0.0 && gzip >= identity {
+        Encoding::Gzip
+    } else {
+        Encoding::Identity
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn accept(value: &str) -> Format {
@@ -78,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_what_one_gets_without_asking() {
+    fn the_text_format_is_the_default() {
         assert_eq!(format(&HeaderMap::new()), Format::Text);
         assert_eq!(accept("*/*"), Format::Text);
         assert_eq!(
@@ -97,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn prometheus_gets_openmetrics() {
+    fn prometheus_prefers_openmetrics() {
         for value in [
             "application/openmetrics-text",
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
@@ -108,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_greater_quality_wins() {
+    fn the_format_of_higher_quality_wins() {
         assert_eq!(
             accept("application/openmetrics-text;q=0.2,text/plain;q=0.3"),
             Format::Text
@@ -116,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_headers_are_read_as_far_as_they_can_be() {
+    fn malformed_elements_are_ignored() {
         for value in [
             r#"application/openmetrics-text; version="1.0.0" ; q="0.9""#,
             "APPLICATION/OPENMETRICS-TEXT;Q=1",
@@ -140,18 +166,20 @@ mod tests {
         assert_eq!(format(&several), Format::OpenMetrics);
     }
 
+    #[cfg(feature = "gzip")]
     #[test]
-    fn gzip_is_used_where_it_is_named() {
+    fn gzip_is_used_if_it_is_accepted_by_name() {
         let with = |value: &str| {
             let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT_ENCODING, value.parse().unwrap());
-            gzip(&headers)
+            headers.insert(http::header::ACCEPT_ENCODING, value.parse().unwrap());
+            encoding(&headers)
         };
-        assert!(with("gzip"));
-        assert!(with("deflate, gzip;q=0.5, br"));
-        assert!(!with("gzip;q=0"));
-        assert!(!with("identity"));
-        assert!(!with("gzip;q=0.5, identity"));
-        assert!(!gzip(&HeaderMap::new()));
+        for value in ["gzip", "deflate, gzip;q=0.5, br"] {
+            assert_eq!(with(value), Encoding::Gzip, "{value}");
+        }
+        for value in ["gzip;q=0", "identity", "gzip;q=0.5, identity"] {
+            assert_eq!(with(value), Encoding::Identity, "{value}");
+        }
+        assert_eq!(encoding(&HeaderMap::new()), Encoding::Identity);
     }
 }

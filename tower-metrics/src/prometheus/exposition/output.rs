@@ -1,14 +1,11 @@
-//! Text whose memory is used again.
-
-use std::io::Write;
+//! Buffer that a rendering is written to.
 
 use bytes::{Bytes, BytesMut};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 
-/// Small enough to stay in the first-level cache while it is written.
+/// Small enough to stay in the L1 cache while it is written.
 const BLOCK: usize = 16 << 10;
 
+/// Collects text in a small block, which it appends to the whole when full.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     block: Vec<u8>,
@@ -16,10 +13,10 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Takes the memory of what was written before: fresh memory costs more
-    /// than what is written into it.
+    /// Reuses the memory of an earlier rendering: page faults in fresh memory
+    /// cost more than writing to it.
     pub(super) fn reusing(spare: Bytes) -> Self {
-        // A slow reader of the last scrape may still have some.
+        // A response may still hold part of the earlier rendering.
         let mut text = spare.try_into_mut().unwrap_or_default();
         text.clear();
         Self {
@@ -28,12 +25,13 @@ impl Output {
         }
     }
 
-    /// Where to write the next lines; [`written`](Self::written) after
-    /// each few.
+    /// Returns the block to append to. Call [`written`](Self::written) after
+    /// every few lines.
     pub(super) fn block(&mut self) -> &mut Vec<u8> {
         &mut self.block
     }
 
+    /// Flushes the block if it is full.
     pub(super) fn written(&mut self) {
         if self.block.len() >= BLOCK {
             self.flush();
@@ -45,16 +43,9 @@ impl Output {
         self.block.clear();
     }
 
+    /// Returns everything that was written.
     pub(super) fn finish(mut self) -> Bytes {
         self.flush();
         self.text.freeze()
     }
-}
-
-/// Compressed. Fast rather than small: a scrape is read once.
-pub(super) fn gzip(text: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    // Writing to a `Vec` cannot fail.
-    let _ = encoder.write_all(text);
-    encoder.finish().map(Bytes::from).unwrap_or_default()
 }

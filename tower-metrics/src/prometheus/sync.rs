@@ -1,4 +1,4 @@
-//! The primitives of the slot protocol, so that loom can take their place.
+//! Synchronization primitives of the slot protocol, which loom replaces in its models.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{Mutex, atomic};
