@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Checks what no schema sees: that the objects of a rendered overlay fit each other.
+"""Checks the references between the objects of a rendered overlay, which schemas do not cover.
 
     kubectl kustomize DIR | references.py
 
-Selectors find pods, and the pods of one workload only; named ports exist; mounts have volumes; ConfigMaps exist with
-their keys; the Secret's keys are those that k8s/README.md creates; service accounts, scale targets, routes and
-policies point at objects that are there. Prints a line for each problem and exits 1 on any. Needs pyyaml.
+Each selector matches the pods of one workload; named ports exist; mounts have volumes; ConfigMaps exist and have the
+referenced keys; the Secret's keys are those that k8s/README.md creates; service accounts, scale targets, containers of
+metrics, routes and policies refer to existing objects. Prints one line per problem. Exits with status 1 if there are
+problems or no objects. Requires pyyaml.
 """
 
 import sys
@@ -15,10 +16,10 @@ from typing import Any
 import yaml
 
 Object = dict[str, Any]
-# Made by hand, so that no manifest holds a password.
+# Created by hand, so that the manifests contain no passwords.
 SECRETS = {"tickets": {"ADMIN_TOKEN", "DATABASE_URL", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD"}}
 WORKLOADS = ("Deployment", "StatefulSet")
-# Every namespace has these without being asked.
+# Kubernetes creates these in every namespace.
 BUILT_IN = {("ServiceAccount", "default")}
 
 
@@ -27,26 +28,28 @@ def containers(pod: Object) -> list[Object]:
 
 
 def ports(pod: Object) -> set[Any]:
-    """The ports of a pod by name and by number."""
+    """Returns the ports of a pod by name and by number."""
     found = [port for container in containers(pod) for port in container.get("ports", [])]
     return {port.get("name") for port in found} | {port["containerPort"] for port in found}
 
 
 class Overlay:
+    """Objects of a rendered overlay, with a check per kind."""
+
     def __init__(self, objects: list[Object]):
         self.objects = {(each["kind"], each["metadata"]["name"]): each for each in objects}
-        self.twice = len(objects) - len(self.objects)
+        self.duplicates = len(objects) - len(self.objects)
         self.pods = {name: each["spec"]["template"] for (kind, name), each in self.objects.items() if kind in WORKLOADS}
 
     def selected(self, labels: dict[str, str]) -> list[str]:
-        """The workloads whose pods have these labels."""
+        """Returns the workloads whose pods have these labels."""
         return [
             name for name, template in self.pods.items() if labels.items() <= template["metadata"]["labels"].items()
         ]
 
     def problems(self) -> Iterator[str]:
-        if self.twice:
-            yield f"{self.twice} objects share kind and name with another"
+        if self.duplicates:
+            yield f"{self.duplicates} objects have the same kind and name as another"
         for (kind, name), each in self.objects.items():
             check = getattr(self, f"check_{kind.lower()}", None)
             found = self.check_workload(each) if kind in WORKLOADS else check(each) if check else ()
@@ -56,14 +59,14 @@ class Overlay:
         spec, template = each["spec"], each["spec"]["template"]
         pod = template["spec"]
         if self.selected(spec["selector"]["matchLabels"]) != [each["metadata"]["name"]]:
-            yield "its selector does not find its own pods alone"
+            yield "its selector does not match exactly its own pods"
         if (account := pod.get("serviceAccountName", "default")) and not self.has("ServiceAccount", account):
             yield f"no service account {account!r}"
         volumes = {volume["name"] for volume in pod.get("volumes", [])}
         volumes |= {claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates", [])}
         mounted = {mount["name"] for container in containers(pod) for mount in container.get("volumeMounts", [])}
         yield from (f"no volume {name!r}" for name in mounted - volumes)
-        yield from (f"the volume {name!r} is mounted nowhere" for name in volumes - mounted)
+        yield from (f"the volume {name!r} is not mounted" for name in volumes - mounted)
         for volume in pod.get("volumes", []):
             for source in [volume, *volume.get("projected", {}).get("sources", [])]:
                 if (config := source.get("configMap")) and not self.has("ConfigMap", config["name"]):
@@ -89,7 +92,7 @@ class Overlay:
     def check_service(self, each: Object) -> Iterator[str]:
         found = self.selected(each["spec"]["selector"])
         if len(found) != 1:
-            yield f"its selector finds the pods of {found or 'nobody'}"
+            yield f"its selector matches the pods of {', '.join(found) or 'no workload'}"
         for port in each["spec"]["ports"]:
             target = port.get("targetPort", port["port"])
             yield from (f"no port {target!r} in {name}" for name in found if target not in ports(self.pods[name]["spec"]))
@@ -97,14 +100,14 @@ class Overlay:
     def check_podmonitoring(self, each: Object) -> Iterator[str]:
         found = self.selected(each["spec"]["selector"]["matchLabels"])
         if not found:
-            yield "its selector finds nobody"
+            yield "its selector matches no pods"
         for endpoint in each["spec"]["endpoints"]:
             port = endpoint["port"]
             yield from (f"no port {port!r} in {name}" for name in found if port not in ports(self.pods[name]["spec"]))
 
     def check_poddisruptionbudget(self, each: Object) -> Iterator[str]:
         if not self.selected(each["spec"]["selector"]["matchLabels"]):
-            yield "its selector finds nobody"
+            yield "its selector matches no pods"
 
     def check_horizontalpodautoscaler(self, each: Object) -> Iterator[str]:
         target = each["spec"]["scaleTargetRef"]

@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Three counts of the same requests, which must be the same exactly: the release server with the `everyday`
-# faults under real Locust, scraped by a real Prometheus, all on this machine and on ports of their own.
+# Checks that Locust, the server and Prometheus count the same number of requests. Starts the release server with the
+# `everyday` faults, Prometheus and Locust on this machine, on free ports.
 #
-#     k8s/locust/exact.sh [SECONDS]        60 unless told otherwise
+#     k8s/locust/exact.sh [SECONDS]        defaults to 60
 #
-# Environment: USERS (50), SPAWN_RATE (25), SERVER (a built server; otherwise it is built), LOCUST (the program;
-# otherwise it is installed into a virtual environment that is thrown away), COMMIT (group or each).
-# Needs prometheus, python3, curl. Exit status: compare.py's.
+# Environment:
+#   USERS, SPAWN_RATE   simulated users and users started per second. Default to 50 and 25.
+#   SERVER              path of an example-server binary. Built in release mode if unset.
+#   LOCUST              path of the locust program. Installed into a temporary virtual environment if unset.
+#   COMMIT              commit mode of the server, `group` or `each`.
+#
+# Requires prometheus, python3 and curl. Exits with the status of compare.py, or 2 if a program is missing or fails.
 set -euo pipefail
 
 seconds=${1:-60}
@@ -30,7 +34,7 @@ if [[ -z ${SERVER:-} ]]; then
   cargo build --release --locked --manifest-path "$root/Cargo.toml" -p example-server
   SERVER=${CARGO_TARGET_DIR:-$root/target}/release/example-server
 fi
-# The server runs in a folder of its own, where a relative path would lead elsewhere.
+# The server runs in a temporary directory, so the path must be absolute.
 SERVER=$(realpath "$SERVER")
 if [[ -z ${LOCUST:-} ]]; then
   python3 -m venv "$work/venv"
@@ -38,22 +42,22 @@ if [[ -z ${LOCUST:-} ]]; then
   LOCUST=$work/venv/bin/locust
 fi
 
-# Three ports that were free a moment ago.
+# Three free ports.
 read -r api ops prom < <(python3 -c '
 import socket
-held = [socket.socket() for _ in range(3)]
-for each in held:
+sockets = [socket.socket() for _ in range(3)]
+for each in sockets:
     each.bind(("127.0.0.1", 0))
-print(*(each.getsockname()[1] for each in held))')
+print(*(each.getsockname()[1] for each in sockets))')
 
-# wait_for URL LOG: until it answers, or shows what the program started last has said.
+# wait_for URL LOG: waits until URL responds. Prints LOG and exits if the last started program ends or 30 s have passed.
 wait_for() {
   for _ in {1..300}; do
     curl --silent --fail --output /dev/null --max-time 2 "$1" && return
     kill -0 "${started[-1]}" 2>/dev/null || break
     sleep 0.1
   done
-  echo "exact.sh: $1 did not answer" >&2
+  echo "exact.sh: no response from $1" >&2
   cat "$2" >&2
   exit 2
 }
@@ -80,7 +84,7 @@ status=0
 LOCUST_COUNTS=$work/counts.json "$LOCUST" --locustfile "$here/locustfile.py" --headless --only-summary \
   --users "${USERS:-50}" --spawn-rate "${SPAWN_RATE:-25}" --run-time "${seconds}s" --stop-timeout 30 \
   --exit-code-on-error 0 --host "http://127.0.0.1:$api" || status=$?
-((status == 0)) || { echo "exact.sh: Locust ended with $status" >&2; cat "$work/server.log" >&2; exit 2; }
+((status == 0)) || { echo "exact.sh: Locust exited with status $status" >&2; cat "$work/server.log" >&2; exit 2; }
 
 python3 "$here/compare.py" --counts "$work/counts.json" --metrics "http://127.0.0.1:$ops/metrics" \
   --prometheus "http://127.0.0.1:$prom"
