@@ -1,10 +1,11 @@
-//! The `demo` command: a server with sample concerts, `everyday` faults and traffic.
+//! The `demo` command: a server with sample concerts, the `everyday` faults and generated traffic.
 
+mod arrivals;
 mod concerts;
-mod figures;
-mod visitors;
+mod status_line;
 
 use std::fmt;
+use std::io;
 
 use ticket_core::policy::Document;
 
@@ -18,63 +19,60 @@ pub(crate) enum Error {
     Logging(#[from] logging::Error),
     #[error(transparent)]
     Serve(#[from] serve::Error),
-    #[error("cannot put the sample concerts on sale")]
+    #[error("cannot create the sample concerts")]
     Concerts(#[from] ticket_core::Error),
-    #[error("cannot start the traffic")]
-    Traffic(#[from] std::io::Error),
+    #[error("cannot start the generated traffic")]
+    Traffic(#[from] io::Error),
     #[error(transparent)]
     Output(#[from] output::Error),
 }
 
-/// Serves, with traffic, until a signal.
+/// Runs the demo until a signal.
 ///
 /// # Errors
-/// When the server cannot start or its socket fails.
+///
+/// Returns an error if the server cannot start or its socket fails.
 pub(crate) async fn run(options: config::Demo) -> Result<(), Error> {
     logging::start(&options.serve.log)?;
     let everyday = Document::preset("everyday").expect("`everyday` is a preset");
     let server = Server::start(&options.serve, everyday).await?;
-    concerts::put_on_sale(&server.tickets).await?;
-    tokio::spawn(concerts::keep_on_sale(server.tickets.clone()));
+    concerts::create_missing(&server.tickets).await?;
+    tokio::spawn(concerts::reset_sold_out(server.tickets.clone()));
     if options.serve.log.log_format == LogFormat::Text {
-        output::write(&Sign(&server).to_string())?;
+        output::write(&Welcome(&server).to_string())?;
     }
-    let thread = visitors::come(server.api, options.rate, server.stopping.clone())?;
-    tokio::spawn(figures::show(
+    let traffic = arrivals::spawn(server.api, options.rate, server.stopping.clone())?;
+    tokio::spawn(status_line::show(
         server.registry.clone(),
         server.stopping.clone(),
     ));
     server.run().await?;
-    if thread.join().is_err() {
-        tracing::error!("the thread of the traffic panicked");
+    if traffic.join().is_err() {
+        tracing::error!("the traffic thread panicked");
     }
     Ok(())
 }
 
-/// Where to look, for whoever started the demo.
-struct Sign<'a>(&'a Server);
+/// Lists the URLs of the server for the user who started the demo.
+struct Welcome<'a>(&'a Server);
 
-impl fmt::Display for Sign<'_> {
+impl fmt::Display for Welcome<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let api = format!("http://{}", visitors::reachable(self.0.api));
-        let ops = format!("http://{}", visitors::reachable(self.0.ops));
-        writeln!(f, "\nThe ticket platform is open.\n")?;
-        for (what, url, shows) in [
+        let api = format!("http://{}", arrivals::reachable(self.0.api));
+        let ops = format!("http://{}", arrivals::reachable(self.0.ops));
+        writeln!(f, "\nThe demo is running.\n")?;
+        for (name, url, shows) in [
             (
-                "live page",
+                "Live page",
                 format!("{ops}/"),
-                "requests, sales, the database; switch faults on",
+                "requests, sales and the database; switches for faults",
             ),
             ("API", format!("{api}/docs"), "concerts, purchases, refunds"),
-            ("metrics", format!("{ops}/metrics"), "for Prometheus"),
-            (
-                "faults",
-                format!("{ops}/faults"),
-                "what goes wrong on purpose",
-            ),
+            ("Metrics", format!("{ops}/metrics"), "for Prometheus"),
+            ("Faults", format!("{ops}/faults"), "faults being injected"),
         ] {
-            writeln!(f, "  {what:<10} {url:<32} {shows}")?;
+            writeln!(f, "  {name:<10} {url:<32} {shows}")?;
         }
-        writeln!(f, "\nCtrl-C closes it.\n")
+        writeln!(f, "\nPress Ctrl-C to stop.\n")
     }
 }

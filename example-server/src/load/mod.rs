@@ -17,20 +17,21 @@ use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use crate::config;
 use crate::output::{self, write_diagnostic};
 use crate::signal::Signals;
-use crate::traffic::client::Failure;
+use crate::traffic::client::RequestError;
 use crate::traffic::{Action, Traffic};
-use crate::{config, load::schedule::Schedule};
-use report::Tally;
+use report::Results;
+use schedule::Schedule;
 
-/// How long the command waits for the server before it says so.
+/// How long the command waits for a response before it prints that it waits.
 const QUIET: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{url} does not respond as the ticket platform's API")]
-    Unreachable { url: http::Uri, source: Failure },
+    Unreachable { url: http::Uri, source: RequestError },
     #[error(
         "{url} has no concerts to sell: run `example-server demo`, or create one with POST /concerts"
     )]
@@ -45,7 +46,7 @@ pub(crate) enum Error {
     Interrupted(&'static str),
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
-    #[error("cannot start the thread that paces the requests")]
+    #[error("cannot start the pacer thread")]
     Thread(#[source] io::Error),
     #[error(transparent)]
     Output(#[from] output::Error),
@@ -60,26 +61,26 @@ pub(crate) enum Error {
 pub(crate) async fn run(options: config::Load) -> Result<(), Error> {
     let mut signals = Signals::listen().map_err(Error::Signals)?;
     let traffic = Arc::new(Traffic::new(options.url.clone(), options.timeout));
-    let pages = tokio::select! {
-        pages = discover(&traffic, &options) => pages?,
+    let read = tokio::select! {
+        read = discover(&traffic, &options) => read?,
         signal = signals.next() => return Err(Error::Interrupted(signal)),
     };
     let seed = options.seed.unwrap_or_else(rand::random);
     let schedule = Arc::new(Schedule::new(options.rate, options.duration, options.users));
-    let tally = Arc::new(Mutex::new(Tally::new(pages)));
+    let results = Arc::new(Mutex::new(Results::new(read)));
     let mut users = JoinSet::new();
     for _ in 0..options.users {
-        let (schedule, traffic, tally) = (schedule.clone(), traffic.clone(), tally.clone());
+        let (schedule, traffic, results) = (schedule.clone(), traffic.clone(), results.clone());
         users.spawn(async move {
             while let Some(request) = schedule.next().await {
                 let mut random = StdRng::seed_from_u64(seed.wrapping_add(request));
                 let action = Action::pick(&mut random, false);
-                let (action, end) = traffic.perform(action, &mut random).await;
+                let (action, outcome) = traffic.perform(action, &mut random).await;
                 let latency = schedule.due_at(request).elapsed();
-                tally
+                results
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
-                    .count(action, end, latency);
+                    .record(action, outcome, latency);
             }
         });
     }
@@ -94,17 +95,17 @@ pub(crate) async fn run(options: config::Load) -> Result<(), Error> {
         }
     });
     let pacer = pacer.map_err(Error::Thread)?;
-    let bar = tokio::spawn(show_progress(schedule.clone(), tally.clone(), options.json));
+    let bar = tokio::spawn(show_progress(schedule.clone(), results.clone(), options.json));
 
     wait(&mut users, &mut signals, stop, end, options.timeout).await;
     let took = schedule.start().elapsed();
     bar.abort();
     if pacer.join().is_err() {
-        write_diagnostic("the thread that paces the requests panicked");
+        write_diagnostic("the pacer thread panicked");
     }
 
-    let tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-    let report = tally.report(&options, seed, schedule.summary(), took);
+    let results = results.lock().unwrap_or_else(PoisonError::into_inner);
+    let report = results.report(&options, seed, schedule.summary(), took);
     if options.json {
         let json = serde_json::to_string_pretty(&report).expect("a report is plain data");
         output::write(&format!("{json}\n"))?;
@@ -122,7 +123,7 @@ pub(crate) async fn run(options: config::Load) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads the concerts and returns the number of requests that took.
+/// Reads the list of concerts and returns the number of requests that were sent.
 async fn discover(traffic: &Traffic, options: &config::Load) -> Result<u64, Error> {
     let discovering = traffic.discover();
     tokio::pin!(discovering);
@@ -130,7 +131,7 @@ async fn discover(traffic: &Traffic, options: &config::Load) -> Result<u64, Erro
         discovered = &mut discovering => discovered,
         () = tokio::time::sleep(QUIET) => {
             write_diagnostic(&format!(
-                "waiting up to {:?} for a response of {}",
+                "waiting up to {:?} for a response from {}",
                 options.timeout, options.url
             ));
             discovering.await
@@ -145,7 +146,7 @@ async fn discover(traffic: &Traffic, options: &config::Load) -> Result<u64, Erro
             url: options.url.clone(),
         });
     }
-    Ok(discovered.pages)
+    Ok(discovered.requests)
 }
 
 /// Waits until all users have ended. The first signal ends the schedule, the second one also
@@ -157,6 +158,7 @@ async fn wait(
     end: oneshot::Receiver<()>,
     timeout: Duration,
 ) {
+    // Dropped by the first signal, which ends the schedule.
     let mut stop = Some(stop);
     let outstanding = async {
         let _ = end.await;
@@ -169,7 +171,7 @@ async fn wait(
             joined = users.join_next() => match joined {
                 None => break,
                 Some(Err(error)) if error.is_panic() => {
-                    write_diagnostic(&format!("a user of the load panicked: {error}"));
+                    write_diagnostic(&format!("a task of the load panicked: {error}"));
                 }
                 Some(_) => {}
             },
@@ -188,7 +190,7 @@ async fn wait(
     }
 }
 
-async fn show_progress(schedule: Arc<Schedule>, tally: Arc<Mutex<Tally>>, json: bool) {
+async fn show_progress(schedule: Arc<Schedule>, results: Arc<Mutex<Results>>, json: bool) {
     if json || !io::stderr().is_terminal() {
         return;
     }
@@ -200,13 +202,13 @@ async fn show_progress(schedule: Arc<Schedule>, tally: Arc<Mutex<Tally>>, json: 
     let (mut before, mut at) = (0, Instant::now());
     loop {
         tick.tick().await;
-        let (ended, failed) = {
-            let tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-            (tally.ended(), tally.failed())
+        let (completed, failed) = {
+            let results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            (results.completed(), results.failed())
         };
-        let rate = (ended - before) as f64 / at.elapsed().as_secs_f64().max(1e-3);
-        (before, at) = (ended, Instant::now());
-        bar.set_position(ended.min(schedule.total()));
+        let rate = (completed - before) as f64 / at.elapsed().as_secs_f64().max(1e-3);
+        (before, at) = (completed, Instant::now());
+        bar.set_position(completed.min(schedule.total()));
         bar.set_message(format!("{rate:.0}/s, {failed} failed"));
     }
 }

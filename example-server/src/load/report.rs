@@ -1,4 +1,4 @@
-//! What came back: counts by route and status, latencies by route.
+//! Results of a run: counts by route and status, latencies by route.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,41 +9,44 @@ use serde::Serialize;
 
 use super::schedule::Summary;
 use crate::config;
-use crate::traffic::{Action, End};
+use crate::traffic::{Action, Outcome};
 
-/// Latencies are counted in microseconds, up to an hour, to three digits.
+/// Longest latency that is distinguished, in microseconds.
 const HOUR: u64 = 3_600_000_000;
+/// Significant decimal digits of a latency.
 const DIGITS: u8 = 3;
 
+/// Method and route.
 type Route = (&'static str, &'static str);
 
-/// The counts of a run while it goes on.
+/// Results of the requests that have completed so far.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct Results {
     counts: BTreeMap<(Route, String), u64>,
     all: Histogram<u64>,
     routes: BTreeMap<Route, Histogram<u64>>,
     failed: u64,
 }
 
-impl Tally {
-    /// A tally that has the pages of concerts which were read before the run.
-    pub(super) fn new(pages: u64) -> Self {
+impl Results {
+    /// Starts with the requests that read the list of concerts before the run.
+    pub(super) fn new(listed: u64) -> Self {
         Self {
-            counts: [((Action::List.route(), "200".to_owned()), pages)].into(),
+            counts: [((Action::List.route(), "200".to_owned()), listed)].into(),
             all: latencies(),
             routes: BTreeMap::new(),
             failed: 0,
         }
     }
 
-    pub(super) fn count(&mut self, action: Action, end: End, latency: Duration) {
-        let status = match &end {
-            End::Answered(status) => status.as_str().to_owned(),
-            End::HungUp => "hung up".to_owned(),
-            End::Failed(failure) => failure.name().to_owned(),
+    /// Records a request that has completed.
+    pub(super) fn record(&mut self, action: Action, outcome: Outcome, latency: Duration) {
+        let status = match &outcome {
+            Outcome::Response(status) => status.as_str().to_owned(),
+            Outcome::Disconnected => "disconnected".to_owned(),
+            Outcome::Failed(error) => error.name().to_owned(),
         };
-        if !matches!(&end, End::Answered(status) if !status.is_server_error()) {
+        if !matches!(&outcome, Outcome::Response(status) if !status.is_server_error()) {
             self.failed += 1;
         }
         let route = action.route();
@@ -56,11 +59,12 @@ impl Tally {
             .saturating_record(micros);
     }
 
-    pub(super) fn ended(&self) -> u64 {
+    /// Returns the number of requests of the run that have completed.
+    pub(super) fn completed(&self) -> u64 {
         self.all.len()
     }
 
-    /// Answers of 5xx, and no answers.
+    /// Returns the number of requests with a 5xx response or without a complete response.
     pub(super) fn failed(&self) -> u64 {
         self.failed
     }
@@ -85,13 +89,13 @@ impl Tally {
             seed,
             users: options.users,
             target_rate: options.rate,
-            rate: self.ended() as f64 / took.as_secs_f64(),
+            rate: self.completed() as f64 / took.as_secs_f64(),
             seconds: took.as_secs_f64(),
             requests: self.counts.values().sum(),
             failed: self.failed,
             unsent: summary.unsent,
             skipped: summary.skipped,
-            abandoned: summary.sent - self.ended(),
+            abandoned: summary.sent - self.completed(),
             counts: self
                 .counts
                 .iter()
@@ -115,10 +119,10 @@ impl Tally {
 }
 
 fn latencies() -> Histogram<u64> {
-    Histogram::new_with_max(HOUR, DIGITS).expect("an hour to three digits is allowed")
+    Histogram::new_with_max(HOUR, DIGITS).expect("one hour with three digits is within the range of a histogram")
 }
 
-/// A finished run.
+/// Report of a finished run.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     url: String,
@@ -126,10 +130,10 @@ pub(super) struct Report {
     users: u32,
     /// Requests per second that were scheduled.
     target_rate: f64,
-    /// Requests per second that ended.
+    /// Requests per second that completed.
     rate: f64,
     seconds: f64,
-    /// Requests that ended, including those that read the list of concerts before the run.
+    /// Requests that completed, including those that read the list of concerts before the run.
     requests: u64,
     /// Requests with a 5xx response or without a complete response.
     failed: u64,
@@ -146,14 +150,14 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 struct Count {
     method: &'static str,
-    /// Empty for a path that no route matches, as in the server's metrics.
+    /// Empty for an unmatched path, as in the server's metrics.
     route: &'static str,
-    /// The status code, or why there was none.
+    /// The status code, or the reason why there is none.
     status: String,
     count: u64,
 }
 
-/// Of one route, or of all where the route is `None`.
+/// Latencies of one route, or of all requests if `method` and `route` are `None`.
 #[derive(Debug, Serialize)]
 struct Latencies {
     method: Option<&'static str>,
@@ -162,7 +166,7 @@ struct Latencies {
     quantiles: Quantiles,
 }
 
-/// In milliseconds, from when the request was due to the end of its answer.
+/// Quantiles in milliseconds, from the scheduled start of a request to the end of its response.
 #[derive(Debug, Serialize)]
 struct Quantiles {
     p50_ms: f64,
@@ -252,7 +256,7 @@ impl fmt::Display for Report {
 
 fn name(method: Option<&str>, route: Option<&str>) -> String {
     match (method, route) {
-        (Some(method), Some("")) => format!("{method} (no such route)"),
+        (Some(method), Some("")) => format!("{method} (unmatched)"),
         (Some(method), Some(route)) => format!("{method} {route}"),
         _ => "all".to_owned(),
     }
@@ -266,19 +270,19 @@ mod tests {
 
     #[test]
     fn the_report_counts_every_request_once() {
-        let mut tally = Tally::new(2);
+        let mut results = Results::new(2);
         for status in [
             StatusCode::OK,
             StatusCode::OK,
             StatusCode::SERVICE_UNAVAILABLE,
         ] {
-            tally.count(
+            results.record(
                 Action::Read,
-                End::Answered(status),
+                Outcome::Response(status),
                 Duration::from_millis(4),
             );
         }
-        tally.count(Action::Stray, End::HungUp, Duration::from_millis(8));
+        results.record(Action::Unmatched, Outcome::Disconnected, Duration::from_millis(8));
         let options = config::Load {
             url: "http://127.0.0.1:1".parse().unwrap(),
             rate: 4.0,
@@ -294,7 +298,7 @@ mod tests {
             unsent: 1,
             skipped: 0,
         };
-        let report = tally.report(&options, 7, summary, Duration::from_secs(1));
+        let report = results.report(&options, 7, summary, Duration::from_secs(1));
         assert_eq!(report.requests, 6);
         assert_eq!(
             report.counts.iter().map(|count| count.count).sum::<u64>(),
@@ -303,6 +307,6 @@ mod tests {
         assert_eq!(report.failed, 2);
         assert_eq!(report.failures(), (3, 7));
         assert_eq!(report.latencies[0].quantiles.max_ms.round(), 8.0);
-        assert!(report.to_string().contains("GET (no such route)"));
+        assert!(report.to_string().contains("GET (unmatched)"));
     }
 }

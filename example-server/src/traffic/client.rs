@@ -1,5 +1,6 @@
-//! An HTTP client for one base address: pooled connections, JSON in and out.
+//! HTTP client for one base URL, with pooled connections and JSON bodies.
 
+use std::error::Error;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -13,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 /// Default time limit for a response.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Largest response body in bytes. A longer one is an error, and its rest is not read.
+/// Largest response body in bytes. A longer one is an error, and the rest is not read.
 const LARGEST_RESPONSE: usize = 64 * 1024 * 1024;
 
 #[derive(Clone, Debug)]
@@ -23,53 +24,56 @@ pub(crate) struct Client {
     timeout: Duration,
 }
 
-/// What came back, read to its end.
+/// A complete response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
-impl Answer {
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.body).map_err(Failure::NotJson)
+impl Response {
+    /// # Errors
+    ///
+    /// Returns an error if the body is not JSON of the expected shape.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, RequestError> {
+        serde_json::from_slice(&self.body).map_err(RequestError::Json)
     }
 }
 
-/// Why there is no answer.
+/// The reason why a request has no complete response.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    #[error("no connection")]
+pub(crate) enum RequestError {
+    #[error("connection failed")]
     Connect(#[source] legacy::Error),
-    #[error("the connection broke before an answer")]
-    Broken(#[source] legacy::Error),
-    #[error("the answer broke off")]
-    CutShort(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("connection closed before the response")]
+    Closed(#[source] legacy::Error),
+    #[error("response body failed")]
+    Body(#[source] Box<dyn Error + Send + Sync>),
     #[error("no response within {0:?}")]
-    TimedOut(Duration),
-    #[error("the answer is not the JSON it should be")]
-    NotJson(#[source] serde_json::Error),
-    #[error("the request cannot be made")]
+    Timeout(Duration),
+    #[error("unexpected response body")]
+    Json(#[source] serde_json::Error),
+    #[error("invalid request")]
     Request(#[from] http::Error),
 }
 
-impl Failure {
-    /// A word for a table.
+impl RequestError {
+    /// Returns a name for the status column of a report.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Connect(_) => "no connection",
-            Self::Broken(_) => "broken connection",
-            Self::CutShort(_) => "cut short",
-            Self::TimedOut(_) => "no answer",
-            Self::NotJson(_) => "not JSON",
-            Self::Request(_) => "bad request",
+            Self::Connect(_) => "connect error",
+            Self::Closed(_) => "closed",
+            Self::Body(_) => "body error",
+            Self::Timeout(_) => "timeout",
+            Self::Json(_) => "invalid JSON",
+            Self::Request(_) => "invalid request",
         }
     }
 }
 
 impl Client {
-    /// A client for the server at `base`, of which only scheme and authority count.
+    /// Creates a client for the scheme and the authority of `base`.
     pub(crate) fn new(base: Uri) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -85,24 +89,32 @@ impl Client {
         }
     }
 
-    /// Sets the time limit for a response, body included. Defaults to 60 s.
+    /// Sets the time limit for a response, including its body. Defaults to 60 s.
     pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Result<Answer, Failure> {
+    /// # Errors
+    ///
+    /// Returns an error if there is no complete response in time, as [`send`](Self::send) does.
+    pub(crate) async fn get(&self, path: &str) -> Result<Response, RequestError> {
         self.send(Method::GET, path, &[], None).await
     }
 
-    /// Sends `body`, where there is one, as JSON.
+    /// Sends a request, with `body` as JSON if there is one, and reads the response.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no complete response within the time limit. A status of 4xx or
+    /// 5xx is not an error.
     pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,
         headers: &[(HeaderName, HeaderValue)],
         body: Option<Vec<u8>>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response, RequestError> {
         let mut parts = self.base.clone().into_parts();
         parts.path_and_query = Some(path.parse().map_err(http::Error::from)?);
         let uri = Uri::from_parts(parts).map_err(http::Error::from)?;
@@ -117,26 +129,25 @@ impl Client {
         tokio::time::timeout(self.timeout, async {
             let response = self.http.request(request).await.map_err(|error| {
                 if error.is_connect() {
-                    Failure::Connect(error)
+                    RequestError::Connect(error)
                 } else {
-                    Failure::Broken(error)
+                    RequestError::Closed(error)
                 }
             })?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, LARGEST_RESPONSE).collect().await;
-            let body = body.map_err(Failure::CutShort)?;
-            Ok(Answer {
+            Ok(Response {
                 status: head.status,
                 headers: head.headers,
-                body: body.to_bytes(),
+                body: body.map_err(RequestError::Body)?.to_bytes(),
             })
         })
         .await
-        .map_err(|_| Failure::TimedOut(self.timeout))?
+        .map_err(|_| RequestError::Timeout(self.timeout))?
     }
 }
 
-/// `value` as the bytes of a JSON body.
+/// Serializes `value` as the body of a request.
 pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("what is sent has string keys and finite numbers")
+    serde_json::to_vec(value).expect("request bodies have string keys and finite numbers")
 }

@@ -1,4 +1,4 @@
-//! What visitors of the platform do, over real HTTP connections.
+//! Requests of simulated users, over real HTTP connections.
 
 pub(crate) mod client;
 
@@ -13,10 +13,15 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use client::{Answer, Client, Failure};
+use client::{Client, RequestError, Response};
 
-/// Purchases that visitors remember, to read, repeat or refund them.
-const REMEMBERED: usize = 1_000;
+/// Maximum number of concerts that are requested.
+const MAX_CONCERTS: usize = 1_000;
+/// Maximum number of purchases that are kept to read, replay or refund them.
+const MAX_PURCHASES: usize = 1_000;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 const BUYERS: [&str; 24] = [
     "Ada", "Bilal", "Chiara", "Daniel", "Esra", "Fatou", "Goran", "Hana", "Ivo", "Jun", "Kwame",
@@ -24,42 +29,43 @@ const BUYERS: [&str; 24] = [
     "Wen", "Yusuf",
 ];
 
-/// One thing that a visitor does.
+/// One request of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
     List,
     Read,
     Buy,
-    /// The same purchase again, under its key: a retry after a lost answer.
-    BuyAgain,
+    /// Repeats a purchase with its idempotency key, as a client does after a lost response.
+    Replay,
     ReadPurchase,
     Refund,
-    /// A concert that does not exist.
-    Miss,
-    /// A path that does not exist.
-    Stray,
-    /// Asks to buy, and is gone before the answer.
-    HangUp,
+    /// Reads a concert that does not exist.
+    ReadUnknown,
+    /// Requests a path that no route matches.
+    Unmatched,
+    /// Starts a purchase and disconnects before the response.
+    Disconnect,
 }
 
 impl Action {
-    /// What is done how often, in thousandths.
+    /// Share of each action, in thousandths. [`Disconnect`](Self::Disconnect) is the last one, so
+    /// that [`pick`](Self::pick) can leave it out.
     const MIX: [(Self, u32); 9] = [
         (Self::List, 250),
         (Self::Read, 420),
         (Self::Buy, 230),
-        (Self::BuyAgain, 10),
+        (Self::Replay, 10),
         (Self::ReadPurchase, 60),
         (Self::Refund, 10),
-        (Self::Miss, 10),
-        (Self::Stray, 4),
-        (Self::HangUp, 6),
+        (Self::ReadUnknown, 10),
+        (Self::Unmatched, 4),
+        (Self::Disconnect, 6),
     ];
 
-    /// The next action of a visitor; `hang_up` lets some leave before the answer.
-    pub(crate) fn pick(random: &mut impl Rng, hang_up: bool) -> Self {
-        let of = if hang_up { 1_000 } else { 994 };
-        let mut at = random.random_range(0..of);
+    /// Picks an action at random; [`Disconnect`](Self::Disconnect) only if `disconnects` is set.
+    pub(crate) fn pick(random: &mut impl Rng, disconnects: bool) -> Self {
+        let total = if disconnects { 1_000 } else { 994 };
+        let mut at = random.random_range(0..total);
         for (action, weight) in Self::MIX {
             if at < weight {
                 return action;
@@ -69,31 +75,41 @@ impl Action {
         Self::List
     }
 
-    /// Method and route, as the server's metrics name them.
+    /// Returns the method and the route, as the server's metrics have them.
     pub(crate) fn route(self) -> (&'static str, &'static str) {
         match self {
             Self::List => ("GET", "/concerts"),
-            Self::Read | Self::Miss => ("GET", "/concerts/{concert_id}"),
-            Self::Buy | Self::BuyAgain | Self::HangUp => {
+            Self::Read | Self::ReadUnknown => ("GET", "/concerts/{concert_id}"),
+            Self::Buy | Self::Replay | Self::Disconnect => {
                 ("POST", "/concerts/{concert_id}/purchases")
             }
             Self::ReadPurchase => ("GET", "/purchases/{purchase_id}"),
             Self::Refund => ("DELETE", "/purchases/{purchase_id}"),
-            Self::Stray => ("GET", ""),
+            Self::Unmatched => ("GET", ""),
         }
     }
 }
 
-/// How an action ended: an answer's status, or none.
+/// How an action ended.
 #[derive(Debug)]
-pub(crate) enum End {
-    Answered(StatusCode),
-    HungUp,
-    Failed(Failure),
+pub(crate) enum Outcome {
+    Response(StatusCode),
+    Disconnected,
+    Failed(RequestError),
 }
 
+impl From<Result<Response, RequestError>> for Outcome {
+    fn from(result: Result<Response, RequestError>) -> Self {
+        match result {
+            Ok(response) => Self::Response(response.status),
+            Err(error) => Self::Failed(error),
+        }
+    }
+}
+
+/// A purchase of a simulated user.
 #[derive(Clone, Debug)]
-struct Bought {
+struct Purchase {
     id: String,
     concert: String,
     key: HeaderValue,
@@ -111,20 +127,21 @@ struct Page {
     next_cursor: Option<String>,
 }
 
-/// What [`Traffic::discover`] found.
+/// Result of [`Traffic::discover`].
 #[derive(Debug)]
-pub(crate) struct Discovered {
+pub(crate) struct Discovery {
+    /// Number of concerts, at most 1,000.
     pub(crate) concerts: usize,
-    /// How many requests that took.
-    pub(crate) pages: u64,
+    /// Number of requests that were sent to read them.
+    pub(crate) requests: u64,
 }
 
-/// The visitors of one server: they know its concerts and what they bought.
+/// Simulated users of one server. Keeps the IDs of up to 1,000 concerts and 1,000 purchases.
 #[derive(Debug)]
 pub(crate) struct Traffic {
     client: Client,
     concerts: RwLock<Vec<String>>,
-    bought: Mutex<VecDeque<Bought>>,
+    purchases: Mutex<VecDeque<Purchase>>,
 }
 
 impl Traffic {
@@ -133,21 +150,22 @@ impl Traffic {
         Self {
             client: Client::new(url).timeout(timeout),
             concerts: RwLock::default(),
-            bought: Mutex::default(),
+            purchases: Mutex::default(),
         }
     }
 
-    /// Learns which concerts there are, up to 1,000.
+    /// Reads the list of concerts, up to 1,000.
     ///
     /// # Errors
-    /// When the server does not answer, or not with a page of concerts.
-    pub(crate) async fn discover(&self) -> Result<Discovered, Failure> {
+    ///
+    /// Returns an error if the server does not respond with a page of concerts.
+    pub(crate) async fn discover(&self) -> Result<Discovery, RequestError> {
         let mut found = Vec::new();
-        let mut pages = 0;
+        let mut requests = 0;
         let mut path = "/concerts?limit=100".to_owned();
-        while found.len() < 1_000 {
+        while found.len() < MAX_CONCERTS {
             let page: Page = self.client.get(&path).await?.json()?;
-            pages += 1;
+            requests += 1;
             found.extend(page.items.into_iter().map(|concert| concert.id));
             match page.next_cursor {
                 Some(cursor) => path = format!("/concerts?limit=100&cursor={cursor}"),
@@ -159,79 +177,57 @@ impl Traffic {
             .concerts
             .write()
             .unwrap_or_else(PoisonError::into_inner) = found;
-        Ok(Discovered { concerts, pages })
+        Ok(Discovery { concerts, requests })
     }
 
-    /// Does `action`, or browses where it cannot be done yet. Returns what was done after all.
-    pub(crate) async fn perform(&self, action: Action, random: &mut impl Rng) -> (Action, End) {
-        let (action, end) = match action {
-            Action::Read => match self.concert(random) {
-                Some(concert) => (
-                    action,
-                    self.get(&format!("/concerts/{concert}"), random).await,
-                ),
-                None => return self.browse(random).await,
+    /// Performs `action`, or lists concerts if there is no concert or purchase for it yet. Returns
+    /// the action that was performed.
+    pub(crate) async fn perform(&self, action: Action, random: &mut impl Rng) -> (Action, Outcome) {
+        let performed = match action {
+            Action::List => None,
+            Action::Read => match self.random_concert(random) {
+                Some(concert) => Some(self.get(&format!("/concerts/{concert}"), random).await),
+                None => None,
             },
-            Action::Miss => {
+            Action::ReadUnknown => {
                 let path = format!("/concerts/{}", Uuid::from_u128(random.random()));
-                (action, self.get(&path, random).await)
+                Some(self.get(&path, random).await)
             }
-            Action::Stray => (action, self.get("/favicon.ico", random).await),
-            Action::Buy | Action::HangUp => match self.concert(random) {
-                Some(concert) => return (action, self.buy(concert, action, random).await),
-                None => return self.browse(random).await,
+            Action::Unmatched => Some(self.get("/favicon.ico", random).await),
+            Action::Buy | Action::Disconnect => match self.random_concert(random) {
+                Some(concert) => Some(self.buy(concert, action, random).await),
+                None => None,
             },
-            Action::BuyAgain => match self.remembered(random) {
-                Some(bought) => {
-                    let path = format!("/concerts/{}/purchases", bought.concert);
-                    let headers = [(IDEMPOTENCY_KEY, bought.key), trace(random)];
-                    let answer = self
-                        .client
-                        .send(Method::POST, &path, &headers, Some(bought.body))
-                        .await;
-                    (action, answer)
+            Action::Replay => match self.random_purchase(random) {
+                Some(purchase) => Some(self.replay(purchase, random).await),
+                None => None,
+            },
+            Action::ReadPurchase => match self.random_purchase(random) {
+                Some(Purchase { id, .. }) => {
+                    Some(self.get(&format!("/purchases/{id}"), random).await)
                 }
-                None => return self.browse(random).await,
+                None => None,
             },
-            Action::ReadPurchase => match self.remembered(random) {
-                Some(bought) => (
-                    action,
-                    self.get(&format!("/purchases/{}", bought.id), random).await,
-                ),
-                None => return self.browse(random).await,
+            Action::Refund => match self.take_purchase(random) {
+                Some(purchase) => Some(self.refund(&purchase.id, random).await),
+                None => None,
             },
-            Action::Refund => match self.forget(random) {
-                Some(bought) => {
-                    let path = format!("/purchases/{}", bought.id);
-                    let headers = [trace(random)];
-                    (
-                        action,
-                        self.client
-                            .send(Method::DELETE, &path, &headers, None)
-                            .await,
-                    )
-                }
-                None => return self.browse(random).await,
-            },
-            Action::List => return self.browse(random).await,
         };
-        (action, ended(end))
+        match performed {
+            Some(outcome) => (action, outcome),
+            None => (Action::List, self.get("/concerts?limit=20", random).await),
+        }
     }
 
-    async fn browse(&self, random: &mut impl Rng) -> (Action, End) {
-        (
-            Action::List,
-            ended(self.get("/concerts?limit=20", random).await),
-        )
-    }
-
-    async fn get(&self, path: &str, random: &mut impl Rng) -> Result<Answer, Failure> {
+    async fn get(&self, path: &str, random: &mut impl Rng) -> Outcome {
+        let headers = [traceparent(random)];
         self.client
-            .send(Method::GET, path, &[trace(random)], None)
+            .send(Method::GET, path, &headers, None)
             .await
+            .into()
     }
 
-    async fn buy(&self, concert: String, action: Action, random: &mut impl Rng) -> End {
+    async fn buy(&self, concert: String, action: Action, random: &mut impl Rng) -> Outcome {
         let quantity = *[1, 1, 2, 2, 2, 2, 3, 4]
             .choose(random)
             .expect("the list has items");
@@ -241,81 +237,97 @@ impl Traffic {
         let key = Uuid::from_u128(random.random()).to_string();
         let key = HeaderValue::try_from(key).expect("a UUID is a valid header value");
         let path = format!("/concerts/{concert}/purchases");
-        let headers = [(IDEMPOTENCY_KEY, key.clone()), trace(random)];
-        let answer = self
+        let headers = [(IDEMPOTENCY_KEY, key.clone()), traceparent(random)];
+        let response = self
             .client
             .send(Method::POST, &path, &headers, Some(body.clone()));
-        if action == Action::HangUp {
-            let patience = Duration::from_millis(random.random_range(2..40));
-            return match tokio::time::timeout(patience, answer).await {
-                Ok(answer) => ended(answer),
-                Err(_) => End::HungUp,
+        if action == Action::Disconnect {
+            let limit = Duration::from_millis(random.random_range(2..40));
+            return match tokio::time::timeout(limit, response).await {
+                Ok(response) => response.into(),
+                Err(_) => Outcome::Disconnected,
             };
         }
-        let answer = answer.await;
-        if let Ok(answer) = &answer
-            && answer.status == StatusCode::CREATED
-            && let Ok(Id { id }) = answer.json()
+        let response = response.await;
+        if let Ok(response) = &response
+            && response.status == StatusCode::CREATED
+            && let Ok(Id { id }) = response.json()
         {
-            self.remember(Bought {
+            self.keep(Purchase {
                 id,
                 concert,
                 key,
                 body,
             });
         }
-        ended(answer)
+        response.into()
     }
 
-    /// A concert, the first ones more often than the last: some shows are hot.
-    fn concert(&self, random: &mut impl Rng) -> Option<String> {
+    async fn replay(&self, purchase: Purchase, random: &mut impl Rng) -> Outcome {
+        let path = format!("/concerts/{}/purchases", purchase.concert);
+        let headers = [(IDEMPOTENCY_KEY, purchase.key), traceparent(random)];
+        self.client
+            .send(Method::POST, &path, &headers, Some(purchase.body))
+            .await
+            .into()
+    }
+
+    async fn refund(&self, id: &str, random: &mut impl Rng) -> Outcome {
+        let headers = [traceparent(random)];
+        self.client
+            .send(Method::DELETE, &format!("/purchases/{id}"), &headers, None)
+            .await
+            .into()
+    }
+
+    /// Returns a concert; those at the front of the list are more popular.
+    fn random_concert(&self, random: &mut impl Rng) -> Option<String> {
         let concerts = self.concerts.read().unwrap_or_else(PoisonError::into_inner);
         let at = random.random::<f64>().powi(2) * concerts.len() as f64;
         concerts.get(at as usize).cloned()
     }
 
-    fn remember(&self, purchase: Bought) {
-        let mut bought = self.bought.lock().unwrap_or_else(PoisonError::into_inner);
-        if bought.len() == REMEMBERED {
-            bought.pop_front();
+    /// Keeps a purchase in place of the oldest one.
+    fn keep(&self, purchase: Purchase) {
+        let mut purchases = self
+            .purchases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if purchases.len() == MAX_PURCHASES {
+            purchases.pop_front();
         }
-        bought.push_back(purchase);
+        purchases.push_back(purchase);
     }
 
-    fn remembered(&self, random: &mut impl Rng) -> Option<Bought> {
-        let bought = self.bought.lock().unwrap_or_else(PoisonError::into_inner);
-        (!bought.is_empty()).then(|| bought[random.random_range(0..bought.len())].clone())
+    fn random_purchase(&self, random: &mut impl Rng) -> Option<Purchase> {
+        let purchases = self
+            .purchases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        (!purchases.is_empty()).then(|| purchases[random.random_range(0..purchases.len())].clone())
     }
 
-    fn forget(&self, random: &mut impl Rng) -> Option<Bought> {
-        let mut bought = self.bought.lock().unwrap_or_else(PoisonError::into_inner);
-        let len = bought.len();
+    fn take_purchase(&self, random: &mut impl Rng) -> Option<Purchase> {
+        let mut purchases = self
+            .purchases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let len = purchases.len();
         (len > 0)
             .then(|| random.random_range(0..len))
-            .and_then(|at| bought.swap_remove_back(at))
+            .and_then(|at| purchases.swap_remove_back(at))
     }
 }
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// A W3C `traceparent`, as an instrumented client sends it.
-fn trace(random: &mut impl Rng) -> (HeaderName, HeaderValue) {
+/// Returns a W3C `traceparent` header, as an instrumented client sends it.
+fn traceparent(random: &mut impl Rng) -> (HeaderName, HeaderValue) {
     let value = format!(
         "00-{:032x}-{:016x}-01",
         random.random::<u128>() | 1,
         random.random::<u64>() | 1
     );
-    (
-        HeaderName::from_static("traceparent"),
-        HeaderValue::try_from(value).expect("hexadecimal digits are a valid header value"),
-    )
-}
-
-fn ended(answer: Result<Answer, Failure>) -> End {
-    match answer {
-        Ok(answer) => End::Answered(answer.status),
-        Err(failure) => End::Failed(failure),
-    }
+    let value = HeaderValue::try_from(value).expect("hexadecimal digits are a valid header value");
+    (TRACEPARENT, value)
 }
 
 #[cfg(test)]
@@ -326,23 +338,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mix_adds_up_to_a_thousand_with_those_who_hang_up_last() {
-        assert_eq!(
-            Action::MIX.iter().map(|(_, weight)| weight).sum::<u32>(),
-            1_000
-        );
-        assert_eq!(Action::MIX.last(), Some(&(Action::HangUp, 6)));
+    fn the_shares_of_the_mix_add_up_to_1000_with_disconnects_last() {
+        let total: u32 = Action::MIX.iter().map(|(_, weight)| weight).sum();
+        assert_eq!(total, 1_000);
+        assert_eq!(Action::MIX.last(), Some(&(Action::Disconnect, 6)));
     }
 
     #[test]
-    fn nobody_hangs_up_unless_asked_to() {
+    fn disconnects_are_picked_only_on_request() {
         let mut random = StdRng::seed_from_u64(1);
-        let mut picks = |hang_up| {
+        let mut disconnects = |allowed| {
             (0..20_000)
-                .filter(|_| Action::pick(&mut random, hang_up) == Action::HangUp)
+                .filter(|_| Action::pick(&mut random, allowed) == Action::Disconnect)
                 .count()
         };
-        assert_eq!(picks(false), 0);
-        assert!((60..200).contains(&picks(true)));
+        assert_eq!(disconnects(false), 0);
+        assert!((60..200).contains(&disconnects(true)));
     }
 }

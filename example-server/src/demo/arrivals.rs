@@ -1,4 +1,4 @@
-//! The demo's traffic: real HTTP connections to the server, in waves and bursts.
+//! Traffic of the demo: a Poisson process whose rate varies in waves and bursts.
 
 use std::f64::consts::TAU;
 use std::io;
@@ -15,19 +15,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::traffic::{Action, Traffic};
 
-/// Requests under way at once. Further visitors turn away, as people do from a site that hangs.
-const PATIENT: usize = 512;
-/// Time limit for a response, beyond the server's own.
+/// Maximum number of concurrent requests. Further arrivals are dropped, as impatient users do not
+/// queue in front of a slow site.
+const MAX_IN_FLIGHT: usize = 512;
+/// Time limit for a response. The server's own limit is expected to be shorter.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// How often visitors see what is new.
-const DISCOVER: Duration = Duration::from_secs(30);
+/// Interval at which the list of concerts is read.
+const DISCOVERY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Sends traffic to the server at `api` until `stopping`, on a thread and a runtime of its own,
-/// so that its work is not taken for the server's.
+/// Sends requests to the server at `api` until `stopping` is cancelled.
+///
+/// The requests are sent by a separate thread with its own runtime, so that the server's runtime
+/// metrics do not include the client.
 ///
 /// # Errors
-/// When the thread or the runtime cannot be started.
-pub(super) fn come(
+///
+/// Returns an error if the thread or the runtime cannot be started.
+pub(super) fn spawn(
     api: SocketAddr,
     rate: f64,
     stopping: CancellationToken,
@@ -36,24 +40,23 @@ pub(super) fn come(
         .enable_all()
         .build()?;
     let url = format!("http://{}", reachable(api));
-    let url = url
-        .parse()
-        .expect("a socket's address is a valid authority");
+    let url = url.parse().expect("a socket address is a valid authority");
     thread::Builder::new()
-        .name("visitors".into())
+        .name("traffic".into())
         .spawn(move || {
             runtime.block_on(async move {
                 let traffic = Arc::new(Traffic::new(url, TIMEOUT));
                 tokio::select! {
                     () = stopping.cancelled() => {}
-                    () = arrive(traffic.clone(), rate) => {}
+                    () = send(traffic.clone(), rate) => {}
                     () = discover(&traffic) => {}
                 }
             });
         })
 }
 
-/// Where a server that listens on `address` can be reached from its own machine.
+/// Returns the address at which a server that listens on `address` is reachable from its own
+/// machine.
 pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -66,49 +69,49 @@ pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
 
 async fn discover(traffic: &Traffic) {
     loop {
-        // A server that has just started, or that injects faults here: later, then.
+        // Retry soon if the server has just started or injects faults into this operation.
         let wait = match traffic.discover().await {
-            Ok(discovered) if discovered.concerts > 0 => DISCOVER,
+            Ok(discovery) if discovery.concerts > 0 => DISCOVERY_INTERVAL,
             _ => Duration::from_secs(1),
         };
         sleep(wait).await;
     }
 }
 
-async fn arrive(traffic: Arc<Traffic>, rate: f64) {
+async fn send(traffic: Arc<Traffic>, rate: f64) {
     let mut random = StdRng::from_rng(&mut rand::rng());
-    let places = Arc::new(Semaphore::new(PATIENT));
+    let permits = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
     let start = Instant::now();
     let mut next = start;
     loop {
-        let now = rate * wave(start.elapsed().as_secs_f64());
-        // Visitors know nothing of each other: exponential gaps.
-        let gap = -(1.0 - random.random::<f64>()).ln() / now;
+        let rate = rate * wave(start.elapsed().as_secs_f64());
+        // Exponentially distributed gaps make a Poisson process: users arrive independently.
+        let gap = -(1.0 - random.random::<f64>()).ln() / rate;
         next = (next + Duration::from_secs_f64(gap)).max(Instant::now());
         sleep_until(next).await;
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
             continue;
         };
         let (traffic, mut random) = (traffic.clone(), StdRng::from_rng(&mut random));
         tokio::spawn(async move {
             let action = Action::pick(&mut random, true);
             traffic.perform(action, &mut random).await;
-            drop(place);
+            drop(permit);
         });
     }
 }
 
-/// How busy it is after so many seconds, around 1: a tide of five minutes, ripples on it, and
-/// every four minutes twenty seconds of rush.
+/// Returns the factor of the rate after `seconds`, about 1 on average: waves of 5 minutes with
+/// ripples, and a burst of 20 seconds every 4 minutes.
 fn wave(seconds: f64) -> f64 {
     let tide = 0.45 * (TAU * seconds / 300.0).sin();
     let ripples = 0.15 * (TAU * seconds / 37.0).sin() + 0.05 * (TAU * seconds / 11.0).sin();
-    let rush = if (150.0..170.0).contains(&(seconds % 240.0)) {
+    let burst = if (150.0..170.0).contains(&(seconds % 240.0)) {
         1.5
     } else {
         0.0
     };
-    0.9 + tide + ripples + rush
+    0.9 + tide + ripples + burst
 }
 
 #[cfg(test)]
@@ -116,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_traffic_swings_around_the_rate_and_never_stops() {
+    fn the_rate_varies_around_its_average_and_never_drops_to_zero() {
         let seconds = 3_600 * 4;
         let waves: Vec<_> = (0..seconds).map(|second| wave(f64::from(second))).collect();
         let mean = waves.iter().sum::<f64>() / f64::from(seconds);
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_on_all_addresses_is_reached_on_loopback() {
+    fn a_server_on_all_addresses_is_reachable_on_loopback() {
         for (address, expected) in [
             ("0.0.0.0:80", "127.0.0.1:80"),
             ("[::]:80", "[::1]:80"),

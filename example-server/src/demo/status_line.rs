@@ -1,4 +1,4 @@
-//! The demo's line of live figures, read from the server's own metrics.
+//! Status line of the demo, computed from the server's own metrics.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IsTerminal;
@@ -13,12 +13,13 @@ use tower_metrics::prometheus::counter_value;
 
 use crate::logging;
 
-/// Rates and quantiles are of the last so many seconds.
+/// Window of rates and quantiles, in seconds.
 const WINDOW: usize = 10;
-/// How often there is a log line, where no terminal shows a line that changes.
-const LOG_EVERY: u64 = 60;
+/// Interval of log lines in seconds, if standard error is not a terminal.
+const LOG_INTERVAL: u64 = 60;
 
-/// Shows the line until `stopping`: in place on a terminal, once a minute in a log.
+/// Shows the status line until `stopping` is cancelled: updated in place on a terminal, otherwise
+/// logged once a minute.
 pub(super) async fn show(registry: Registry, stopping: CancellationToken) {
     let bar = std::io::stderr().is_terminal().then(|| {
         let style = ProgressStyle::with_template("{spinner} {msg}").expect("the template is valid");
@@ -35,7 +36,7 @@ pub(super) async fn show(registry: Registry, stopping: CancellationToken) {
             _ = tick.tick() => {}
             () = stopping.cancelled() => break,
         }
-        past.push_back(Figures::read(&registry.gather()));
+        past.push_back(Snapshot::read(&registry.gather()));
         if past.len() > WINDOW + 1 {
             past.pop_front();
         }
@@ -48,7 +49,7 @@ pub(super) async fn show(registry: Registry, stopping: CancellationToken) {
                 bar.set_message(line);
                 bar.tick();
             }
-            None if ticks % LOG_EVERY == WINDOW as u64 => tracing::info!("{line}"),
+            None if ticks % LOG_INTERVAL == WINDOW as u64 => tracing::info!("{line}"),
             None => {}
         }
         ticks += 1;
@@ -58,25 +59,25 @@ pub(super) async fn show(registry: Registry, stopping: CancellationToken) {
     }
 }
 
-/// The figures at one moment, since the server's start.
+/// Totals since the start of the server.
 #[derive(Debug)]
-struct Figures {
+struct Snapshot {
     at: Instant,
     requests: u64,
     errors: u64,
-    /// Requests up to each bound, in seconds.
+    /// Upper bounds of the histogram in seconds, with cumulative counts.
     buckets: Vec<(f64, u64)>,
     sold: f64,
     revenue: BTreeMap<String, f64>,
 }
 
-impl Figures {
+impl Snapshot {
     fn read(families: &[MetricFamily]) -> Self {
         let metrics = |name: &str| {
             let family = families.iter().find(|family| family.name() == name);
             family.map_or(&[][..], |family| family.get_metric())
         };
-        let mut figures = Self {
+        let mut snapshot = Self {
             at: Instant::now(),
             requests: 0,
             errors: 0,
@@ -89,14 +90,14 @@ impl Figures {
         };
         for metric in metrics("http_server_request_duration_seconds") {
             let histogram = metric.get_histogram();
-            figures.requests += histogram.get_sample_count();
+            snapshot.requests += histogram.get_sample_count();
             if !["", "cancelled", "body_cancelled"].contains(&label(metric, "error_type")) {
-                figures.errors += histogram.get_sample_count();
+                snapshot.errors += histogram.get_sample_count();
             }
             for (at, bucket) in histogram.get_bucket().iter().enumerate() {
-                match figures.buckets.get_mut(at) {
+                match snapshot.buckets.get_mut(at) {
                     Some((_, count)) => *count += bucket.cumulative_count(),
-                    None => figures
+                    None => snapshot
                         .buckets
                         .push((bucket.upper_bound(), bucket.cumulative_count())),
                 }
@@ -104,12 +105,12 @@ impl Figures {
         }
         for metric in metrics("ticket_sales_amount_total") {
             let currency = label(metric, "currency").to_owned();
-            *figures.revenue.entry(currency).or_default() += counter_value(metric);
+            *snapshot.revenue.entry(currency).or_default() += counter_value(metric);
         }
-        figures
+        snapshot
     }
 
-    /// The line, with rates and quantiles since `before`.
+    /// Formats the line, with rates and quantiles since `before`.
     fn since(&self, before: &Self) -> String {
         let seconds = (self.at - before.at).as_secs_f64().max(0.001);
         let requests = self.requests - before.requests;
@@ -132,7 +133,7 @@ impl Figures {
         )
     }
 
-    /// Within its bucket a quantile is taken to lie where an even spread would put it.
+    /// Estimates a quantile by linear interpolation within its bucket, as `histogram_quantile` does.
     fn quantile(&self, before: &Self, quantile: f64) -> Option<f64> {
         let requests = self.requests - before.requests;
         if requests == 0 {
@@ -157,7 +158,7 @@ fn label<'a>(metric: &'a Metric, name: &str) -> &'a str {
     pair.map_or("", |pair| pair.value())
 }
 
-/// With a space between thousands, as in `12 345`.
+/// Formats `number` with spaces between groups of digits, such as `12 345`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -177,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_tells_what_the_metrics_say() {
+    fn the_line_shows_rates_errors_quantiles_and_sales_by_currency() {
         let registry = Registry::new();
         let duration = HistogramVec::new(
             HistogramOpts::new("http_server_request_duration_seconds", "-").buckets(vec![0.1, 0.2]),
@@ -191,7 +192,7 @@ mod tests {
         registry.register(Box::new(sold.clone())).unwrap();
         registry.register(Box::new(sales.clone())).unwrap();
         duration.with_label_values(&["503"]).observe(5.0);
-        let before = Figures::read(&registry.gather());
+        let before = Snapshot::read(&registry.gather());
         for _ in 0..97 {
             duration.with_label_values(&[""]).observe(0.15);
         }
@@ -201,7 +202,7 @@ mod tests {
         sold.inc_by(1234);
         sales.with_label_values(&["EUR"]).inc_by(98765.4);
         sales.with_label_values(&["JPY"]).inc_by(1_200_000.0);
-        let mut after = Figures::read(&registry.gather());
+        let mut after = Snapshot::read(&registry.gather());
         after.at = before.at + Duration::from_secs(10);
         assert_eq!(
             after.since(&before),
