@@ -1,4 +1,4 @@
-//! The `faults` command: a server's faults, shown and changed from the command line.
+//! The `faults` command, which shows and changes the injected faults of a running server.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,23 @@ use serde::Deserialize;
 use ticket_core::policy::Document;
 
 use crate::config::{self, AdminToken, FaultsAction};
-use crate::traffic::client::{Answer, Client, Failure};
+use crate::traffic::client::{Client, RequestError, Response};
 use crate::{faults_file, output};
+
+/// Response headers that describe the active document.
+const HEADERS: [&str; 3] = ["faults-name", "faults-source", "faults-expires-at"];
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("{url} does not answer")]
-    Unreachable { url: http::Uri, source: Failure },
+    #[error("no response from {url}")]
+    Unreachable {
+        url: http::Uri,
+        source: RequestError,
+    },
     #[error("{status}: {detail}")]
-    Refused { status: StatusCode, detail: String },
-    #[error("{source:?} is neither a preset ({presets}) nor a file that can be read", source = name)]
-    NoSource {
+    Status { status: StatusCode, detail: String },
+    #[error("{name:?} is neither a preset ({presets}) nor a readable file")]
+    UnknownSource {
         name: String,
         presets: String,
         #[source]
@@ -32,68 +38,64 @@ pub(crate) enum Error {
     Read { path: PathBuf, source: io::Error },
 }
 
-/// Runs the command and prints what comes of it.
+/// Runs the command and prints its result.
 ///
 /// # Errors
-/// When the server does not answer or refuses, or the document cannot be read.
+///
+/// Returns an error if the server does not respond with success, or if the document cannot be read
+/// or is invalid.
 pub(crate) async fn run(options: config::Faults) -> Result<(), Error> {
     let text = match options.action.as_ref().unwrap_or(&FaultsAction::Get) {
-        FaultsAction::Get => ask(&options, None).await?,
-        FaultsAction::Set { source } => ask(&options, Some(document(source)?)).await?,
+        FaultsAction::Get => request(&options, None).await?,
+        FaultsAction::Set { source } => request(&options, Some(document(source)?)).await?,
         FaultsAction::Presets => presets(),
         FaultsAction::Check { file } => {
-            let text = read(file)?;
+            let text = faults_file::read(file).map_err(|source| Error::Read {
+                path: file.clone(),
+                source,
+            })?;
             faults_file::parse(file, &text)?.to_json()
         }
     };
-    output::write(&format!("{}\n", text.trim_end()))?;
-    Ok(())
+    Ok(output::write(&format!("{}\n", text.trim_end()))?)
 }
 
-async fn ask(options: &config::Faults, document: Option<String>) -> Result<String, Error> {
+/// Reads the active document, or replaces it by `document`.
+async fn request(options: &config::Faults, document: Option<String>) -> Result<String, Error> {
     let client = Client::new(options.url.clone());
-    let headers = match &options.admin_token {
-        Some(token) => vec![(header::AUTHORIZATION, bearer(token))],
-        None => Vec::new(),
-    };
-    let answer = match document {
+    let response = match document {
         None => client.get("/faults").await,
-        Some(document) => put(&client, &headers, document).await,
+        Some(document) => {
+            let token = options.admin_token.as_ref().map(authorization);
+            let headers: Vec<_> = token.into_iter().collect();
+            let body = Some(document.into_bytes());
+            client.send(Method::PUT, "/faults", &headers, body).await
+        }
     };
-    let answer = answer.map_err(|source| Error::Unreachable {
+    let response = response.map_err(|source| Error::Unreachable {
         url: options.url.clone(),
         source,
     })?;
-    if !answer.status.is_success() {
-        return Err(refusal(&answer));
+    if !response.status.is_success() {
+        return Err(status_error(&response));
     }
-    let about = ["faults-name", "faults-source", "faults-expires-at"]
-        .into_iter()
-        .filter_map(|name| Some((name, answer.headers.get(name)?.to_str().ok()?)));
-    for (name, value) in about {
-        output::write_diagnostic(&format!("{name}: {value}"));
+    for name in HEADERS {
+        let value = response.headers.get(name);
+        if let Some(value) = value.and_then(|value| value.to_str().ok()) {
+            output::write_diagnostic(&format!("{name}: {value}"));
+        }
     }
-    Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    Ok(String::from_utf8_lossy(&response.body).into_owned())
 }
 
-async fn put(
-    client: &Client,
-    headers: &[(HeaderName, HeaderValue)],
-    document: String,
-) -> Result<Answer, Failure> {
-    client
-        .send(Method::PUT, "/faults", headers, Some(document.into_bytes()))
-        .await
-}
-
-fn bearer(token: &AdminToken) -> HeaderValue {
+fn authorization(token: &AdminToken) -> (HeaderName, HeaderValue) {
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.as_str()))
         .expect("a token consists of visible ASCII characters");
     value.set_sensitive(true);
-    value
+    (header::AUTHORIZATION, value)
 }
 
-/// The document that `source` names, as JSON.
+/// Returns the document of a preset or a file, as JSON.
 fn document(source: &str) -> Result<String, Error> {
     if let Some(document) = Document::preset(source) {
         return Ok(document.to_json());
@@ -101,20 +103,13 @@ fn document(source: &str) -> Result<String, Error> {
     let path = Path::new(source);
     let text = faults_file::read(path).map_err(|error| {
         let names: Vec<_> = Document::PRESETS.iter().map(|(name, _)| *name).collect();
-        Error::NoSource {
+        Error::UnknownSource {
             name: source.to_owned(),
             presets: names.join(", "),
             error,
         }
     })?;
     Ok(faults_file::parse(path, &text)?.to_json())
-}
-
-fn read(path: &Path) -> Result<String, Error> {
-    faults_file::read(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 fn presets() -> String {
@@ -124,17 +119,17 @@ fn presets() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn refusal(answer: &Answer) -> Error {
+fn status_error(response: &Response) -> Error {
     #[derive(Deserialize)]
     struct Problem {
         detail: String,
     }
-    let detail = match answer.json::<Problem>() {
+    let detail = match response.json::<Problem>() {
         Ok(problem) => problem.detail,
-        Err(_) => String::from_utf8_lossy(&answer.body).into_owned(),
+        Err(_) => String::from_utf8_lossy(&response.body).into_owned(),
     };
-    Error::Refused {
-        status: answer.status,
+    Error::Status {
+        status: response.status,
         detail,
     }
 }

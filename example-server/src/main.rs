@@ -10,14 +10,13 @@ mod faults_file;
 mod guard;
 mod load;
 mod logging;
+mod metrics;
 mod net;
-mod observer;
 mod ops;
 mod output;
 mod security;
 mod serve;
 mod signal;
-mod stock;
 mod traffic;
 
 use std::error::Error;

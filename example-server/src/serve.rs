@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, LARGEST_BODY, Limits, Seen};
 use crate::guard::Guard;
+use crate::metrics::{self, PlatformMetrics, register_process};
 use crate::net::{self, Descriptors};
-use crate::observer::Metrics;
 use crate::ops::{self, Books, Ops, Readiness};
-use crate::{config, dashboards, faults_file, logging, signal, stock};
+use crate::{config, dashboards, faults_file, logging, signal};
 
 /// What requests that are under way at shutdown get beyond their own time limit.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -82,9 +82,9 @@ impl Server {
 
         let prometheus = dashboards::recorder()?;
         let registry = prometheus.registry().clone();
-        let metrics = Arc::new(Metrics::register(&registry)?);
-        metrics.faults_in_force(&faults.document());
-        metrics.commit_in_force(options.commit);
+        let metrics = Arc::new(PlatformMetrics::register(&registry)?);
+        metrics.set_faults(&faults.document());
+        metrics.set_commit_mode(options.commit);
         let tickets = Tickets::open(
             options.database_url.as_str(),
             Options {
@@ -95,7 +95,7 @@ impl Server {
             },
         )
         .await?;
-        ops::metrics::register(&registry, tickets.clone(), Handle::current())?;
+        register_process(&registry, tickets.clone(), Handle::current())?;
 
         let guard = Guard::new(options.admin_token.as_ref(), [api_address, ops_address]);
         let limits = Limits {
@@ -127,7 +127,7 @@ impl Server {
         );
         let (stopping, done) = (CancellationToken::new(), CancellationToken::new());
         tokio::spawn(logging::report_dropped());
-        tokio::spawn(stock::refresh(tickets.clone(), metrics.clone()));
+        tokio::spawn(metrics::stock::refresh(tickets.clone(), metrics.clone()));
         let background = {
             let watch = ops::faults::watch(faults.subscribe(), metrics.clone());
             async move {

@@ -1,16 +1,15 @@
-//! The sample concerts, and how they stay on sale for days.
+//! Sample concerts, which are put on sale again after they have sold out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ticket_core::{Currency, Error, Money, NewConcert, Tickets};
+use ticket_core::{ConcertId, Currency, Error, Money, NewConcert, Stock, Tickets};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// How long a concert stays sold out before its next night goes on sale.
+/// How long a concert stays sold out before its sales are reset.
 const SOLD_OUT_FOR: Duration = Duration::from_secs(60);
 
-/// A concert of the sample.
 struct Sample {
     slug: &'static str,
     title: &'static str,
@@ -39,7 +38,7 @@ const fn sample(
     }
 }
 
-/// The first are asked for most. Some are small enough to sell out while one watches.
+/// The generated traffic prefers the first ones. Some are small enough to sell out within minutes.
 const SAMPLES: [Sample; 12] = [
     sample(
         "radiohead-berlin",
@@ -139,31 +138,36 @@ const SAMPLES: [Sample; 12] = [
     ),
 ];
 
-/// Puts those of the sample on sale that are not there yet.
+/// Creates the sample concerts that do not exist yet, and returns the IDs of all of them.
 ///
 /// # Errors
-/// When the database does not serve.
-pub(super) async fn put_on_sale(tickets: &Tickets) -> Result<(), Error> {
-    let there: HashSet<_> = tickets
-        .stock()
-        .await?
-        .into_iter()
-        .map(|stock| stock.slug)
+///
+/// Returns an error if the database fails.
+pub(super) async fn create_missing(tickets: &Tickets) -> Result<Vec<ConcertId>, Error> {
+    let stock = tickets.stock().await?;
+    let is_sample = |stock: &&Stock| SAMPLES.iter().any(|sample| sample.slug == stock.slug);
+    let mut samples: HashMap<_, _> = stock
+        .iter()
+        .filter(is_sample)
+        .map(|stock| (stock.slug.as_str(), stock.concert_id))
         .collect();
     for (week, sample) in SAMPLES.iter().enumerate() {
-        if there.contains(sample.slug) {
+        if samples.contains_key(sample.slug) {
             continue;
         }
         match tickets.create_concert(sample.concert(week)?).await {
-            Ok(concert) => tracing::debug!(concert.slug, "on sale"),
-            // With such faults in force the demo has one concert less.
+            Ok(concert) => {
+                tracing::debug!(concert.slug, "created sample concert");
+                samples.insert(sample.slug, concert.id);
+            }
+            // A fault on `create_concert` must not prevent the demo from starting.
             Err(error @ Error::Injected { .. }) => {
-                tracing::warn!(%error, concert = sample.slug, "not put on sale");
+                tracing::warn!(%error, concert = sample.slug, "cannot create sample concert");
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(samples.into_values().collect())
 }
 
 impl Sample {
@@ -183,29 +187,28 @@ impl Sample {
     }
 }
 
-/// An evening at eight, in a year and some weeks.
+/// Returns 20:00 UTC on the day in a year and `weeks` weeks.
 fn in_a_year(weeks: usize) -> Timestamp {
     const DAY: i64 = 24 * 3600;
     let today = Timestamp::now().as_second() / DAY * DAY;
     let evening = today + (365 + 7 * weeks as i64) * DAY + 20 * 3600;
-    Timestamp::from_second(evening).expect("a year from now is a time")
+    Timestamp::from_second(evening).expect("next year is within the range of timestamps")
 }
 
-/// Puts the next night of a sold-out concert of the sample on sale once it was sold out for a
-/// while. The past night's purchases leave the database, which so stays as large as the concerts.
-pub(super) async fn keep_on_sale(tickets: Tickets) {
+/// Resets the sales of each sample concert that has been sold out for a while. This deletes its
+/// purchases, which bounds the size of the database.
+pub(super) async fn reset_sold_out(tickets: Tickets, samples: Vec<ConcertId>) {
     let mut tick = interval(Duration::from_secs(10));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sold_out = HashMap::new();
     loop {
         tick.tick().await;
-        let Ok(stock) = tickets.stock().await else {
+        let Ok(stock) = tickets.stock_of(&samples).await else {
             continue;
         };
         for stock in stock {
-            let is_sample = SAMPLES.iter().any(|sample| sample.slug == stock.slug);
-            // What is left is less than most buyers want.
-            if !is_sample || stock.available() > 3 {
+            // Most buyers want more tickets than these.
+            if stock.available() > 3 {
                 sold_out.remove(&stock.concert_id);
                 continue;
             }
@@ -216,8 +219,13 @@ pub(super) async fn keep_on_sale(tickets: Tickets) {
                 continue;
             }
             match tickets.reset_sales(stock.concert_id).await {
-                Ok(_) => tracing::info!(concert = stock.slug, "the next night is on sale"),
-                Err(error) => tracing::warn!(%error, concert = stock.slug, "no next night"),
+                Ok(_) => tracing::info!(
+                    concert = stock.slug,
+                    "reset the sales of a sold-out concert"
+                ),
+                Err(error) => {
+                    tracing::warn!(%error, concert = stock.slug, "cannot reset the sales of a sold-out concert")
+                }
             }
         }
     }
@@ -230,12 +238,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_sample_goes_on_sale_once_however_often_the_demo_starts() {
+    async fn sample_concerts_are_created_once_however_often_the_demo_starts() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("tickets.db").display());
         for _ in 0..2 {
             let tickets = Tickets::open(&url, Options::default()).await.unwrap();
-            put_on_sale(&tickets).await.unwrap();
+            let ids = create_missing(&tickets).await.unwrap();
+            assert_eq!(ids.len(), SAMPLES.len());
             let stock = tickets.stock().await.unwrap();
             let slugs: Vec<_> = stock.iter().map(|stock| stock.slug.as_str()).collect();
             assert_eq!(slugs, SAMPLES.map(|sample| sample.slug));

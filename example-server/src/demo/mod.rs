@@ -36,8 +36,8 @@ pub(crate) async fn run(options: config::Demo) -> Result<(), Error> {
     logging::start(&options.serve.log)?;
     let everyday = Document::preset("everyday").expect("`everyday` is a preset");
     let server = Server::start(&options.serve, everyday).await?;
-    concerts::create_missing(&server.tickets).await?;
-    tokio::spawn(concerts::reset_sold_out(server.tickets.clone()));
+    let samples = concerts::create_missing(&server.tickets).await?;
+    tokio::spawn(concerts::reset_sold_out(server.tickets.clone(), samples));
     if options.serve.log.log_format == LogFormat::Text {
         output::write(&Welcome(&server).to_string())?;
     }

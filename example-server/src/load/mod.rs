@@ -31,7 +31,10 @@ const QUIET: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{url} does not respond as the ticket platform's API")]
-    Unreachable { url: http::Uri, source: RequestError },
+    Unreachable {
+        url: http::Uri,
+        source: RequestError,
+    },
     #[error(
         "{url} has no concerts to sell: run `example-server demo`, or create one with POST /concerts"
     )]
@@ -95,7 +98,11 @@ pub(crate) async fn run(options: config::Load) -> Result<(), Error> {
         }
     });
     let pacer = pacer.map_err(Error::Thread)?;
-    let bar = tokio::spawn(show_progress(schedule.clone(), results.clone(), options.json));
+    let bar = tokio::spawn(show_progress(
+        schedule.clone(),
+        results.clone(),
+        options.json,
+    ));
 
     wait(&mut users, &mut signals, stop, end, options.timeout).await;
     let took = schedule.start().elapsed();

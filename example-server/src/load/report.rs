@@ -119,7 +119,8 @@ impl Results {
 }
 
 fn latencies() -> Histogram<u64> {
-    Histogram::new_with_max(HOUR, DIGITS).expect("one hour with three digits is within the range of a histogram")
+    Histogram::new_with_max(HOUR, DIGITS)
+        .expect("one hour with three digits is within the range of a histogram")
 }
 
 /// Report of a finished run.
@@ -282,7 +283,11 @@ mod tests {
                 Duration::from_millis(4),
             );
         }
-        results.record(Action::Unmatched, Outcome::Disconnected, Duration::from_millis(8));
+        results.record(
+            Action::Unmatched,
+            Outcome::Disconnected,
+            Duration::from_millis(8),
+        );
         let options = config::Load {
             url: "http://127.0.0.1:1".parse().unwrap(),
             rate: 4.0,

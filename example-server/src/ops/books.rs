@@ -13,7 +13,7 @@ use tower_metrics::{Names, Prometheus};
 use tower_metrics_dashboard::live::{Check, Equation, Side};
 
 use crate::api::Seen;
-use crate::observer::Metrics;
+use crate::metrics::PlatformMetrics;
 
 /// Concerts whose books are off that are named one by one.
 const NAMED: usize = 3;
@@ -34,7 +34,7 @@ const UNREAD: &str = "not compared: it could not be read when the server started
 #[derive(Debug)]
 pub(crate) struct Books {
     tickets: Tickets,
-    metrics: Arc<Metrics>,
+    metrics: Arc<PlatformMetrics>,
     seen: Seen,
     registry: Registry,
     names: &'static Names,
@@ -57,7 +57,7 @@ impl Books {
     /// where the counters begin.
     pub(crate) async fn open(
         tickets: Tickets,
-        metrics: Arc<Metrics>,
+        metrics: Arc<PlatformMetrics>,
         prometheus: Prometheus,
         seen: Seen,
     ) -> Self {
@@ -185,8 +185,8 @@ impl Books {
 
     /// Tickets that the database has sold.
     async fn booked(&self) -> Result<i64, Error> {
-        let stock = self.tickets.stock().await?;
-        Ok(stock.iter().map(|stock| i64::from(stock.sold)).sum())
+        let sold = self.tickets.stock_sums().await?.sold;
+        Ok(i64::try_from(sold).unwrap_or(i64::MAX))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -245,7 +245,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let url = format!("sqlite://{}", folder.path().join("tickets.db").display());
             let prometheus = Prometheus::new();
-            let metrics = Arc::new(Metrics::register(prometheus.registry()).unwrap());
+            let metrics = Arc::new(PlatformMetrics::register(prometheus.registry()).unwrap());
             let options = Options {
                 observer: metrics.clone(),
                 ..Options::default()
@@ -258,7 +258,7 @@ mod tests {
             // Sold before this process began to count.
             buy(&tickets, concert, 7).await;
             let prometheus = Prometheus::new();
-            let metrics = Arc::new(Metrics::register(prometheus.registry()).unwrap());
+            let metrics = Arc::new(PlatformMetrics::register(prometheus.registry()).unwrap());
             tickets.close().await;
             let options = Options {
                 observer: metrics.clone(),

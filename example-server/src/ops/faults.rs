@@ -14,7 +14,7 @@ use super::Ops;
 use crate::api::body::Json;
 use crate::api::problem::Problem;
 use crate::guard::Authorized;
-use crate::observer::Metrics;
+use crate::metrics::PlatformMetrics;
 
 #[derive(Serialize)]
 pub(super) struct Preset {
@@ -77,7 +77,7 @@ const SOURCE: HeaderName = HeaderName::from_static("faults-source");
 const EXPIRES_AT: HeaderName = HeaderName::from_static("faults-expires-at");
 
 /// Logs and counts every change, an expiry too, and makes it happen on time.
-pub(crate) async fn watch(mut changes: Changes, metrics: Arc<Metrics>) {
+pub(crate) async fn watch(mut changes: Changes, metrics: Arc<PlatformMetrics>) {
     loop {
         let change = changes.next().await;
         metrics.faults_changed(&change);

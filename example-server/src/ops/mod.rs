@@ -4,7 +4,6 @@
 mod books;
 mod commit;
 pub(crate) mod faults;
-pub(crate) mod metrics;
 mod page;
 mod probes;
 mod scrape;
@@ -26,8 +25,8 @@ use tower_metrics_dashboard::live::Page;
 
 use crate::api::{LARGEST_DOCUMENT, problem};
 use crate::guard::Guard;
+use crate::metrics::PlatformMetrics;
 use crate::net;
-use crate::observer::Metrics;
 use crate::security::no_sniff;
 pub(crate) use books::Books;
 pub(crate) use page::page;
@@ -41,7 +40,7 @@ const MAX_BLOCKING_THREADS: usize = 4;
 #[derive(Clone, Debug)]
 pub(crate) struct Ops {
     pub(crate) tickets: Tickets,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<PlatformMetrics>,
     pub(crate) guard: Guard,
     pub(crate) readiness: Readiness,
 }
@@ -50,7 +49,7 @@ impl Ops {
     /// Commits purchases this way from now on.
     fn switch_commit(&self, commit: Commit) {
         self.tickets.set_commit(commit);
-        self.metrics.commit_in_force(commit);
+        self.metrics.set_commit_mode(commit);
         tracing::info!(%commit, "purchases are committed another way");
     }
 }

@@ -10,7 +10,7 @@ use http::{HeaderName, Method};
 use serde_json::{Value, json};
 use tokio::time::interval;
 
-use crate::client::{self, Answer, Client};
+use crate::client::{self, Client, Response};
 use crate::process::{Server, new_concert, order, text, until, value};
 
 pub(crate) const LIST: &str = "/concerts";
@@ -103,7 +103,7 @@ impl Load {
         path: &str,
         headers: &[(&'static str, &str)],
         body: Option<&Value>,
-    ) -> Answer {
+    ) -> Response {
         let number = self.sent.fetch_add(1, Relaxed) + 1;
         let trace = format!("00-{number:032x}-{number:016x}-01");
         let headers = [&[("traceparent", &*trace)], headers].concat();
@@ -253,7 +253,7 @@ impl Load {
 }
 
 /// What the service calls this error in its metrics, from what it says to the client.
-fn error_type(answer: &Answer) -> String {
+fn error_type(answer: &Response) -> String {
     if !answer.status.is_server_error() {
         return String::new();
     }

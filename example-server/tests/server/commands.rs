@@ -74,7 +74,7 @@ async fn a_load_without_a_server_or_without_concerts_says_so() {
     assert!(says(&output.stderr).contains("no concerts to sell"));
     let output = run(&["load", "--url", "http://127.0.0.1:1", "--duration", "1s"]).await;
     assert!(!output.status.success());
-    assert!(says(&output.stderr).contains("no connection"));
+    assert!(says(&output.stderr).contains("connection failed"));
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ fn the_demo_says_what_it_serves_and_where_without_colours_in_a_file() {
     };
     let (api, ops) = (address("api"), address("ops"));
     for url in [
-        format!("live page  {ops}/ "),
+        format!("Live page  {ops}/ "),
         format!("{api}/docs"),
         format!("{ops}/metrics"),
         format!("{ops}/faults"),

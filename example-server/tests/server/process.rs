@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::client::{self, Answer, Client};
+use crate::client::{self, Client, Response};
 
 /// Long enough for a busy machine, short enough to notice that nothing comes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -140,7 +140,7 @@ impl Server {
         status.unwrap()
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
         self.post_with(path, &[], body).await
     }
 
@@ -149,7 +149,7 @@ impl Server {
         path: &str,
         headers: &[(&'static str, &str)],
         body: &Value,
-    ) -> Answer {
+    ) -> Response {
         send(&self.api, Method::POST, path, headers, Some(body)).await
     }
 
@@ -230,7 +230,7 @@ pub(crate) async fn send(
     path: &str,
     headers: &[(&'static str, &str)],
     body: Option<&Value>,
-) -> Answer {
+) -> Response {
     let headers: Vec<_> = headers
         .iter()
         .map(|(name, value)| {
@@ -255,7 +255,7 @@ pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) 
     }
 }
 
-pub(crate) fn value(answer: &Answer) -> Value {
+pub(crate) fn value(answer: &Response) -> Value {
     answer.json().unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! Metrics of the program itself: its process, its runtime, its build, its database pools.
+//! Metrics of the process, the Tokio runtime, the build and the database pools.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,11 +15,12 @@ use tokio::runtime::Handle;
 
 use crate::logging;
 
-/// Registers them all.
+/// Registers the metrics. `runtime` is the one that serves the API.
 ///
 /// # Errors
-/// When the registry has a metric of the same name.
-pub(crate) fn register(
+///
+/// Returns an error if the registry already has a metric of the same name.
+pub(crate) fn register_process(
     registry: &Registry,
     tickets: Tickets,
     runtime: Handle,
@@ -44,7 +45,10 @@ const LOG: [Family; 1] = [Family {
 
 fn build() -> Result<IntGaugeVec, prometheus::Error> {
     let build = IntGaugeVec::new(
-        Opts::new("example_server_build_info", "1, with what was built."),
+        Opts::new(
+            "example_server_build_info",
+            "Constant 1, labeled with the build.",
+        ),
         &["version", "revision", "profile"],
     )?;
     let profile = if cfg!(debug_assertions) {
@@ -62,15 +66,15 @@ fn build() -> Result<IntGaugeVec, prometheus::Error> {
     Ok(build)
 }
 
-/// The process, with its CPU time in fractions of seconds. The collector counts whole ones, of
-/// which a rate over a few seconds shows nothing, and then a spike.
+/// Process metrics with CPU time in fractions of a second. [`ProcessCollector`] counts whole seconds,
+/// so that a rate over a few seconds alternates between zero and a spike.
 #[cfg(target_os = "linux")]
 struct Process(ProcessCollector);
 
 #[cfg(target_os = "linux")]
 const CPU: Family = Family {
     name: "process_cpu_seconds_total",
-    help: "CPU time of the process, its own and the system's for it.",
+    help: "User and system CPU time of the process.",
     kind: MetricType::COUNTER,
     labels: &[],
 };
@@ -94,7 +98,7 @@ impl Collector for Process {
     }
 }
 
-/// A metric that is kept elsewhere and only read at a scrape.
+/// A metric family whose values are read at each scrape.
 #[derive(Debug)]
 struct Family {
     name: &'static str,
@@ -103,13 +107,13 @@ struct Family {
     labels: &'static [&'static str],
 }
 
-/// The values of one family: the labels' values, and the figure.
+/// Samples of one family: label values and the sample's value.
 type Samples = Vec<(Vec<String>, f64)>;
 
 const POOLS: [Family; 2] = [
     Family {
         name: "db_client_connection_count",
-        help: "Connections of a pool, by whether they are in use.",
+        help: "Open connections of a pool, by state.",
         kind: MetricType::GAUGE,
         labels: &[
             "db_client_connection_pool_name",
@@ -118,7 +122,7 @@ const POOLS: [Family; 2] = [
     },
     Family {
         name: "db_client_connection_max",
-        help: "How many connections a pool may have.",
+        help: "Maximum number of connections of a pool.",
         kind: MetricType::GAUGE,
         labels: &["db_client_connection_pool_name"],
     },
@@ -189,7 +193,7 @@ fn measure(runtime: &Handle) -> [Samples; 5] {
     ]
 }
 
-/// A collector of families that a function reads.
+/// Collector of families that a function reads.
 struct Read<const N: usize, F> {
     families: &'static [Family; N],
     descriptions: Vec<Desc>,

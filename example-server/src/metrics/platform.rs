@@ -1,7 +1,5 @@
-//! What the domain tells, as Prometheus metrics.
+//! Metrics of the ticket platform: sales, faults and the database.
 
-use std::collections::HashSet;
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -10,26 +8,25 @@ use prometheus::{
     Registry,
 };
 use ticket_core::policy::{Change, Document, Operation, Source};
-use ticket_core::{Commit, Currency, FaultKind, Observer, Outcome, PurchaseEvent, Stock};
+use ticket_core::{
+    Commit, ConcertId, Currency, FaultKind, Observer, Outcome, PurchaseEvent, Stock, StockSums,
+};
 use tower_metrics::prometheus::counter_value;
 
-/// The concerts that have labels of their own; those that come later share [`OTHER`].
-const MOST_CONCERTS: usize = 100;
-/// The label of all the rest.
-pub(crate) const OTHER: &str = "_OTHER";
+use super::concert_labels::{ConcertLabels, OTHER};
 
-/// Bounds for the database, in seconds: a write to a local disk takes a fraction of a
-/// millisecond, a lock held by others may take seconds.
+/// Bucket bounds of database operations, in seconds: from a write to a local disk, which takes a
+/// fraction of a millisecond, to a contended lock.
 const DATABASE_BOUNDS: [f64; 12] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0,
 ];
 
-/// The platform's own metrics.
+/// Metrics of the ticket platform, recorded through [`Observer`].
 #[derive(Debug)]
-pub(crate) struct Metrics {
+pub(crate) struct PlatformMetrics {
     sold: IntCounterVec,
     refunded: IntCounterVec,
-    struck_off: IntCounterVec,
+    reset: IntCounterVec,
     sales: CounterVec,
     refunds: CounterVec,
     purchases: IntCounterVec,
@@ -42,14 +39,15 @@ pub(crate) struct Metrics {
     database: HistogramVec,
     wait: HistogramVec,
     batch: Histogram,
-    concerts: RwLock<HashSet<String>>,
+    concerts: ConcertLabels,
 }
 
-impl Metrics {
-    /// Registers the metrics, with every series that is known in advance at zero.
+impl PlatformMetrics {
+    /// Registers the metrics and initializes all series that are known in advance.
     ///
     /// # Errors
-    /// When the registry has a metric of the same name.
+    ///
+    /// Returns an error if the registry already has a metric of the same name.
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counter = |name: &str, help: &str, labels: &[&str]| {
             IntCounterVec::new(Opts::new(name, help), labels)
@@ -63,86 +61,76 @@ impl Metrics {
         };
         let metrics = Self {
             sold: counter("tickets_sold_total", "Tickets sold.", &["concert"])?,
-            refunded: counter(
-                "tickets_refunded_total",
-                "Tickets given back and on sale again.",
-                &["concert"],
-            )?,
-            struck_off: counter(
-                "tickets_struck_off_total",
-                "Tickets of past nights, struck off the books when the next one went on sale.",
+            refunded: counter("tickets_refunded_total", "Tickets refunded.", &["concert"])?,
+            reset: counter(
+                "tickets_reset_total",
+                "Tickets sold before the sales of a concert were reset.",
                 &["concert"],
             )?,
             sales: CounterVec::new(
                 Opts::new(
                     "ticket_sales_amount_total",
-                    "What was paid for tickets, in the currency's main unit.",
+                    "Amount of sales, in the currency's main unit.",
                 ),
                 &["concert", "currency"],
             )?,
             refunds: CounterVec::new(
                 Opts::new(
                     "ticket_refunds_amount_total",
-                    "What was paid back for tickets, in the currency's main unit.",
+                    "Amount of refunds, in the currency's main unit.",
                 ),
                 &["concert", "currency"],
             )?,
             purchases: counter(
                 "ticket_purchases_total",
-                "Purchases and refunds, by how they ended.",
+                "Purchases and refunds, by outcome.",
                 &["outcome"],
             )?,
             available: gauge(
                 "tickets_available",
-                "Tickets left in the database; every server tells the same: take the max.",
+                "Available tickets in the database. All servers report the same value; aggregate with max.",
                 &["concert"],
             )?,
             faults: counter(
                 "ticket_faults_injected_total",
-                "Faults injected on purpose, by operation and kind.",
+                "Injected faults, by operation and kind.",
                 &["operation", "kind"],
             )?,
             fault_changes: counter(
                 "ticket_faults_changes_total",
-                "Faults documents that came in force since the start, by where they came from.",
+                "Changes of the active faults document, by source.",
                 &["source"],
             )?,
-            faults_active: IntGauge::new(
-                "ticket_faults_active",
-                "Faults in the document that is in force; 0 is calm.",
-            )?,
+            faults_active: IntGauge::new("ticket_faults_active", "Faults in the active document.")?,
             fault_preset: gauge(
                 "ticket_faults_preset",
-                "1 for the preset whose faults are in force, `custom` for any other document.",
+                "1 for the active preset; `custom` is any other document.",
                 &["preset"],
             )?,
             commit: gauge(
                 "ticket_commit_mode",
-                "1 for the way in which purchases are committed.",
+                "1 for the active commit mode.",
                 &["mode"],
             )?,
             database: seconds(
                 "db_client_operation_duration_seconds",
-                "Database operations: for writes the whole transaction, without the wait for a connection.",
+                "Duration of database operations; for writes, of the transaction. Excludes the wait for a connection.",
                 &["db_system_name", "db_operation_name"],
             )?,
             wait: seconds(
                 "db_client_connection_wait_time_seconds",
-                "The wait for a connection of a pool.",
+                "Time to acquire a connection from the pool.",
                 &["db_client_connection_pool_name"],
             )?,
             batch: Histogram::with_opts(
-                HistogramOpts::new(
-                    "ticket_purchase_batch_size",
-                    "Purchases that were committed together.",
-                )
-                .buckets(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
+                HistogramOpts::new("ticket_purchase_batch_size", "Purchases per transaction.")
+                    .buckets(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
             )?,
-            concerts: RwLock::default(),
+            concerts: ConcertLabels::default(),
         };
         registry.register(Box::new(metrics.sold.clone()))?;
         registry.register(Box::new(metrics.refunded.clone()))?;
-        registry.register(Box::new(metrics.struck_off.clone()))?;
+        registry.register(Box::new(metrics.reset.clone()))?;
         registry.register(Box::new(metrics.sales.clone()))?;
         registry.register(Box::new(metrics.refunds.clone()))?;
         registry.register(Box::new(metrics.purchases.clone()))?;
@@ -171,86 +159,85 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// The label of the concert with this slug. Its counters appear at zero, because `increase`
-    /// never sees the first sale of a series that did not exist.
-    fn concert<'a>(&self, slug: &'a str, currency: Currency) -> &'a str {
-        let known = self.concerts.read().unwrap_or_else(PoisonError::into_inner);
-        if known.contains(slug) {
-            return slug;
+    /// Returns the label value of a concert. The counters of a new value start at zero, because
+    /// `increase` does not see the first sale of a series that did not exist before.
+    fn label<'a>(&self, slug: &'a str, id: ConcertId, currency: Currency) -> &'a str {
+        let (label, is_new) = self.concerts.admit(slug, id);
+        if is_new || label == OTHER {
+            self.sold.with_label_values(&[label]);
+            self.refunded.with_label_values(&[label]);
+            self.sales.with_label_values(&[label, currency.as_str()]);
+            self.refunds.with_label_values(&[label, currency.as_str()]);
         }
-        let is_full = known.len() == MOST_CONCERTS;
-        drop(known);
-        let label = if is_full || !self.admit(slug) {
-            OTHER
-        } else {
-            slug
-        };
-        self.sold.with_label_values(&[label]);
-        self.refunded.with_label_values(&[label]);
-        self.sales.with_label_values(&[label, currency.as_str()]);
-        self.refunds.with_label_values(&[label, currency.as_str()]);
         label
     }
 
-    /// Gives the concert a label of its own, where there is still one to give.
-    fn admit(&self, slug: &str) -> bool {
-        let mut known = self
-            .concerts
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if known.len() < MOST_CONCERTS {
-            known.insert(slug.to_owned());
-        }
-        known.contains(slug)
-    }
-
-    /// Tickets that were sold since the start and are neither given back nor struck off.
+    /// Returns the tickets sold since the start, minus those that were refunded or reset.
     pub(crate) fn tickets(&self) -> i64 {
         let sum = |counter: &IntCounterVec| {
             let families = counter.collect();
             let metrics = families.iter().flat_map(|family| family.get_metric());
             metrics.map(counter_value).sum::<f64>() as i64
         };
-        sum(&self.sold) - sum(&self.refunded) - sum(&self.struck_off)
+        sum(&self.sold) - sum(&self.refunded) - sum(&self.reset)
     }
 
-    /// Shows what is left of each concert; those without a label of their own are added up.
-    pub(crate) fn in_stock(&self, stock: &[Stock]) {
-        let mut others = None;
-        for stock in stock {
-            let left = i64::from(stock.available());
-            match self.concert(&stock.slug, stock.currency) {
-                OTHER => *others.get_or_insert(0) += left,
-                label => self.available.with_label_values(&[label]).set(left),
-            }
-        }
-        if let Some(left) = others {
-            self.available.with_label_values(&[OTHER]).set(left);
+    /// Returns whether no further concert can get a label value of its own.
+    pub(super) fn has_all_labels(&self) -> bool {
+        self.concerts.is_full()
+    }
+
+    /// Returns the concerts with a label value of their own.
+    pub(super) fn labeled_concerts(&self) -> Vec<ConcertId> {
+        self.concerts.ids()
+    }
+
+    /// Gives label values to the concerts, in this order, while there is room.
+    pub(super) fn admit(&self, concerts: &[Stock]) {
+        for stock in concerts {
+            self.label(&stock.slug, stock.concert_id, stock.currency);
         }
     }
 
-    /// Shows which faults are in force.
-    pub(crate) fn faults_in_force(&self, document: &Document) {
+    /// Sets the available tickets of the labeled concerts, and of all others together.
+    pub(super) fn set_available(&self, labeled: &[Stock], all: StockSums) {
+        let mut others = all.available();
+        for stock in labeled {
+            let available = stock.available();
+            self.available
+                .with_label_values(&[&stock.slug])
+                .set(available.into());
+            // The sum was read later, when more may have been sold.
+            others = others.saturating_sub(available.into());
+        }
+        if all.concerts > labeled.len() as u64 {
+            let others = i64::try_from(others).unwrap_or(i64::MAX);
+            self.available.with_label_values(&[OTHER]).set(others);
+        }
+    }
+
+    /// Sets the metrics of the active faults document.
+    pub(crate) fn set_faults(&self, document: &Document) {
         self.faults_active.set(document.faults().len() as i64);
-        let in_force = document.name().unwrap_or("custom");
+        let active = document.name().unwrap_or("custom");
         let presets = Document::PRESETS.iter().map(|(name, _)| *name);
         for name in presets.chain(["custom"]) {
             self.fault_preset
                 .with_label_values(&[name])
-                .set((name == in_force).into());
+                .set((name == active).into());
         }
     }
 
-    /// Counts a swap of the faults.
+    /// Counts a change of the faults document.
     pub(crate) fn faults_changed(&self, change: &Change) {
         self.fault_changes
             .with_label_values(&[change.source.as_str()])
             .inc();
-        self.faults_in_force(&change.document);
+        self.set_faults(&change.document);
     }
 
-    /// Shows how purchases are committed.
-    pub(crate) fn commit_in_force(&self, commit: Commit) {
+    /// Sets the metrics of the active commit mode.
+    pub(crate) fn set_commit_mode(&self, commit: Commit) {
         for mode in [Commit::Each, Commit::Group] {
             self.commit
                 .with_label_values(&[&mode.to_string()])
@@ -259,7 +246,7 @@ impl Metrics {
     }
 }
 
-impl Observer for Metrics {
+impl Observer for PlatformMetrics {
     fn purchase(&self, event: &PurchaseEvent<'_>) {
         self.purchases
             .with_label_values(&[event.outcome.as_str()])
@@ -273,7 +260,7 @@ impl Observer for Metrics {
             _ => return,
         };
         let currency = total.currency.as_str();
-        let concert = self.concert(event.concert, total.currency);
+        let concert = self.label(event.concert, event.concert_id, total.currency);
         tickets
             .with_label_values(&[concert])
             .inc_by(event.quantity.into());
@@ -283,14 +270,8 @@ impl Observer for Metrics {
     }
 
     fn sales_reset(&self, concert: &str, tickets: u32) {
-        // A concert without a label of its own here has not sold anything here either.
-        let known = self.concerts.read().unwrap_or_else(PoisonError::into_inner);
-        let label = if known.contains(concert) {
-            concert
-        } else {
-            OTHER
-        };
-        self.struck_off
+        let label = self.concerts.get(concert);
+        self.reset
             .with_label_values(&[label])
             .inc_by(tickets.into());
     }
@@ -329,14 +310,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hundred_and_first_concert_shares_a_label_with_all_that_follow() {
+    fn concerts_beyond_the_hundredth_share_a_label() {
         let registry = Registry::new();
-        let metrics = Metrics::register(&registry).unwrap();
+        let metrics = PlatformMetrics::register(&registry).unwrap();
+        let id = "0192a7c4-5d1e-7b36-9a55-0c1f3a7be901".parse().unwrap();
         for number in 0..150 {
             let slug = format!("concert-{number}");
-            let label = metrics.concert(&slug, Currency::EUR);
+            let label = metrics.label(&slug, id, Currency::EUR);
             assert_eq!(label, if number < 100 { &slug } else { OTHER });
-            assert_eq!(metrics.concert(&slug, Currency::EUR), label);
+            assert_eq!(metrics.label(&slug, id, Currency::EUR), label);
         }
         let sold = registry
             .gather()
@@ -347,22 +329,22 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_preset_and_one_way_of_committing_are_in_force() {
-        let metrics = Metrics::register(&Registry::new()).unwrap();
+    fn exactly_one_preset_and_one_commit_mode_are_active() {
+        let metrics = PlatformMetrics::register(&Registry::new()).unwrap();
         for (name, _) in Document::PRESETS {
-            metrics.faults_in_force(&Document::preset(name).unwrap());
-            let in_force = |preset: &str| metrics.fault_preset.with_label_values(&[preset]).get();
-            assert_eq!(in_force(name), 1);
+            metrics.set_faults(&Document::preset(name).unwrap());
+            let active = |preset: &str| metrics.fault_preset.with_label_values(&[preset]).get();
+            assert_eq!(active(name), 1);
             assert_eq!(
                 Document::PRESETS
                     .iter()
-                    .map(|(name, _)| in_force(name))
+                    .map(|(name, _)| active(name))
                     .sum::<i64>(),
                 1
             );
-            assert_eq!(in_force("custom"), 0);
+            assert_eq!(active("custom"), 0);
         }
-        metrics.commit_in_force(Commit::Each);
+        metrics.set_commit_mode(Commit::Each);
         assert_eq!(metrics.commit.with_label_values(&["each"]).get(), 1);
         assert_eq!(metrics.commit.with_label_values(&["group"]).get(), 0);
     }
