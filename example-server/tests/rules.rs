@@ -1,6 +1,5 @@
-//! The checked-in rules, checked and unit-tested by every promtool there is: the one in `PATH` and,
-//! where `PROMETHEUS3_DIR` names a folder with Prometheus 3, the one in there. Without any promtool
-//! the tests are skipped, except in CI, where they fail.
+//! Checks and unit-tests the checked-in rules with every installed promtool: the one in `PATH`, and
+//! the one in `PROMETHEUS3_DIR` if that is set. Skipped without promtool, except in CI.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s/prometheus")
 }
 
-/// Every promtool there is.
+/// Returns every installed promtool.
 fn promtools() -> Vec<PathBuf> {
     let mut found = Vec::new();
     match Command::new("promtool").arg("--version").output() {
@@ -42,25 +41,25 @@ fn passes(arguments: &[&str], file: &Path) {
 }
 
 #[test]
-fn promtool_finds_nothing_wrong_with_the_rules() {
+fn promtool_accepts_the_rules() {
     passes(&["check", "rules"], &folder().join("rules.yaml"));
 }
 
 #[test]
-fn alerts_fire_when_they_must_and_only_then() {
+fn alerts_pass_their_unit_tests() {
     passes(&["test", "rules"], &folder().join("tests/rules.test.yaml"));
 }
 
-/// With the recording rules left out, as where they fail or are not loaded.
+/// Leaves out the recording rules, as if they failed or were not loaded.
 #[test]
-fn an_objective_that_is_not_computed_is_told() {
+fn an_objective_without_recordings_alerts() {
     let rules = fs::read_to_string(folder().join("rules.yaml")).unwrap();
-    let (_, watching) = rules.split_once("  - name: tickets\n").unwrap();
+    let (_, alerts) = rules.split_once("  - name: tickets\n").unwrap();
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
     write(
         "rules.yaml",
-        &format!("groups:\n  - name: tickets\n{watching}"),
+        &format!("groups:\n  - name: tickets\n{alerts}"),
     );
     write(
         "test.yaml",
@@ -93,7 +92,7 @@ tests:
 }
 
 #[test]
-fn every_alert_has_its_place_in_the_runbook() {
+fn every_alert_has_a_section_in_the_runbook() {
     let rules = fs::read_to_string(folder().join("rules.yaml")).unwrap();
     let runbook = fs::read_to_string(folder().join("runbook.md")).unwrap();
     let alerts: Vec<&str> = rules

@@ -1,21 +1,21 @@
-//! What panels must show over the whole life of the server, from the load's own count.
+//! Expected values of panels over the lifetime of the server, computed from the load's counts.
 
 use std::collections::BTreeMap;
 
-use crate::load::{Kind, Tally};
+use crate::load::{Counts, Kind};
 
-/// Figures by the values of the labels in `by`.
-pub(crate) type Figures = BTreeMap<Vec<String>, f64>;
+/// Values by the values of the labels in `by`.
+pub(crate) type Values = BTreeMap<Vec<String>, f64>;
 
-/// The figures of one query.
+/// Expected result of one query.
 pub(crate) struct Expected {
     pub(crate) dashboard: &'static str,
     pub(crate) title: &'static str,
     pub(crate) letter: &'static str,
     pub(crate) by: Vec<&'static str>,
-    pub(crate) figures: Figures,
-    /// What more the panel shows is not for the load to know.
-    pub(crate) more: bool,
+    pub(crate) values: Values,
+    /// Whether the panel may show further series, which the load does not count.
+    pub(crate) partial: bool,
 }
 
 const METHOD: &str = "http_request_method";
@@ -23,52 +23,47 @@ const ROUTE: &str = "http_route";
 const STATUS: &str = "http_response_status_code";
 const ERROR: &str = "error_type";
 
-fn is_hung_up((_, _, _, error): &Kind) -> bool {
+fn is_disconnect((_, _, _, error): &Kind) -> bool {
     matches!(&**error, "cancelled" | "body_cancelled")
 }
 
 fn is_error(kind: &Kind) -> bool {
-    !kind.3.is_empty() && !is_hung_up(kind)
+    !kind.3.is_empty() && !is_disconnect(kind)
 }
 
-/// The share of requests that failed, of those that were served.
-pub(crate) fn error_ratio(tally: &Tally) -> f64 {
-    tally.count(is_error) as f64 / tally.count(|kind| !is_hung_up(kind)) as f64
+/// Ratio of valid requests that failed.
+pub(crate) fn error_ratio(counts: &Counts) -> f64 {
+    counts.count(is_error) as f64 / counts.count(|kind| !is_disconnect(kind)) as f64
 }
 
-/// What a recording rule of an objective counts, where the load can: how long its own requests
-/// took is for the server to say.
-pub(crate) fn objective(tally: &Tally, slo: &str, record: &str) -> Option<f64> {
+/// Expected value of a recording rule over the lifetime of the server, or `None` if it depends on
+/// durations, which only the server knows.
+pub(crate) fn objective(counts: &Counts, slo: &str, record: &str) -> Option<f64> {
     let count = if record.starts_with("job_slo:bad_requests:") && slo == "availability" {
-        tally.count(is_error)
+        counts.count(is_error)
     } else if record.starts_with("job_slo:requests:") && slo == "availability" {
-        tally.count(|kind| !is_hung_up(kind))
+        counts.count(|kind| !is_disconnect(kind))
     } else if record.starts_with("job_slo:requests:") && slo == "latency" {
-        tally.count(|kind| kind.3.is_empty())
+        counts.count(|kind| kind.3.is_empty())
     } else {
         return None;
     };
     Some(count as f64)
 }
 
-pub(crate) fn all(tally: &Tally) -> Vec<Expected> {
-    let mut all = http(tally, "HTTP overview");
-    all.extend(http(tally, "HTTP by route"));
-    all.extend(overview(tally));
-    all.extend(by_route(tally));
-    all.extend(sales(tally));
-    all.push(faults(tally));
+pub(crate) fn all(counts: &Counts) -> Vec<Expected> {
+    let mut all = http(counts, "HTTP overview");
+    all.extend(http(counts, "HTTP by route"));
+    all.extend(overview(counts));
+    all.extend(by_route(counts));
+    all.extend(sales(counts));
+    all.push(faults(counts));
     all
 }
 
-/// One figure without labels.
-fn one(
-    dashboard: &'static str,
-    title: &'static str,
-    letter: &'static str,
-    figure: f64,
-) -> Expected {
-    by(dashboard, title, letter, &[], [(Vec::new(), figure)])
+/// Expects one value without labels.
+fn one(dashboard: &'static str, title: &'static str, letter: &'static str, value: f64) -> Expected {
+    by(dashboard, title, letter, &[], [(Vec::new(), value)])
 }
 
 fn by(
@@ -76,96 +71,96 @@ fn by(
     title: &'static str,
     letter: &'static str,
     by: &[&'static str],
-    figures: impl IntoIterator<Item = (Vec<String>, f64)>,
+    values: impl IntoIterator<Item = (Vec<String>, f64)>,
 ) -> Expected {
     let by = by.to_vec();
-    let figures = figures.into_iter().collect();
+    let values = values.into_iter().collect();
     Expected {
         dashboard,
         title,
         letter,
         by,
-        figures,
-        more: false,
+        values,
+        partial: false,
     }
 }
 
-/// The counts of the kinds that `wanted` accepts, by some of their labels.
-fn counts(
-    tally: &Tally,
+/// Counts the requests that `wanted` accepts, by the labels that `key` returns.
+fn group(
+    counts: &Counts,
     wanted: impl Fn(&Kind) -> bool,
     key: impl Fn(&Kind) -> Vec<String>,
-) -> Figures {
-    let mut figures = Figures::new();
-    for (kind, count) in tally.requests.iter().filter(|(kind, _)| wanted(kind)) {
-        *figures.entry(key(kind)).or_default() += *count as f64;
+) -> Values {
+    let mut values = Values::new();
+    for (kind, count) in counts.requests.iter().filter(|(kind, _)| wanted(kind)) {
+        *values.entry(key(kind)).or_default() += *count as f64;
     }
-    figures
+    values
 }
 
 fn route(kind: &Kind) -> Vec<String> {
     vec![kind.0.clone(), kind.1.clone()]
 }
 
-/// What both HTTP dashboards show.
-fn http(tally: &Tally, dashboard: &'static str) -> Vec<Expected> {
-    let total = tally.count(|_| true) as f64;
-    let of = |error: &str| tally.count(|kind| kind.3 == error) as f64;
-    let hung = "Client disconnects and overload";
+/// Panels of both HTTP dashboards.
+fn http(counts: &Counts, dashboard: &'static str) -> Vec<Expected> {
+    let total = counts.count(|_| true) as f64;
+    let of = |error: &str| counts.count(|kind| kind.3 == error) as f64;
+    let overload = "Client disconnects and overload";
     vec![
         one(dashboard, "Requests", "A", total),
-        one(dashboard, "Errors", "A", error_ratio(tally)),
+        one(dashboard, "Errors", "A", error_ratio(counts)),
         one(
             dashboard,
             "Client disconnects",
             "A",
-            tally.count(is_hung_up) as f64 / total,
+            counts.count(is_disconnect) as f64 / total,
         ),
         one(
             dashboard,
             "Errors by type",
             "A",
-            tally.count(is_error) as f64,
+            counts.count(is_error) as f64,
         ),
         by(
             dashboard,
             "Errors by type",
             "B",
             &[ERROR],
-            counts(tally, is_error, |kind| vec![kind.3.clone()]),
+            group(counts, is_error, |kind| vec![kind.3.clone()]),
         ),
         by(
             dashboard,
             "Requests by status",
             "A",
             &[STATUS],
-            counts(
-                tally,
+            group(
+                counts,
                 |kind| !kind.2.is_empty(),
                 |kind| vec![kind.2.clone()],
             ),
         ),
-        one(dashboard, hung, "A", of("cancelled")),
-        one(dashboard, hung, "C", of("shed")),
-        one(dashboard, hung, "D", of("timeout")),
-        one(dashboard, "Network traffic", "A", tally.bytes.0 as f64),
-        one(dashboard, "Network traffic", "B", tally.bytes.1 as f64),
+        one(dashboard, overload, "A", of("cancelled")),
+        one(dashboard, overload, "C", of("shed")),
+        one(dashboard, overload, "D", of("timeout")),
+        one(dashboard, "Network traffic", "A", counts.bytes.0 as f64),
+        one(dashboard, "Network traffic", "B", counts.bytes.1 as f64),
     ]
 }
 
-fn overview(tally: &Tally) -> Vec<Expected> {
+fn overview(counts: &Counts) -> Vec<Expected> {
     const TITLE: &str = "HTTP overview";
     let labels = [METHOD, ROUTE];
-    let total = counts(tally, |_| true, route);
-    let errors = counts(tally, is_error, route);
-    let served = counts(tally, |kind| !is_hung_up(kind), route);
-    let ratio: Figures = errors
+    let total = group(counts, |_| true, route);
+    let errors = group(counts, is_error, route);
+    let served = group(counts, |kind| !is_disconnect(kind), route);
+    let ratio: Values = errors
         .iter()
         .map(|(key, errors)| (key.clone(), errors / served[key]))
         .collect();
     vec![
-        one(TITLE, "SLO compliance", "A", 1.0 - error_ratio(tally)),
-        one(TITLE, "Burn rate", "A", error_ratio(tally) * 1_000.0),
+        one(TITLE, "SLO compliance", "A", 1.0 - error_ratio(counts)),
+        one(TITLE, "Burn rate", "A", error_ratio(counts) * 1_000.0),
         by(TITLE, "Requests by route", "A", &labels, total.clone()),
         by(TITLE, "Error ratio by route", "A", &labels, ratio.clone()),
         by(TITLE, "Routes", "A", &labels, total),
@@ -173,31 +168,31 @@ fn overview(tally: &Tally) -> Vec<Expected> {
     ]
 }
 
-fn by_route(tally: &Tally) -> Vec<Expected> {
+fn by_route(counts: &Counts) -> Vec<Expected> {
     const TITLE: &str = "HTTP by route";
     let labels = [METHOD, ROUTE, STATUS, ERROR];
-    let answers = counts(
-        tally,
+    let responses = group(
+        counts,
         |_| true,
         |(method, route, status, error)| [method, route, status, error].map(String::clone).into(),
     );
-    let methods = counts(tally, |_| true, |kind| vec![kind.0.clone()]);
+    let methods = group(counts, |_| true, |kind| vec![kind.0.clone()]);
     vec![
         by(TITLE, "Requests by method", "A", &[METHOD], methods),
-        by(TITLE, "Responses", "A", &labels, answers.clone()),
-        by(TITLE, "Responses", "B", &labels, answers),
+        by(TITLE, "Responses", "A", &labels, responses.clone()),
+        by(TITLE, "Responses", "B", &labels, responses),
     ]
 }
 
-fn sales(tally: &Tally) -> Vec<Expected> {
+fn sales(counts: &Counts) -> Vec<Expected> {
     const TITLE: &str = "Ticket sales";
     const BY_CONCERT: &str = "Revenue by concert";
-    let outcome = |name: &str| tally.outcomes.get(name).copied().unwrap_or(0) as f64;
+    let outcome = |name: &str| counts.outcomes.get(name).copied().unwrap_or(0) as f64;
     let outcomes = ["sold", "declined", "sold_out", "rejected", "failed"];
-    let tries: f64 = outcomes.map(outcome).iter().sum();
+    let attempts: f64 = outcomes.map(outcome).iter().sum();
     let (mut tickets, mut paid, mut refunds, mut money) =
-        <(Figures, Figures, Figures, Figures)>::default();
-    for (slug, sales) in &tally.concerts {
+        <(Values, Values, Values, Values)>::default();
+    for (slug, sales) in &counts.concerts {
         let (slug, currency) = (slug.clone(), sales.currency.clone());
         let amount = sales.cents as f64 / 100.0;
         tickets.insert(vec![slug.clone()], sales.sold as f64);
@@ -207,17 +202,22 @@ fn sales(tally: &Tally) -> Vec<Expected> {
         *money.entry(vec![currency]).or_default() += amount;
     }
     let sold: f64 = tickets.values().sum();
-    let refunded: u64 = tally.concerts.values().map(|sales| sales.refunded).sum();
+    let refunded: u64 = counts.concerts.values().map(|sales| sales.refunded).sum();
     let minute = tickets.iter().map(|(key, sold)| (key.clone(), sold * 60.0));
-    let minute: Figures = minute.collect();
+    let minute: Values = minute.collect();
     let revenue = paid.iter().map(|(key, paid)| (key.clone(), paid * 60.0));
-    let revenue: Figures = revenue.collect();
+    let revenue: Values = revenue.collect();
     let mut all = vec![
         by(TITLE, "Revenue in range", "A", &["currency"], money),
         one(TITLE, "Tickets in range", "A", sold),
         one(TITLE, "Tickets per minute", "A", sold * 60.0),
-        one(TITLE, "Payments declined", "A", outcome("declined") / tries),
-        one(TITLE, "Sold out", "A", outcome("sold_out") / tries),
+        one(
+            TITLE,
+            "Payments declined",
+            "A",
+            outcome("declined") / attempts,
+        ),
+        one(TITLE, "Sold out", "A", outcome("sold_out") / attempts),
         by(
             TITLE,
             "Tickets per minute by concert",
@@ -246,7 +246,12 @@ fn sales(tally: &Tally) -> Vec<Expected> {
         by(TITLE, BY_CONCERT, "C", &["concert", "currency"], refunds),
     ];
     for (letter, name) in ["A", "B", "C", "D", "E"].into_iter().zip(outcomes) {
-        all.push(one(TITLE, "Outcome ratios", letter, outcome(name) / tries));
+        all.push(one(
+            TITLE,
+            "Outcome ratios",
+            letter,
+            outcome(name) / attempts,
+        ));
         all.push(one(
             TITLE,
             "Purchase attempts per minute",
@@ -257,33 +262,33 @@ fn sales(tally: &Tally) -> Vec<Expected> {
     all
 }
 
-fn faults(tally: &Tally) -> Expected {
-    let outcome = |name: &str| tally.outcomes.get(name).copied().unwrap_or(0) as f64;
-    let injected = tally.count(|kind| kind.0 == "GET" && kind.3 == "injected");
-    let figures = [
+fn faults(counts: &Counts) -> Expected {
+    let outcome = |name: &str| counts.outcomes.get(name).copied().unwrap_or(0) as f64;
+    let injected = counts.count(|kind| kind.0 == "GET" && kind.3 == "injected");
+    let values = [
         ("payment", "declined", outcome("declined")),
         ("payment", "unavailable", outcome("failed")),
         ("read_purchase", "unavailable", injected as f64),
     ];
-    let figures =
-        figures.map(|(operation, kind, count)| (vec![operation.into(), kind.into()], count));
+    let values =
+        values.map(|(operation, kind, count)| (vec![operation.into(), kind.into()], count));
     Expected {
-        more: true,
+        partial: true,
         ..by(
             "Platform",
             "Injected faults",
             "A",
             &["operation", "kind"],
-            figures,
+            values,
         )
     }
 }
 
-/// The tickets that are left of each concert.
-pub(crate) fn stock(tally: &Tally) -> Figures {
+/// Available tickets of each concert.
+pub(crate) fn stock(counts: &Counts) -> Values {
     let left = |(slug, sales): (&String, &crate::load::Sales)| {
         let left = sales.capacity - sales.sold + sales.refunded;
         (vec![slug.clone()], left as f64)
     };
-    tally.concerts.iter().map(left).collect()
+    counts.concerts.iter().map(left).collect()
 }

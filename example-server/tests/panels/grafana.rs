@@ -1,4 +1,4 @@
-//! The queries of Grafana's dashboards, with their variables replaced as Grafana replaces them.
+//! Reads queries from Grafana dashboards and expands their variables as Grafana does.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,21 +12,21 @@ pub(crate) struct Query {
     pub(crate) dashboard: String,
     /// The panel's title.
     pub(crate) title: String,
-    /// Its letter in the panel.
+    /// Its `refId` in the panel.
     pub(crate) letter: String,
     pub(crate) text: String,
-    /// Asked for one moment rather than a range.
+    /// Whether it is an instant query.
     pub(crate) instant: bool,
-    /// Asks for exemplars too.
+    /// Whether it queries exemplars too.
     pub(crate) exemplars: bool,
 }
 
-/// A variable whose values a query lists.
+/// A variable whose values are the result of a query.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Variable {
     pub(crate) name: String,
     pub(crate) text: String,
-    /// What *All* stands for.
+    /// The value of *All*.
     pub(crate) all: String,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Variable {
 pub(crate) struct Dashboard {
     pub(crate) title: String,
     pub(crate) panels: Vec<Query>,
-    /// How many panels there are, those without a query among them.
+    /// Number of panels, including those without a query.
     pub(crate) panel_count: usize,
     pub(crate) annotations: Vec<Query>,
     pub(crate) variables: Vec<Variable>,
@@ -100,13 +100,13 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// What the variables of a query stand for.
+/// Values of the variables in a query.
 #[derive(Clone, Debug)]
-pub(crate) struct Values(BTreeMap<String, String>);
+pub(crate) struct Bindings(BTreeMap<String, String>);
 
-impl Values {
-    /// Those of Grafana itself, for a data source that is scraped every second and a time range of
-    /// so many seconds.
+impl Bindings {
+    /// Binds Grafana's own variables, for a scrape interval of a second and a time range of `range`
+    /// seconds.
     pub(crate) fn over(range: f64) -> Self {
         let (scrape, interval) = (1.0f64, 1.0);
         let rate_interval = (interval + scrape).max(4.0 * scrape);
@@ -118,7 +118,7 @@ impl Values {
         Self(values.map(|(name, value)| (name.into(), value)).into())
     }
 
-    /// *All* is chosen.
+    /// Selects *All* in each variable.
     pub(crate) fn all(mut self, variables: &[Variable]) -> Self {
         let all = variables
             .iter()
@@ -127,7 +127,7 @@ impl Values {
         self
     }
 
-    /// These values are chosen, of a variable that takes several.
+    /// Selects these values in a variable.
     pub(crate) fn chosen(mut self, variable: &str, values: &[&str]) -> Self {
         let escaped: Vec<_> = values.iter().map(|value| escaped(value)).collect();
         let value = match &*escaped {
@@ -138,10 +138,10 @@ impl Values {
         self
     }
 
-    /// `query` with everything replaced.
+    /// Expands every variable in `query`.
     pub(crate) fn fill(&self, query: &str) -> String {
         let mut filled = query.to_owned();
-        // The longest first: `$__range` stands at the start of other names.
+        // In reverse order, because a name may be a prefix of a later one.
         for (name, value) in self.0.iter().rev() {
             filled = filled.replace(&format!("${{{name}}}"), value);
             filled = filled.replace(&format!("${name}"), value);
@@ -151,7 +151,7 @@ impl Values {
     }
 }
 
-/// As Grafana writes a chosen value into a regular expression within a string of PromQL.
+/// Escapes a value as Grafana does, for a regular expression in a PromQL string.
 fn escaped(value: &str) -> String {
     value
         .chars()
@@ -180,7 +180,7 @@ pub(crate) fn selectors(query: &str) -> Vec<String> {
     found
 }
 
-/// Where the brace that opens `text` is closed; those in strings do not count.
+/// Finds the brace that closes the one at the start of `text`. Ignores strings.
 fn closing(text: &str) -> usize {
     let (mut quoted, mut escape) = (false, false);
     for (at, byte) in text.bytes().enumerate() {
@@ -195,9 +195,9 @@ fn closing(text: &str) -> usize {
     panic!("a brace stays open in {text}")
 }
 
-/// The query over the whole life of counters that began at zero: the counters themselves in the
-/// place of their rates and increases.
-pub(crate) fn whole(query: &str) -> String {
+/// Replaces rates and increases by the counters themselves: the query over the lifetime of counters
+/// that started at zero.
+pub(crate) fn over_lifetime(query: &str) -> String {
     let mut query = query.to_owned();
     for function in ["rate(", "increase("] {
         while let Some(at) = query.find(function) {
@@ -212,21 +212,21 @@ pub(crate) fn whole(query: &str) -> String {
 }
 
 #[test]
-fn selectors_are_found_and_rates_taken_away() {
+fn selectors_are_found_and_rates_replaced() {
     let query = r#"sum by (a) (rate(b{c=~"x{2}|}",d="\"}"}[4s])) or 0 * e:f{g!=""}"#;
     assert_eq!(
         selectors(query),
         [r#"b{c=~"x{2}|}",d="\"}"}"#, r#"e:f{g!=""}"#]
     );
     assert_eq!(
-        whole(query),
+        over_lifetime(query),
         r#"sum by (a) (b{c=~"x{2}|}",d="\"}"}) or 0 * e:f{g!=""}"#
     );
 }
 
 #[test]
-fn variables_are_filled_in_as_grafana_does() {
-    let values = Values::over(20.0)
+fn variables_are_expanded_as_grafana_does() {
+    let values = Bindings::over(20.0)
         .chosen("route", &["/a/{id}"])
         .chosen("job", &["x", "y.z"]);
     assert_eq!(

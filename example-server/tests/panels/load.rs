@@ -1,7 +1,7 @@
-//! Traffic that touches everything there is a panel for, and its own count of what came back.
+//! Generates traffic for every panel, and counts the responses.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,18 +18,18 @@ pub(crate) const CONCERT: &str = "/concerts/{concert_id}";
 pub(crate) const PURCHASES: &str = "/concerts/{concert_id}/purchases";
 pub(crate) const PURCHASE: &str = "/purchases/{purchase_id}";
 
-/// How a request ended, by the labels of the service's metrics: method, route, status, error.
+/// Labels of a request in the server's metrics: method, route, status, error type.
 pub(crate) type Kind = (String, String, String, String);
 
-/// What the load has sent, and what it was answered.
+/// Counts of requests and responses.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Counts {
     pub(crate) requests: BTreeMap<Kind, u64>,
-    /// Bytes of bodies, sent and received.
+    /// Bytes of request and response bodies.
     pub(crate) bytes: (u64, u64),
     /// Purchases and refunds by outcome.
     pub(crate) outcomes: BTreeMap<&'static str, u64>,
-    /// By concert: capacity, tickets sold, tickets given back, cents paid.
+    /// Sales by the slug of the concert.
     pub(crate) concerts: BTreeMap<String, Sales>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Sales {
     pub(crate) refunded_cents: u64,
 }
 
-impl Tally {
+impl Counts {
     pub(crate) fn count(&self, wanted: impl Fn(&Kind) -> bool) -> u64 {
         let found = self.requests.iter().filter(|(kind, _)| wanted(kind));
         found.map(|(_, count)| count).sum()
@@ -53,7 +53,7 @@ impl Tally {
 #[derive(Clone)]
 pub(crate) struct Load {
     api: Client,
-    tally: Arc<Mutex<Tally>>,
+    counts: Arc<Mutex<Counts>>,
     sent: Arc<AtomicU64>,
     /// IDs of concerts with their slugs: two large ones, a small one, and one with a purchase limit.
     concerts: Vec<(String, String)>,
@@ -63,7 +63,7 @@ impl Load {
     pub(crate) async fn start(server: &Server) -> Self {
         let mut load = Self {
             api: server.api.clone(),
-            tally: Arc::default(),
+            counts: Arc::default(),
             sent: Arc::default(),
             concerts: Vec::new(),
         };
@@ -86,16 +86,16 @@ impl Load {
                 capacity: capacity.into(),
                 ..Sales::default()
             };
-            load.tally.lock().unwrap().concerts.insert(slug, sales);
+            load.counts.lock().unwrap().concerts.insert(slug, sales);
         }
         load
     }
 
-    pub(crate) fn tally(&self) -> Tally {
-        self.tally.lock().unwrap().clone()
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts.lock().unwrap().clone()
     }
 
-    /// Sends a request and counts its answer.
+    /// Sends a request and counts its response.
     async fn ask(
         &self,
         method: &str,
@@ -124,15 +124,15 @@ impl Load {
             answer.status.as_str().to_owned(),
             error_type(&answer),
         );
-        let mut tally = self.tally.lock().unwrap();
-        *tally.requests.entry(kind).or_default() += 1;
-        tally.bytes.0 += length;
-        tally.bytes.1 += answer.body.len() as u64;
-        drop(tally);
+        let mut counts = self.counts.lock().unwrap();
+        *counts.requests.entry(kind).or_default() += 1;
+        counts.bytes.0 += length;
+        counts.bytes.1 += answer.body.len() as u64;
+        drop(counts);
         answer
     }
 
-    /// Tries to buy; the purchase where it was bought now.
+    /// Attempts a purchase. Returns it if tickets were sold, which excludes replays.
     async fn buy(&self, (id, slug): &(String, String), key: &str, quantity: u32) -> Option<Value> {
         let path = format!("/concerts/{id}/purchases");
         let order = order("Ada", quantity);
@@ -148,16 +148,16 @@ impl Load {
             (409, Some("/docs#sold-out")) => "sold_out",
             (409, Some("/docs#buyer-limit")) => "rejected",
             (503, Some("/docs#unavailable" | "/docs#database-busy")) => "failed",
-            // Turned away before it was tried.
+            // Shed before the attempt.
             (503, Some("/docs#overloaded")) => return None,
             _ => panic!("a purchase is answered {answer:?}"),
         };
-        let mut tally = self.tally.lock().unwrap();
-        *tally.outcomes.entry(outcome).or_default() += 1;
+        let mut counts = self.counts.lock().unwrap();
+        *counts.outcomes.entry(outcome).or_default() += 1;
         if outcome != "sold" {
             return None;
         }
-        let sales = tally.concerts.get_mut(slug).unwrap();
+        let sales = counts.concerts.get_mut(slug).unwrap();
         assert_eq!(said["total"]["currency"], sales.currency);
         sales.sold += said["quantity"].as_u64().unwrap();
         sales.cents += said["total"]["amount"].as_u64().unwrap();
@@ -168,21 +168,21 @@ impl Load {
         let path = format!("/purchases/{}", text(&purchase["id"]));
         let answer = self.ask("DELETE", PURCHASE, &path, &[], None).await;
         if answer.status == 200 {
-            let mut tally = self.tally.lock().unwrap();
-            *tally.outcomes.entry("refunded").or_default() += 1;
-            let sales = tally.concerts.get_mut(slug).unwrap();
+            let mut counts = self.counts.lock().unwrap();
+            *counts.outcomes.entry("refunded").or_default() += 1;
+            let sales = counts.concerts.get_mut(slug).unwrap();
             sales.refunded += purchase["quantity"].as_u64().unwrap();
             sales.refunded_cents += purchase["total"]["amount"].as_u64().unwrap();
         }
     }
 
-    /// A visitor, again and again until this future is dropped between two visits.
-    pub(crate) async fn visit(&self, visitor: usize, gone: &std::sync::atomic::AtomicBool) {
+    /// Simulates a visitor until `stop` is set.
+    pub(crate) async fn visit(&self, visitor: usize, stop: &AtomicBool) {
         let mut tick = interval(Duration::from_millis(400));
         let (big, small) = self.concerts.split_at(2);
         for visit in 0.. {
             tick.tick().await;
-            if gone.load(Relaxed) {
+            if stop.load(Relaxed) {
                 return;
             }
             let concert = &big[visit % 2];
@@ -217,14 +217,14 @@ impl Load {
         }
     }
 
-    /// So many at once ask for one concert, which is more than the server takes on.
-    pub(crate) async fn rush(&self, visitors: usize) {
+    /// Sends this many concurrent requests for a concert, which exceeds the concurrency limit.
+    pub(crate) async fn overload(&self, visitors: usize) {
         let path = format!("/concerts/{}", self.concerts[0].0);
         join_all((0..visitors).map(|_| self.ask("GET", CONCERT, &path, &[], None))).await;
     }
 
-    /// A request that the server gives up, once it has been let in.
-    pub(crate) async fn wait_in_vain(&self) {
+    /// Sends requests until one of them is admitted and times out.
+    pub(crate) async fn time_out(&self) {
         let concert = new_concert(1);
         until("a request has timed out", async || {
             let answer = self.ask("POST", LIST, LIST, &[], Some(&concert)).await;
@@ -233,26 +233,26 @@ impl Load {
         .await;
     }
 
-    /// Clients that hang up before an answer to a request which takes for ever.
-    pub(crate) async fn hang_up(&self, server: &Server, clients: u64) {
+    /// Sends requests that do not complete, and disconnects.
+    pub(crate) async fn disconnect(&self, server: &Server, clients: u64) {
         let body = client::json(&new_concert(1));
         let length = body.len() as u64;
         let ask = || self.api.send(Method::POST, LIST, &[], Some(body.clone()));
         let active = ["\"POST\"", "http_route=\"/concerts\""];
         let waiting = async || server.metric("http_server_active_requests", &active).await;
         tokio::select! {
-            _ = join_all((0..clients).map(|_| ask())) => panic!("an answer within 60 s"),
-            () = until("all of them wait", async || waiting().await == clients as f64) => {}
+            _ = join_all((0..clients).map(|_| ask())) => panic!("a response within 60 s"),
+            () = until("every request is in flight", async || waiting().await == clients as f64) => {}
         }
-        until("all of them are gone", async || waiting().await == 0.0).await;
-        let mut tally = self.tally.lock().unwrap();
+        until("no request is in flight", async || waiting().await == 0.0).await;
+        let mut counts = self.counts.lock().unwrap();
         let kind = ["POST", LIST, "", "cancelled"].map(str::to_owned).into();
-        *tally.requests.entry(kind).or_default() += clients;
-        tally.bytes.0 += clients * length;
+        *counts.requests.entry(kind).or_default() += clients;
+        counts.bytes.0 += clients * length;
     }
 }
 
-/// What the service calls this error in its metrics, from what it says to the client.
+/// Derives the error type in the server's metrics from the response.
 fn error_type(answer: &Response) -> String {
     if !answer.status.is_server_error() {
         return String::new();

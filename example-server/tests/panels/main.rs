@@ -1,5 +1,5 @@
-//! No panel is empty: the real server under traffic and faults, the real Prometheus scraping it,
-//! and every query of every dashboard and every rule evaluated, once for each format.
+//! Evaluates every query of every dashboard and every rule with Prometheus, which scrapes a server
+//! under traffic and faults: no panel is empty, and values equal what the load generator counted.
 
 #[path = "../../src/traffic/client.rs"]
 #[allow(dead_code, unreachable_pub)]
@@ -11,8 +11,8 @@ mod load;
 #[allow(dead_code)]
 mod process;
 mod prometheus;
-mod proof;
 mod proxy;
+mod verify;
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -25,11 +25,11 @@ use serde_json::{Value, json};
 use crate::load::Load;
 use crate::process::{Server, program, send, until};
 use crate::prometheus::Prometheus;
-use crate::proof::Proof;
 use crate::proxy::Proxy;
+use crate::verify::Verifier;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_panel_is_empty_and_every_figure_is_the_loads_own() {
+async fn no_panel_is_empty_and_every_value_is_what_the_load_counted() {
     let written = tempfile::tempdir().unwrap();
     let out = written.path().to_str().unwrap();
     let wrote = program().args(["dashboards", "--out", out]).output();
@@ -40,7 +40,7 @@ async fn no_panel_is_empty_and_every_figure_is_the_loads_own() {
 
     let server = Server::start(&["--max-concurrency", "16", "--request-timeout", "3s"]);
     let proxy = Proxy::start(&server.ops).await;
-    // Each in both formats.
+    // Every version scrapes both formats.
     let mut all = Vec::new();
     for program in prometheus::installed() {
         for path in ["/text", "/asked"] {
@@ -70,36 +70,37 @@ async fn no_panel_is_empty_and_every_figure_is_the_loads_own() {
         println!("\n{}, {format}", program.display());
         assert!(seen.iter().all(|one| one.starts_with(format)), "{seen:?}");
         let last = prometheus.scraped(ended, 1).await;
-        let proof = Proof::new(prometheus, (begun, last), load.tally());
-        proof.dashboards(written.path()).await;
-        proof.rules().await;
-        proof.exemplars(format.contains("openmetrics")).await;
+        let verifier = Verifier::new(prometheus, (begun, last), load.counts());
+        verifier.dashboards(written.path()).await;
+        verifier.rules().await;
+        verifier.exemplars(format.contains("openmetrics")).await;
     }
 }
 
-/// Every kind of request, answer, fault and hang-up. `scraped(n)` waits for so many scrapes.
+/// Sends every kind of request and causes every kind of fault and client disconnect. `scraped(n)`
+/// waits for `n` scrapes.
 async fn traffic(server: &Server, scraped: impl AsyncFn(usize)) -> Load {
     let load = Load::start(server).await;
-    let gone = AtomicBool::new(false);
-    let visitors = join_all((0..5).map(|visitor| load.visit(visitor, &gone)));
-    let play = async {
-        server.put_faults(&rough()).await;
+    let stop = AtomicBool::new(false);
+    let visitors = join_all((0..5).map(|visitor| load.visit(visitor, &stop)));
+    let scenario = async {
+        server.put_faults(&faults()).await;
         commit(server, "each").await;
-        // Twice, as no rate sees the first of a series.
+        // Twice, because a rate does not include the first sample of a series.
         for _ in 0..2 {
-            load.hang_up(server, 3).await;
-            tokio::join!(load.wait_in_vain(), async {
-                load.rush(50).await;
-                load.rush(50).await;
+            load.disconnect(server, 3).await;
+            tokio::join!(load.time_out(), async {
+                load.overload(50).await;
+                load.overload(50).await;
                 scraped(1).await;
             });
         }
         commit(server, "group").await;
         server.put_faults(&json!({ "preset": "everyday" })).await;
         scraped(5).await;
-        gone.store(true, Relaxed);
+        stop.store(true, Relaxed);
     };
-    tokio::join!(visitors, play);
+    tokio::join!(visitors, scenario);
     until("nothing is in flight", async || {
         server.in_flight().await == 0.0
     })
@@ -107,8 +108,8 @@ async fn traffic(server: &Server, scraped: impl AsyncFn(usize)) -> Load {
     load
 }
 
-/// Slow reads and payments, payments that fail in both ways, a slow database, reads that fail.
-fn rough() -> Value {
+/// Faults: slow reads and payments, both kinds of payment failures, a slow database, failing reads.
+fn faults() -> Value {
     let chance = |probability: f64| json!({ "probability": probability });
     json!({ "seed": 1, "faults": [
         { "operation": "payment", "fail": { "as": "unavailable" }, "when": chance(0.8) },
@@ -128,7 +129,7 @@ async fn commit(server: &Server, mode: &str) {
     assert_eq!(answer.status, 200);
 }
 
-/// In seconds, as Prometheus counts.
+/// Unix time in seconds.
 fn now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap().as_secs_f64()

@@ -1,4 +1,4 @@
-//! The real Prometheus, as a process of our own, scraping one server.
+//! Runs Prometheus as a child process that scrapes one server.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -19,7 +19,7 @@ pub(crate) struct Prometheus {
     _folder: TempDir,
 }
 
-/// A series of an answer: its labels, and its values with their times, in seconds.
+/// A series of a query result: its labels, and its values with their times in seconds.
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) labels: Value,
@@ -62,7 +62,7 @@ impl Prometheus {
             let (_, address) = rest.split_once("address=")?;
             Some(address.trim().to_owned())
         });
-        // Its log is read on: a full pipe would stop it.
+        // Drain the log: Prometheus blocks when the pipe is full.
         std::thread::spawn(move || log.map_while(Result::ok).for_each(drop));
         let address = address.expect("prometheus did not start");
         let started = Self {
@@ -94,13 +94,13 @@ impl Prometheus {
         }
     }
 
-    /// What `query` says at `time`.
+    /// Evaluates `query` at `time`.
     pub(crate) async fn query(&self, query: &str, time: f64) -> Result<Vec<Series>, String> {
         let parameters = [("query", query), ("time", &time.to_string())];
         series(&self.ask("query", &parameters).await?)
     }
 
-    /// What `query` says at every second of this range.
+    /// Evaluates `query` at every second of a time range.
     pub(crate) async fn range(
         &self,
         query: &str,
@@ -116,7 +116,7 @@ impl Prometheus {
         series(&self.ask("query_range", &parameters).await?)
     }
 
-    /// The values of `label` in the series that `selector` matches.
+    /// Returns the values of `label` in the series that `selector` matches.
     pub(crate) async fn label_values(
         &self,
         selector: &str,
@@ -127,7 +127,7 @@ impl Prometheus {
         Ok(serde_json::from_value(values).unwrap())
     }
 
-    /// The exemplars of the series in `query`.
+    /// Returns the exemplars of the series in `query`.
     pub(crate) async fn exemplars(&self, query: &str, (from, to): (f64, f64)) -> Vec<Value> {
         let (start, end) = (from.to_string(), to.to_string());
         let parameters = [("query", query), ("start", &start), ("end", &end)];
@@ -138,7 +138,7 @@ impl Prometheus {
             .collect()
     }
 
-    /// Every rule that was loaded, as Prometheus tells it.
+    /// Returns the state of every rule.
     pub(crate) async fn rules(&self) -> Vec<Value> {
         let groups = self.ask("rules", &[]).await.unwrap();
         let groups = groups["groups"].as_array().unwrap().iter();
@@ -147,7 +147,7 @@ impl Prometheus {
             .collect()
     }
 
-    /// The times of the scrapes of the target that went well, oldest first.
+    /// Returns the times of the successful scrapes, oldest first.
     pub(crate) async fn scrapes(&self) -> Vec<f64> {
         let up = format!("up{{job=\"{JOB}\"}}[10m]");
         let parameters = [("query", &*up)];
@@ -162,7 +162,7 @@ impl Prometheus {
 }
 
 impl Prometheus {
-    /// Waits until the target was scraped so many times after this moment; the time of the first
+    /// Waits until the target was scraped `times` times after `after`. Returns the time of the first
     /// of these scrapes.
     pub(crate) async fn scraped(&self, after: f64, times: usize) -> f64 {
         let mut first = f64::NAN;
@@ -184,11 +184,11 @@ impl Drop for Prometheus {
     }
 }
 
-/// Every Prometheus there is: the one in `PATH` and, where `PROMETHEUS3_DIR` names a folder with
-/// Prometheus 3, the one in there.
+/// Returns every installed Prometheus: the one in `PATH`, and the one in `PROMETHEUS3_DIR` if that
+/// is set.
 ///
 /// # Panics
-/// Where `CI` is set and none is in `PATH`.
+/// Panics if `CI` is set and none is in `PATH`.
 pub(crate) fn installed() -> Vec<PathBuf> {
     let mut found = Vec::new();
     match Command::new("prometheus").arg("--version").output() {
@@ -238,7 +238,7 @@ fn series(data: &Value) -> Result<Vec<Series>, String> {
     Ok(results.collect())
 }
 
-/// For the query of an address.
+/// Percent-encodes text for the query of a URL.
 fn encoded(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => (byte as char).to_string(),

@@ -1,5 +1,5 @@
-//! Between Prometheus and the server: Prometheus 2.42 cannot be told to ask for the text format,
-//! so `/text` asks in its place, and `/asked` passes on what Prometheus asks for itself.
+//! Proxy between Prometheus and the server: `/text` requests the text format, which Prometheus 2.42
+//! cannot be configured to do, and `/asked` forwards the format that Prometheus requests.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +18,7 @@ pub(crate) struct Proxy {
     asked: Formats,
 }
 
-/// The content types that the server answered, without repetition.
+/// Distinct content types of the server's responses.
 type Formats = Arc<Mutex<Vec<String>>>;
 
 impl Proxy {

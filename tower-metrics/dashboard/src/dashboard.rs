@@ -34,7 +34,7 @@ pub struct Dashboard {
 pub struct Row {
     /// Heading.
     pub title: String,
-    /// Whether the row is collapsed when the dashboard is opened.
+    /// If `true`, the row is collapsed when the dashboard is opened.
     pub collapsed: bool,
     /// Panels. They fill a grid of 24 columns from left to right.
     pub panels: Vec<Panel>,

@@ -15,7 +15,7 @@ pub(crate) struct Promql<'a> {
     pub(crate) range: &'a str,
     /// Matchers to add to every selector.
     pub(crate) matchers: &'a [&'a str],
-    /// Whether to render matchers on dashboard variables. Without them, they match everything.
+    /// If `false`, matchers on dashboard variables are omitted, so that they match everything.
     pub(crate) variables: bool,
     /// Labels that every aggregation keeps in addition to its own.
     pub(crate) keep: &'a [String],

@@ -45,7 +45,7 @@ pub enum Part {
 pub struct Matcher {
     /// Name of the label.
     pub label: String,
-    /// Whether to select the series that do *not* match the pattern.
+    /// If `true`, selects the series that do *not* match the pattern.
     pub negated: bool,
     /// Pattern for the label's value.
     pub pattern: Pattern,

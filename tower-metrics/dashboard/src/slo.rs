@@ -28,8 +28,8 @@ use crate::validate::{check, check_expr, check_filled, check_label};
 pub struct Slo {
     /// Name and value of the label `slo`, such as `availability`.
     pub name: String,
-    /// What a good request does, as a verb phrase that completes "99.9% of requests …", such as
-    /// `succeed`.
+    /// Condition that a good request meets, as a verb phrase that completes "99.9% of requests …",
+    /// such as `succeed`.
     pub condition: String,
     /// Ratio of requests that must be good, above 0 and below 1, such as 0.999.
     pub objective: f64,

@@ -39,7 +39,7 @@ pub(super) fn axis_label(unit: &Unit) -> String {
     }
 }
 
-/// Whether Grafana has a unit for the currency.
+/// Returns `true` if Grafana has a unit for the currency.
 fn has_symbol(code: &str) -> bool {
     const KNOWN: [&str; 21] = [
         "USD", "GBP", "EUR", "JPY", "RUB", "UAH", "BRL", "DKK", "ISK", "NOK", "SEK", "CZK", "CHF",

@@ -56,9 +56,9 @@ pub enum PanelKind {
     TimeSeries {
         /// Queries.
         series: Vec<Series>,
-        /// Whether the series are stacked.
+        /// If `true`, the series are stacked.
         stacked: bool,
-        /// Whether exemplars are shown as points.
+        /// If `true`, exemplars are shown as points.
         exemplars: bool,
     },
     /// Latest values as large numbers.
@@ -110,7 +110,7 @@ pub enum Color {
     Yellow,
     /// Failing.
     Red,
-    /// Neither good nor bad.
+    /// Neutral.
     Blue,
     /// Less important than the other series.
     Gray,
@@ -140,7 +140,7 @@ pub enum Unit {
     Currency(String),
 }
 
-/// What every builder collects for its panel.
+/// Settings that all builders share.
 #[derive(Clone, Debug, PartialEq)]
 struct Base {
     title: String,

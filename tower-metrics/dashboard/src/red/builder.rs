@@ -125,8 +125,8 @@ impl RedBuilder {
     /// - the uid or the title are invalid.
     pub fn build(self) -> Result<Red, Error> {
         self.check_against_recorder()?;
-        // The recorder labels its own metrics with the name of the duration as it is registered,
-        // without the prefix of the registry.
+        // The recorder labels its own metrics with the registered name of the duration, which lacks
+        // the prefix of the registry.
         let exposed_name = |name: &str| match &self.recorder {
             Some(recorder) => recorder.exposed_name(name),
             None => name.to_owned(),

@@ -25,7 +25,7 @@ pub(super) fn dashboard(red: &Red) -> Dashboard {
         .row(measurement(red))
 }
 
-/// The row of key figures with which both dashboards start.
+/// The first row of both dashboards, with the key metrics.
 pub(super) fn at_a_glance(red: &Red) -> Row {
     let requests = red.selected(red.requests());
     let duration = red.selected(red.duration());

@@ -1,10 +1,10 @@
-//! Every rule of Grafana's dashboard linter (grafana/dashboard-linter v0.2.0) that can apply to a
-//! Prometheus dashboard, by its name there. PromQL is read token by token; that it parses at all
-//! is promtool's to say.
+//! The rules of Grafana's dashboard linter (grafana/dashboard-linter v0.2.0) that apply to Prometheus
+//! dashboards, under the same names. It tokenizes PromQL but does not parse it; other tests evaluate
+//! every query.
 
 use serde_json::Value;
 
-/// What the linter would say of a dashboard; nothing when it is clean.
+/// Returns the problems of a dashboard.
 pub(crate) fn lint(dashboard: &Value) -> Vec<String> {
     let mut problems = Problems(Vec::new());
     problems.template_datasource_rule(dashboard);
@@ -31,7 +31,7 @@ pub(crate) fn lint(dashboard: &Value) -> Vec<String> {
     problems.0
 }
 
-/// Every panel, those in collapsed rows too.
+/// Returns every panel, including those in collapsed rows.
 pub(crate) fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
     let top = dashboard["panels"].as_array().into_iter().flatten();
     top.flat_map(|panel| {
@@ -63,7 +63,7 @@ impl Problems {
             .collect();
         let rule = "template-datasource-rule";
         let [source] = sources.as_slice() else {
-            self.check(false, rule, || format!("{} of them", sources.len()));
+            self.check(false, rule, || format!("{} data sources", sources.len()));
             return;
         };
         self.check(
@@ -115,7 +115,7 @@ impl Problems {
     }
 
     fn panel_datasource_rule(&mut self, panel: &Value) {
-        // Stricter than the linter: heatmaps and bar gauges too.
+        // Stricter than the linter, which ignores heatmaps and bar gauges.
         let own = panel["datasource"]["uid"] == "${datasource}";
         self.check(own, "panel-datasource-rule", || title(panel));
     }
@@ -156,18 +156,18 @@ impl Problems {
 
     fn target_rules(&mut self, panel: &Value, target: &Value) {
         let query = target["expr"].as_str().unwrap_or_default();
-        let place = || format!("{}: {query}", title(panel));
+        let context = || format!("{}: {query}", title(panel));
         let tokens = tokens(query);
-        self.check(balanced(&tokens), "target-promql-rule", place);
+        self.check(balanced(&tokens), "target-promql-rule", context);
         let selectors = selectors(&tokens);
-        self.check(!selectors.is_empty(), "target-promql-rule", place);
+        self.check(!selectors.is_empty(), "target-promql-rule", context);
         for selector in &selectors {
             let has = |wanted: &str| selector.matchers.iter().filter(|m| *m == wanted).count() == 1;
-            self.check(has("job=~\"$job\""), "target-job-rule", place);
+            self.check(has("job=~\"$job\""), "target-job-rule", context);
             self.check(
                 has("instance=~\"$instance\""),
                 "target-instance-rule",
-                place,
+                context,
             );
             let range = selector.range.as_deref();
             let ranged = match selector.function.as_deref() {
@@ -175,12 +175,12 @@ impl Problems {
                 Some("increase") => range == Some("$__range"),
                 _ => range.is_none(),
             };
-            self.check(ranged, "target-rate-interval-rule", place);
+            self.check(ranged, "target-rate-interval-rule", context);
             let counter = selector.metric.ends_with("_total");
             self.check(
                 !counter || range.is_some(),
                 "target-counter-agg-rule",
-                place,
+                context,
             );
         }
     }
@@ -190,12 +190,12 @@ fn title(panel: &Value) -> String {
     panel["title"].to_string()
 }
 
-/// A vector selector as it stands in a query.
+/// A vector selector in a query.
 struct Selector {
     metric: String,
     matchers: Vec<String>,
     range: Option<String>,
-    /// The function whose argument it is.
+    /// The function that is applied to it.
     function: Option<String>,
 }
 
@@ -218,7 +218,7 @@ const WORDS: [&str; 14] = [
 
 fn selectors(tokens: &[String]) -> Vec<Selector> {
     let mut found = Vec::new();
-    // Within the labels of `by (…)`, or within matchers: names there are no metrics.
+    // In the labels of `by (…)` and in matchers, names are not metrics.
     let mut inside = false;
     for (i, token) in tokens.iter().enumerate() {
         let before = i.checked_sub(1).map(|i| tokens[i].as_str());
@@ -261,7 +261,7 @@ fn selectors(tokens: &[String]) -> Vec<Selector> {
     found
 }
 
-/// The query's names, strings, ranges, numbers, operators and brackets.
+/// Splits a query into names, strings, ranges, numbers, operators and brackets.
 fn tokens(query: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut rest = query.trim_start();
@@ -302,7 +302,7 @@ fn balanced(tokens: &[String]) -> bool {
     open.is_empty()
 }
 
-/// Of the linter's list of units, those that a dashboard of ours may use.
+/// The subset of the linter's units that the library renders.
 const UNITS: [&str; 29] = [
     "short",
     "s",

@@ -1,54 +1,54 @@
-//! What is asked of Prometheus once the traffic has ended.
+//! Verifies the responses of Prometheus after the traffic has ended.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::expected::{self, Expected, Figures};
-use crate::grafana::{self, Dashboard, Query, Values, selectors, whole};
-use crate::load::{LIST, PURCHASES, Tally};
+use crate::expected::{self, Expected, Values};
+use crate::grafana::{self, Bindings, Dashboard, Query, over_lifetime, selectors};
+use crate::load::{Counts, LIST, PURCHASES};
 use crate::process::until;
 use crate::prometheus::{JOB, Prometheus, Series};
 
-/// Queries whose figures may all be zero, and why.
+/// Queries whose values may all be zero.
 const ZERO: [(&str, &str); 3] = [
-    // hyper takes an answer that is one piece whole, and this server has no others.
+    // Response bodies consist of one frame, which hyper takes before a client can disconnect.
     ("Client disconnects and overload", "B"),
-    // No cap was reached: that it stays at zero is its message.
+    // No cardinality limit is reached.
     ("Cardinality overflow", "A"),
-    // The workers keep up.
+    // Workers keep up with the load.
     ("Global queue", "A"),
 ];
 
-/// Selectors that match nothing here: see the first of [`ZERO`].
+/// Selectors that match no series; see the first of [`ZERO`].
 const NOTHING: [&str; 1] = ["error_type=\"body_cancelled\""];
 
-/// Alerts that must not be true here, and why.
+/// Alerts whose condition must not hold.
 const SILENT: [&str; 5] = [
-    // The target answers every scrape, with its metrics.
+    // Every scrape succeeds and returns the metrics.
     "TicketsAbsent",
     "TicketsMetricsAbsent",
     // The recording rules have results.
     "TicketsAvailabilityAbsent",
     "TicketsLatencyAbsent",
-    // SQLite's pools are not that busy.
+    // The pools of SQLite are not exhausted.
     "TicketsDatabasePoolExhausted",
 ];
 
-pub(crate) struct Proof<'a> {
+pub(crate) struct Verifier<'a> {
     prometheus: &'a Prometheus,
     range: (f64, f64),
-    tally: Tally,
+    counts: Counts,
 }
 
-impl<'a> Proof<'a> {
-    /// Of what was seen in this range, at whose end everything had been scraped.
-    pub(crate) fn new(prometheus: &'a Prometheus, range: (f64, f64), tally: Tally) -> Self {
+impl<'a> Verifier<'a> {
+    /// Creates a verifier for a time range, at whose end every request had been scraped.
+    pub(crate) fn new(prometheus: &'a Prometheus, range: (f64, f64), counts: Counts) -> Self {
         Self {
             prometheus,
             range,
-            tally,
+            counts,
         }
     }
 
@@ -57,13 +57,12 @@ impl<'a> Proof<'a> {
         found.unwrap_or_else(|error| panic!("{query}: {error}"))
     }
 
-    /// Every query of every dashboard in both flavours, and the figures of those that the load
-    /// can count.
+    /// Verifies every query of every dashboard, and the values of those that the load counts.
     pub(crate) async fn dashboards(&self, written: &Path) {
         let dashboards = grafana::dashboards(&written.join("grafana/dashboards"));
         let to_import = grafana::dashboards(&written.join("grafana/import"));
-        assert_eq!(dashboards, to_import, "both flavours ask for the same");
-        let mut expected = expected::all(&self.tally);
+        assert_eq!(dashboards, to_import, "both exports have the same queries");
+        let mut expected = expected::all(&self.counts);
         for dashboard in &dashboards {
             self.dashboard(dashboard, &mut expected).await;
         }
@@ -75,23 +74,23 @@ impl<'a> Proof<'a> {
     }
 
     async fn dashboard(&self, dashboard: &Dashboard, expected: &mut Vec<Expected>) {
-        let grafana = Values::over(self.range.1 - self.range.0);
+        let grafana = Bindings::over(self.range.1 - self.range.0);
         let all = grafana.clone().all(&dashboard.variables);
         for variable in &dashboard.variables {
             self.variable(variable, &all).await;
         }
         for query in dashboard.panels.iter().chain(&dashboard.annotations) {
-            let shown = self.shows(query, &all).await;
-            let figure = shown.last().map_or(f64::NAN, Series::last);
+            let shown = self.nonzero_result(query, &all).await;
+            let value = shown.last().map_or(f64::NAN, Series::last);
             println!(
-                "{:14} {:32} {} {:3} series, the last at {figure}",
+                "{:14} {:32} {} {:3} series, the last at {value}",
                 query.dashboard,
                 query.title,
                 query.letter,
                 shown.len()
             );
         }
-        // As one who picks a single value of each variable sees it.
+        // With a single value selected in each variable.
         let instance = self.now(&format!("up{{job=\"{JOB}\"}}")).await;
         let chosen = all
             .clone()
@@ -100,7 +99,7 @@ impl<'a> Proof<'a> {
             .chosen("route", &[PURCHASES, LIST])
             .chosen("concert", &["nina-simone"]);
         for query in &dashboard.panels {
-            self.answers(query, &chosen).await;
+            self.result(query, &chosen).await;
         }
         for query in &dashboard.panels {
             let is_it = |one: &Expected| {
@@ -109,8 +108,8 @@ impl<'a> Proof<'a> {
             };
             let known: Vec<_> = expected.extract_if(.., |one| is_it(one)).collect();
             for one in known {
-                let text = whole(&all.fill(&query.text));
-                let shown = figures(&self.now(&text).await, &one.by);
+                let text = over_lifetime(&all.fill(&query.text));
+                let shown = values(&self.now(&text).await, &one.by);
                 agree(&one, shown, &text);
             }
         }
@@ -119,18 +118,18 @@ impl<'a> Proof<'a> {
             .iter()
             .find(|query| query.title == "Tickets available")
         {
-            let wanted = expected::stock(&self.tally);
+            let wanted = expected::stock(&self.counts);
             until("the stock is the database's", async || {
                 let query = all.fill(&left.text);
                 let now = self.prometheus.query(&query, crate::now()).await.unwrap();
-                figures(&now, &["concert"]) == wanted
+                values(&now, &["concert"]) == wanted
             })
             .await;
         }
     }
 
-    async fn variable(&self, variable: &grafana::Variable, values: &Values) {
-        let text = values.fill(&variable.text);
+    async fn variable(&self, variable: &grafana::Variable, bindings: &Bindings) {
+        let text = bindings.fill(&variable.text);
         let inside = text
             .strip_prefix("label_values(")
             .and_then(|text| text.strip_suffix(')'));
@@ -138,15 +137,20 @@ impl<'a> Proof<'a> {
         let found = self.prometheus.label_values(selector, label).await.unwrap();
         assert!(!found.is_empty(), "nothing to choose from: {text}");
         if label == "http_route" {
-            for (_, route, _, _) in self.tally.requests.keys().filter(|kind| !kind.1.is_empty()) {
+            for (_, route, _, _) in self
+                .counts
+                .requests
+                .keys()
+                .filter(|kind| !kind.1.is_empty())
+            {
                 assert!(found.contains(route), "{route} cannot be chosen: {found:?}");
             }
         }
     }
 
-    /// The answer to a query, which has series, and nothing but finite values.
-    async fn answers(&self, query: &Query, values: &Values) -> Vec<Series> {
-        let text = values.fill(&query.text);
+    /// Returns the result of a query, which has series and only finite values.
+    async fn result(&self, query: &Query, bindings: &Bindings) -> Vec<Series> {
+        let text = bindings.fill(&query.text);
         let found = if query.instant {
             self.prometheus.query(&text, self.range.1).await
         } else {
@@ -165,27 +169,26 @@ impl<'a> Proof<'a> {
         found
     }
 
-    /// The answer to a query, which shows something at some time, and whose selectors all match
-    /// something.
-    async fn shows(&self, query: &Query, values: &Values) -> Vec<Series> {
-        let found = self.answers(query, values).await;
-        let text = values.fill(&query.text);
+    /// Returns the result of a query, which is not always zero and whose selectors all match series.
+    async fn nonzero_result(&self, query: &Query, bindings: &Bindings) -> Vec<Series> {
+        let found = self.result(query, bindings).await;
+        let text = bindings.fill(&query.text);
         let name = format!(
             "{}, {}, {}: {text}",
             query.dashboard, query.title, query.letter
         );
         let all_along = self.prometheus.range(&text, self.range).await.unwrap();
-        let mut figures = all_along.iter().flat_map(|series| &series.values);
+        let mut values = all_along.iter().flat_map(|series| &series.values);
         let zero = ZERO.contains(&(&query.title, &query.letter));
         assert!(
-            zero || figures.any(|(_, value)| *value != 0.0),
+            zero || values.any(|(_, value)| *value != 0.0),
             "nothing but zero: {name}"
         );
         self.matches(&text, &name).await;
         found
     }
 
-    /// Each selector of the query matches a series, also where an `or` would hide that it does not.
+    /// Asserts that each selector matches series, which an `or` would otherwise hide.
     async fn matches(&self, query: &str, name: &str) {
         for selector in selectors(query) {
             let found = NOTHING.iter().any(|known| selector.contains(known))
@@ -194,7 +197,7 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// Every rule: recordings are there, alerts say what they must.
+    /// Verifies that recording rules have results and that the expected alerts fire.
     pub(crate) async fn rules(&self) {
         let rules = self.prometheus.rules().await;
         assert!(rules.iter().any(|rule| rule["type"] == "alerting"));
@@ -215,9 +218,9 @@ impl<'a> Proof<'a> {
                 let found = self.now(&recorded).await;
                 assert!(!found.is_empty(), "nothing is recorded as {recorded}");
                 let slo = rule["labels"]["slo"].as_str().unwrap();
-                if let Some(counted) = expected::objective(&self.tally, slo, name) {
-                    let whole = self.now(&whole(query)).await;
-                    assert_eq!(whole[0].last(), counted, "{recorded}: {query}");
+                if let Some(counted) = expected::objective(&self.counts, slo, name) {
+                    let lifetime = self.now(&over_lifetime(query)).await;
+                    assert_eq!(lifetime[0].last(), counted, "{recorded}: {query}");
                 }
                 found
             } else {
@@ -237,9 +240,9 @@ impl<'a> Proof<'a> {
                 found.iter().all(|series| series.last().is_finite()),
                 "{name}: {found:?}"
             );
-            let figure = found.last().map_or(f64::NAN, Series::last);
+            let value = found.last().map_or(f64::NAN, Series::last);
             println!(
-                "{:14} {name:52} {:3} series, the last at {figure}",
+                "{:14} {name:52} {:3} series, the last at {value}",
                 rule["type"].as_str().unwrap(),
                 found.len()
             );
@@ -248,16 +251,16 @@ impl<'a> Proof<'a> {
 
         let recorded = "job_slo:bad_requests_per_requests:ratio_rate5m{slo=\"availability\"}";
         let recorded = self.now(recorded).await[0].last();
-        let counted = expected::error_ratio(&self.tally);
-        // Rates are extrapolated to the ends of their window, and do not see what a series is
-        // born with: that of a few answers which are no errors.
+        let counted = expected::error_ratio(&self.counts);
+        // Rates are extrapolated to the ends of their window and do not include the first sample
+        // of a series.
         assert!(
             (recorded / counted - 1.0).abs() < 0.25,
             "{recorded}, not {counted}"
         );
     }
 
-    /// Traces beside the buckets, where the format has a place for them.
+    /// Verifies that exemplars with trace IDs exist if the format supports them.
     pub(crate) async fn exemplars(&self, are_there: bool) {
         let query = format!("http_server_request_duration_seconds_bucket{{job=\"{JOB}\"}}");
         let exemplars = self.prometheus.exemplars(&query, self.range).await;
@@ -272,7 +275,7 @@ impl<'a> Proof<'a> {
     }
 }
 
-fn figures(series: &[Series], by: &[&str]) -> Figures {
+fn values(series: &[Series], by: &[&str]) -> Values {
     let key = |series: &Series| {
         by.iter()
             .map(|name| series.label(name).to_owned())
@@ -284,11 +287,11 @@ fn figures(series: &[Series], by: &[&str]) -> Figures {
         .collect()
 }
 
-/// What is zero need not be shown.
-fn agree(expected: &Expected, mut shown: Figures, text: &str) {
-    let mut wanted = expected.figures.clone();
-    wanted.retain(|_, figure| *figure != 0.0);
-    shown.retain(|key, figure| *figure != 0.0 && (!expected.more || wanted.contains_key(key)));
+/// Asserts that the expected values are shown. Zeros may be absent.
+fn agree(expected: &Expected, mut shown: Values, text: &str) {
+    let mut wanted = expected.values.clone();
+    wanted.retain(|_, value| *value != 0.0);
+    shown.retain(|key, value| *value != 0.0 && (!expected.partial || wanted.contains_key(key)));
     let same = wanted.len() == shown.len()
         && wanted.iter().all(|(key, wanted)| {
             shown
@@ -297,7 +300,7 @@ fn agree(expected: &Expected, mut shown: Figures, text: &str) {
         });
     assert!(
         same && !wanted.is_empty(),
-        "{}, {}, {}: {shown:#?} is shown where {wanted:#?} was counted: {text}",
+        "{}, {}, {}: {shown:#?} is shown, but {wanted:#?} was counted: {text}",
         expected.dashboard,
         expected.title,
         expected.letter
