@@ -366,3 +366,38 @@ async fn a_request_keeps_the_id_that_it_came_with() {
     let answer = send(&server.api, Method::GET, "/nothing", &headers, None).await;
     assert_eq!(answer.headers["x-request-id"], "mine-1");
 }
+
+#[tokio::test]
+async fn a_time_out_of_range_is_refused_with_the_path_of_its_field() {
+    let server = Server::start(&[]);
+    for field in ["starts_at", "on_sale_from", "on_sale_until"] {
+        for time in [
+            "9999-12-30T22:00:00.999999Z",
+            "9999-12-31T23:59:59Z",
+            "-009999-01-02T01:59:59Z",
+            "1999-12-31T23:59:59Z",
+            "2030-02-30T20:00:00Z",
+            "tomorrow",
+            "",
+        ] {
+            let mut concert = new_concert(10);
+            concert[field] = json!(time);
+            let answer = server.post("/concerts", &concert).await;
+            let problem = value(&answer);
+            assert_eq!(answer.status, 422, "{field} {time:?}: {problem}");
+            assert_eq!(problem["errors"][0]["field"], field, "{problem}");
+            let detail = text(&problem["detail"]);
+            assert!(
+                !detail.contains("jiff") && !detail.contains("failed to parse"),
+                "{detail}"
+            );
+        }
+    }
+    let mut concert = new_concert(10);
+    concert["starts_at"] = json!("9998-12-31T23:59:59.999999Z");
+    let created = server.post("/concerts", &concert).await;
+    assert_eq!(created.status, 201);
+    let path = format!("/concerts/{}", text(&value(&created)["id"]));
+    let read = value(&server.api.get(&path).await.unwrap());
+    assert_eq!(read["starts_at"], "9998-12-31T23:59:59.999999Z");
+}
