@@ -78,7 +78,7 @@ pub(super) async fn follow(State(seen): State<Seen>, request: Request, next: Nex
     span.in_scope(|| write(&response, took, &seen.failed));
     let failed = response.status().is_server_error();
     let at = SystemTime::now();
-    if seen.recent.has_room(at, took, failed) {
+    if seen.recent.has_room(took, failed) {
         seen.recent.record(about.with(&response, at, took));
     }
     response

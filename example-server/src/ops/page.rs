@@ -34,7 +34,7 @@ pub(crate) fn page(
     seen: &Seen,
 ) -> Result<Page, tower_metrics_dashboard::Error> {
     let dashboards = Dashboards::of(prometheus)?;
-    let page = live::page(dashboard(&dashboards), prometheus.registry().clone())
+    let page = live::page(dashboard(&dashboards), *prometheus)
         .burns(BurnRateAlert::DEFAULTS.map(|burn| burn.scaled(SCALE)))
         .check(books.check())
         .requests(seen.recent(), prometheus.names().duration.clone())

@@ -1,17 +1,23 @@
 //! The live page's routes, as its viewers meet them.
 #![cfg(feature = "live")]
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
+use axum::routing::get as get_route;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
+use prometheus::core::{Collector, Desc};
 use prometheus::{IntCounterVec, Opts, Registry};
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use tower_metrics_dashboard::live::{self, Control, LoggedRequest, RecentRequests};
+use tower_metrics::{MetricsLayer, Prometheus};
+use tower_metrics_dashboard::live::{
+    self, Check, Control, Equation, LoggedRequest, RecentRequests, RequestLog, RequestQuery, Side,
+};
 use tower_metrics_dashboard::{Dashboard, Row, Selector, TimeSeries, Unit};
 
 fn page() -> live::Page {
@@ -75,17 +81,194 @@ async fn the_stream_begins_with_the_history_and_ends_when_told() {
 }
 
 #[tokio::test]
-async fn a_page_holds_wherever_it_is_nested() {
-    let router = Router::new().nest("/ops/live", page().into_router().unwrap());
-    let (status, html) = get(&router, "/ops/live").await;
-    assert_eq!(status, StatusCode::OK);
-    assert!(html.contains(r#"<base href="./live/">"#) && html.contains("A &lt;shop>"));
-    assert_eq!(
-        get(&router, "/ops/live/assets/main.js").await.0,
-        StatusCode::OK
-    );
+async fn a_nested_page_and_its_assets_are_found_with_and_without_a_trailing_slash() {
+    let nested = Router::new().nest_service("/ops/live", page().into_router().unwrap());
+    let root = page().into_router().unwrap();
+    for (router, path) in [
+        (&nested, "/ops/live"),
+        (&nested, "/ops/live/"),
+        (&root, "/"),
+    ] {
+        let (status, html) = get(router, path).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+        assert!(html.contains("A &lt;shop>"), "{html}");
+        // References by query alone resolve against any path.
+        let references = html.split('"').filter(|text| text.contains("asset"));
+        let references: Vec<_> = references.collect();
+        assert!(references.len() >= 4, "{html}");
+        for reference in references {
+            assert!(reference.starts_with("?asset="), "{reference}");
+            let (status, _) = get(router, &format!("{path}{reference}")).await;
+            assert_eq!(status, StatusCode::OK, "{path}{reference}");
+        }
+        let base = path.trim_end_matches('/');
+        let (status, _) = get(router, &format!("{base}/assets/main.js")).await;
+        assert_eq!(status, StatusCode::OK);
+    }
+    let (status, _) = get(&root, "/?asset=../Cargo.toml").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn proxies_are_told_not_to_buffer_the_stream() {
+    let request = Request::get("/api/stream").body(Body::empty()).unwrap();
     let router = page().into_router().unwrap();
-    assert!(get(&router, "/").await.1.contains(r#"<base href="./">"#));
+    let response = router.oneshot(request).await.unwrap();
+    let headers = response.headers();
+    assert_eq!(headers["content-type"], "text/event-stream");
+    assert_eq!(headers["x-accel-buffering"], "no");
+    assert_eq!(headers["cache-control"], "no-store, no-transform");
+}
+
+/// Waits for the next event of a stream.
+async fn event(stream: &mut Body) -> (String, Value) {
+    let frame = stream.frame().await.unwrap().unwrap();
+    let text = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
+    let (name, data) = text.split_once("\ndata: ").unwrap();
+    let name = name.strip_prefix("event: ").unwrap().to_owned();
+    (name, serde_json::from_str(data.trim_end()).unwrap())
+}
+
+async fn open_stream(router: &Router) -> Body {
+    let request = Request::get("/api/stream").body(Body::empty()).unwrap();
+    router.clone().oneshot(request).await.unwrap().into_body()
+}
+
+#[tokio::test(start_paused = true)]
+async fn panics_in_hooks_are_shown_and_the_stream_goes_on_until_shutdown() {
+    let broken = Control::new(
+        "Cache",
+        || panic!("no cache"),
+        |_| panic!("cannot be switched"),
+    );
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let page = page()
+        .control(broken.choice("on", "On."))
+        .until(async { drop(stopped.await) });
+    let router = page.into_router().unwrap();
+    let mut stream = open_stream(&router).await;
+    assert_eq!(event(&mut stream).await.0, "history");
+    for _ in 0..3 {
+        let (name, update) = event(&mut stream).await;
+        assert_eq!(name, "update");
+        assert_eq!(update["controls"], json!({"cache": null}));
+        let problem = json!({"source": "Cache", "detail": "panicked: no cache"});
+        assert_eq!(update["problems"], json!([problem]));
+        assert_eq!(
+            update["panels"]["hits"]["series"],
+            json!({"/a": 41, "/b": 1})
+        );
+    }
+    let set = Request::put("/api/controls/cache").body(Body::from(r#"{"value": "on"}"#));
+    let (status, problem) = answer(&router, set.unwrap()).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(problem.contains("cannot be switched"), "{problem}");
+    drop(stop);
+    while stream.frame().await.is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_end_if_the_shutdown_signal_panics() {
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let page = page().until(async {
+        drop(stopped.await);
+        panic!("no signal");
+    });
+    let router = page.into_router().unwrap();
+    let mut stream = open_stream(&router).await;
+    assert_eq!(event(&mut stream).await.0, "history");
+    drop(stop);
+    while stream.frame().await.is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_panics_fails_instead_of_keeping_its_last_result() {
+    let panics = Arc::new(AtomicBool::new(false));
+    let hook = panics.clone();
+    let check = Check::new("Sold", "Counter and database agree.", move || {
+        let panics = hook.clone();
+        async move {
+            assert!(!panics.load(Relaxed), "no database");
+            let equation = Equation::new("sold").side(Side::exact("counter", 1.0));
+            Ok(vec![equation])
+        }
+    });
+    let router = page().check(check).into_router().unwrap();
+    let mut stream = open_stream(&router).await;
+    let mut until = async |state: &str| loop {
+        let (_, data) = event(&mut stream).await;
+        let check = data.get("now").unwrap_or(&data)["checks"][0].clone();
+        if check["state"] == state {
+            return check;
+        }
+    };
+    until("unknown").await;
+    until("passed").await;
+    panics.store(true, Relaxed);
+    let check = until("failed").await;
+    assert_eq!(check["error"], "panicked: no database");
+    panics.store(false, Relaxed);
+    until("passed").await;
+}
+
+struct PanickingLog;
+
+impl RequestLog for PanickingLog {
+    fn find(&self, _: &RequestQuery) -> Vec<LoggedRequest> {
+        panic!("no log")
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_the_request_log_is_a_server_error() {
+    let page = page().requests(Arc::new(PanickingLog), "took_seconds");
+    let (status, problem) = get(&page.into_router().unwrap(), "/api/requests").await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(
+        problem.contains("the request log panicked: no log"),
+        "{problem}"
+    );
+}
+
+struct PanickingCollector(Desc);
+
+impl Collector for PanickingCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.0]
+    }
+
+    fn collect(&self) -> Vec<prometheus::proto::MetricFamily> {
+        panic!("out of order")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_metrics_of_a_recorder_are_read_although_another_collector_panics() {
+    let prometheus = Prometheus::new();
+    let metrics = MetricsLayer::new(prometheus);
+    let app = Router::new()
+        .route("/", get_route(|| async { "hello" }))
+        .layer(metrics);
+    let desc = Desc::new("broken".into(), "Broken.".into(), vec![], [].into()).unwrap();
+    let collector = PanickingCollector(desc);
+    prometheus.registry().register(Box::new(collector)).unwrap();
+    let count = Selector::new("http_server_request_duration_seconds").count();
+    let panel = TimeSeries::new("Requests", Unit::RequestsPerSecond)
+        .description("Requests per second.")
+        .series("{http_route}", count.rate().sum_by(["http_route"]));
+    let dashboard = Dashboard::new("shop", "Shop", "Requests.");
+    let page = live::page(dashboard.row(Row::new("Traffic").panel(panel)), prometheus);
+    let router = page.into_router().unwrap();
+    let mut stream = open_stream(&router).await;
+    assert_eq!(event(&mut stream).await.0, "history");
+    assert_eq!(get(&app, "/").await.0, StatusCode::OK);
+    let (_, update) = event(&mut stream).await;
+    assert_eq!(
+        update["problems"][0]["detail"],
+        "a collector panicked: out of order"
+    );
+    let rate = &update["panels"]["requests"]["series"]["/"];
+    assert!(rate.as_f64().unwrap() > 0.0, "{update}");
 }
 
 #[tokio::test]

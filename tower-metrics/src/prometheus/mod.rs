@@ -7,6 +7,7 @@ mod collector;
 mod exposition;
 mod local;
 mod names;
+mod reader;
 mod registry;
 mod series;
 mod slots;
@@ -23,6 +24,7 @@ pub use self::builder::PrometheusBuilder;
 pub use self::exposition::{Exposition, ExpositionBody, Format};
 pub use self::local::ThreadEndpoint;
 pub use self::names::Names;
+pub use self::reader::{ReadSeries, ReadValue, Reader};
 pub use self::series::Endpoint;
 pub use crate::proto::{counter_value, gauge_value};
 /// Out of the crate `prometheus`, in the version that this crate takes.
@@ -181,6 +183,12 @@ impl Prometheus {
     /// to the response's head.
     pub fn records_time_to_head(&self) -> bool {
         self.0.time_to_head
+    }
+
+    /// Returns a [`Reader`] of the recorder's series, for evaluation inside the
+    /// process.
+    pub fn reader(&self) -> Reader {
+        Reader::new(*self)
     }
 
     /// Serves everything in the registry: a tower service, for

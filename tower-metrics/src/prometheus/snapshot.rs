@@ -116,6 +116,8 @@ pub(crate) struct View<'a> {
 /// A histogram of a series.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Histogram<'a> {
+    /// Finite bucket bounds, ascending.
+    pub(crate) bounds: &'a [f64],
     /// The `le` of each bucket.
     pub(crate) le: &'a [Box<str>],
     /// How many observations each bucket got itself; empty where there are no
@@ -152,6 +154,7 @@ impl<'a> View<'a> {
     fn size(&self, bounds: &'a super::cells::Bounds, sum: usize) -> Histogram<'a> {
         if bounds.upper.is_empty() {
             Histogram {
+                bounds: &bounds.bounds,
                 le: &bounds.le,
                 buckets: &[],
                 count: self.count(),
@@ -165,6 +168,7 @@ impl<'a> View<'a> {
     fn histogram(&self, bounds: &'a super::cells::Bounds, sum: usize) -> Histogram<'a> {
         let buckets = &self.cells[bounds.at..bounds.at + bounds.buckets()];
         Histogram {
+            bounds: &bounds.bounds,
             le: &bounds.le,
             buckets,
             count: buckets.iter().sum(),

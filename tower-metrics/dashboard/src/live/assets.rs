@@ -6,11 +6,12 @@ pub(super) type Asset = (&'static str, &'static str);
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-/// The page itself; `{{title}}` and `{{base}}` are filled in when it is served.
+/// The page itself; `{{title}}` is replaced when it is served.
 pub(super) const PAGE: &str = include_str!("assets/page.html");
 
 /// Every other file, by name.
 pub(super) const FILES: [(&str, Asset); 17] = [
+    ("boot.js", (SCRIPT, include_str!("assets/boot.js"))),
     ("chart.js", (SCRIPT, include_str!("assets/chart.js"))),
     ("dom.js", (SCRIPT, include_str!("assets/dom.js"))),
     ("figures.js", (SCRIPT, include_str!("assets/figures.js"))),
@@ -27,7 +28,6 @@ pub(super) const FILES: [(&str, Asset); 17] = [
     ("store.js", (SCRIPT, include_str!("assets/store.js"))),
     ("stream.js", (SCRIPT, include_str!("assets/stream.js"))),
     ("table.js", (SCRIPT, include_str!("assets/table.js"))),
-    ("theme.js", (SCRIPT, include_str!("assets/theme.js"))),
     (
         "uPlot.LICENSE",
         (

@@ -1,43 +1,49 @@
-//! Objectives: how fast their budgets burn, and which of their alerts are lit.
+//! Error budgets: burn rates, and which alerts are firing.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::clock::WallClock;
+use super::number::Number;
 use super::series::Store;
-use super::wire::Figure;
+use super::slug::slug;
 use crate::burn_rate::{BurnRateAlert, RequestCounts};
 use crate::selector::Selector;
 use crate::slo::{Indicator, Slo};
 
-/// One objective's counts over time.
+/// Shortest period that the error ratio of an objective is shown for.
+const SHOWN: Duration = Duration::from_secs(900);
+
+/// Requests of an objective over time.
 #[derive(Debug)]
 pub(super) struct Budget {
     pub(super) slo: Slo,
     pub(super) burns: Vec<BurnRateAlert>,
-    lit: Vec<Option<f64>>,
-    /// Time, and what had been counted by then.
-    counted: VecDeque<(f64, RequestCounts)>,
+    /// When each alert began to fire, in monotonic time.
+    firing_since: Vec<Option<f64>>,
+    /// Cumulative counts by monotonic time.
+    counts: VecDeque<(f64, RequestCounts)>,
     step: f64,
     longest: f64,
 }
 
-/// How an objective stands.
+/// Current state of an objective.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Standing {
+pub(super) struct ObjectiveStatus {
     id: String,
-    /// The share of bad requests over the longest time known, at most 15 minutes.
-    errors: Figure,
-    alerts: Vec<Alert>,
+    /// Share of bad requests in the last 15 minutes, or since the start.
+    errors: Number,
+    alerts: Vec<AlertStatus>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct Alert {
-    /// Burn rates within the two windows.
-    long: Figure,
-    short: Figure,
-    /// Since when it is lit, in Unix seconds.
+struct AlertStatus {
+    /// Burn rates in the two windows.
+    long: Number,
+    short: Number,
+    /// When the alert began to fire, in Unix seconds.
     since: Option<f64>,
 }
 
@@ -46,11 +52,11 @@ impl Budget {
         let seconds =
             |pick: fn(&BurnRateAlert) -> Duration| burns.iter().map(move |b| pick(b).as_secs_f64());
         let shortest = seconds(|burn| burn.short).fold(f64::INFINITY, f64::min);
-        let longest = seconds(|burn| burn.long).fold(900.0, f64::max);
+        let longest = seconds(|burn| burn.long).fold(SHOWN.as_secs_f64(), f64::max);
         Self {
-            lit: vec![None; burns.len()],
-            counted: VecDeque::new(),
-            // Fine enough for the shortest window, and bounded for the longest.
+            firing_since: vec![None; burns.len()],
+            counts: VecDeque::new(),
+            // At least 30 samples in the shortest window.
             step: (shortest / 30.0).max(1.0),
             longest,
             slo,
@@ -58,77 +64,74 @@ impl Budget {
         }
     }
 
-    /// Counts what has happened by `now`, a time that never jumps.
-    pub(super) fn take(&mut self, store: &Store, now: f64) {
+    /// Adds the counts of the current snapshot, taken at `now` of the monotonic
+    /// clock, and evaluates the alerts. Skips a snapshot that lacks a family of
+    /// the objective, because its counters would appear to be reset.
+    pub(super) fn update(&mut self, store: &Store, now: f64) {
+        let (Indicator::Bad { bad: part, total } | Indicator::Good { good: part, total }) =
+            &self.slo.indicator;
+        if store.is_stale(&part.metric) || store.is_stale(&total.metric) {
+            return;
+        }
         let sum = |selector: &Selector| -> f64 {
             let series = store.select(selector);
             let totals = series.map(|series| series.total(selector.part));
             totals.filter(|total| total.is_finite()).sum()
         };
-        let counts = match &self.slo.indicator {
-            Indicator::Bad { bad, total } => RequestCounts {
-                bad: sum(bad),
-                total: sum(total),
-            },
-            Indicator::Good { good, total } => {
-                let total = sum(total);
-                RequestCounts {
-                    bad: total - sum(good),
-                    total,
-                }
-            }
+        let (part, total) = (sum(part), sum(total));
+        let bad = match &self.slo.indicator {
+            Indicator::Bad { .. } => part,
+            Indicator::Good { .. } => total - part,
         };
-        // The last entry is always now; the one before it stays only where a step has passed.
-        let before = self
-            .counted
-            .len()
-            .checked_sub(2)
-            .map(|at| self.counted[at].0);
+        // The last entry is the current one. It becomes permanent once a step
+        // has passed since the entry before it.
+        let before = self.counts.len().checked_sub(2);
+        let before = before.map(|at| self.counts[at].0);
         if before.is_some_and(|before| now - before < self.step * 0.9) {
-            self.counted.pop_back();
+            self.counts.pop_back();
         }
-        self.counted.push_back((now, counts));
-        while self.counted.len() > 2 && now - self.counted[1].0 >= self.longest {
-            self.counted.pop_front();
+        self.counts.push_back((now, RequestCounts { bad, total }));
+        while self.counts.len() > 2 && now - self.counts[1].0 >= self.longest {
+            self.counts.pop_front();
+        }
+        for (burn, since) in self.burns.iter().zip(&mut self.firing_since) {
+            let fires = burn.fires(&self.slo, |window| tally(&self.counts, window));
+            *since = fires.then(|| since.unwrap_or(now));
         }
     }
 
-    /// The burn rate within `window`; no value without requests.
+    /// Returns the burn rate in `window`, NaN without requests.
     pub(super) fn rate(&self, window: Duration) -> f64 {
-        let counts = tally(&self.counted, window).unwrap_or_default();
+        let counts = tally(&self.counts, window).unwrap_or_default();
         counts.bad / counts.total / self.slo.error_budget()
     }
 
-    /// How it stands at `wall`, in Unix seconds.
-    pub(super) fn standing(&mut self, wall: f64) -> Standing {
-        for (burn, lit) in self.burns.iter().zip(&mut self.lit) {
-            let fires = burn.fires(&self.slo, |window| tally(&self.counted, window));
-            *lit = fires.then(|| lit.unwrap_or(wall));
-        }
-        let all = tally(&self.counted, Duration::from_secs(900)).unwrap_or_default();
-        let alerts = self.burns.iter().zip(&self.lit).map(|(burn, since)| Alert {
-            long: Figure(self.rate(burn.long)),
-            short: Figure(self.rate(burn.short)),
-            since: *since,
+    pub(super) fn status(&self, clock: &WallClock) -> ObjectiveStatus {
+        let counts = tally(&self.counts, SHOWN).unwrap_or_default();
+        let alerts = self.burns.iter().zip(&self.firing_since);
+        let alerts = alerts.map(|(burn, since)| AlertStatus {
+            long: Number(self.rate(burn.long)),
+            short: Number(self.rate(burn.short)),
+            since: since.map(|since| clock.wall(since)),
         });
-        Standing {
-            id: super::page::slug(&self.slo.name),
-            errors: Figure(all.bad / all.total),
+        ObjectiveStatus {
+            id: slug(&self.slo.name),
+            errors: Number(counts.bad / counts.total),
             alerts: alerts.collect(),
         }
     }
 }
 
-/// What happened within `window` up to now; within what is known of it where that is less.
-fn tally(counted: &VecDeque<(f64, RequestCounts)>, window: Duration) -> Option<RequestCounts> {
-    let (now, last) = counted.back()?;
+/// Returns the increase within `window`, or within what is known of it.
+fn tally(counts: &VecDeque<(f64, RequestCounts)>, window: Duration) -> Option<RequestCounts> {
+    let (now, last) = counts.back()?;
     let since = now - window.as_secs_f64();
-    let at = counted.partition_point(|(time, _)| *time <= since);
-    let (_, first) = counted.get(at.saturating_sub(1))?;
-    let rise = |pick: fn(&RequestCounts) -> f64| (pick(last) - pick(first)).max(0.0);
+    let at = counts.partition_point(|(time, _)| *time <= since);
+    let (_, first) = counts.get(at.saturating_sub(1))?;
+    let increase = |pick: fn(&RequestCounts) -> f64| (pick(last) - pick(first)).max(0.0);
     Some(RequestCounts {
-        bad: rise(|tally| tally.bad),
-        total: rise(|tally| tally.total),
+        bad: increase(|tally| tally.bad),
+        total: increase(|tally| tally.total),
     })
 }
 
@@ -136,11 +139,12 @@ fn tally(counted: &VecDeque<(f64, RequestCounts)>, window: Duration) -> Option<R
 mod tests {
     use prometheus::{IntCounterVec, Opts, Registry};
 
+    use super::super::source::MetricsSource;
     use super::*;
     use crate::slo::MinimumEvents;
 
     #[test]
-    fn an_outage_lights_the_page_and_its_end_puts_it_out() {
+    fn an_alert_fires_during_an_outage_and_resolves_after_it() {
         let registry = Registry::new();
         let options = Opts::new("hits_total", "Hits.");
         let counter = IntCounterVec::new(options, &["status"]).unwrap();
@@ -162,21 +166,22 @@ mod tests {
                 .map(|burn| burn.scaled(1.0 / 60.0))
                 .to_vec(),
         );
-        let mut lit = Vec::new();
+        let mut source = MetricsSource::from(registry);
+        let mut firing = Vec::new();
         for second in 0..120 {
             counter.with_label_values(&["200"]).inc_by(50);
             if (30..50).contains(&second) {
                 counter.with_label_values(&["500"]).inc_by(10);
             }
-            store.take(f64::from(second), &registry.gather());
-            budget.take(&store, f64::from(second));
-            if budget.standing(f64::from(second)).alerts[0].since.is_some() {
-                lit.push(second);
+            source.read(&mut store, f64::from(second)).unwrap();
+            budget.update(&store, f64::from(second));
+            if budget.firing_since[0].is_some() {
+                firing.push(second);
             }
         }
-        let (first, last) = (lit[0], lit[lit.len() - 1]);
-        assert!((30..40).contains(&first), "lit at {first}");
-        assert!((50..57).contains(&last), "out after {last}");
-        assert_eq!(usize::try_from(last - first + 1).unwrap(), lit.len());
+        let (first, last) = (firing[0], firing[firing.len() - 1]);
+        assert!((30..40).contains(&first), "firing at {first}");
+        assert!((50..57).contains(&last), "resolved after {last}");
+        assert_eq!(usize::try_from(last - first + 1).unwrap(), firing.len());
     }
 }

@@ -1,4 +1,4 @@
-//! Badges that say whether figures agree.
+//! Consistency checks.
 
 use std::fmt;
 use std::future::Future;
@@ -7,17 +7,22 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::wire::Figure;
+use super::hook;
+use super::number::{self, Number};
+use super::slug::slug;
 
-type Answer = Pin<Box<dyn Future<Output = Result<Vec<Equation>, String>> + Send>>;
+type Outcome = Pin<Box<dyn Future<Output = Result<Vec<Equation>, String>> + Send>>;
 
-/// A badge on the page: figures from several places that must be equal. Green where they are, with
-/// the difference where they are not.
+/// Consistency check that the page shows as a badge: values from several sources
+/// that must be equal.
+///
+/// The badge is green if they are, red with the difference if they are not, and
+/// yellow if the check cannot tell.
 ///
 /// ```
 /// use tower_metrics_dashboard::live::{Check, Equation, Side};
 ///
-/// let check = Check::new("The books balance", "Sold is what the database has.", || async {
+/// let check = Check::new("Tickets sold", "The counter matches the database.", || async {
 ///     let (sold, rows) = (3, 3);
 ///     Ok(vec![Equation::new("tickets sold")
 ///         .side(Side::exact("counter", sold as f64))
@@ -29,32 +34,51 @@ pub struct Check {
     pub(super) title: String,
     pub(super) help: String,
     pub(super) every: Duration,
-    run: Box<dyn Fn() -> Answer + Send + Sync>,
+    run: Box<dyn Fn() -> Outcome + Send + Sync>,
 }
 
-/// Figures that must be equal.
+/// Values that must be equal.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Equation {
     title: String,
     sides: Vec<Side>,
 }
 
-/// One of the figures.
+/// One of the values of an [`Equation`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Side {
     label: String,
-    #[serde(serialize_with = "figure")]
+    #[serde(serialize_with = "number::serialize")]
     low: f64,
-    #[serde(serialize_with = "figure")]
+    #[serde(serialize_with = "number::serialize")]
     high: f64,
 }
 
-fn figure<S: serde::Serializer>(value: &f64, to: S) -> Result<S::Ok, S::Error> {
-    Figure(*value).serialize(to)
+/// Latest result of a check.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct CheckStatus {
+    pub(super) id: String,
+    state: State,
+    difference: Number,
+    equations: Vec<Equation>,
+    error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Passed,
+    /// The values differ, or the check panicked.
+    Failed,
+    /// The check has not run yet, returned an error, or timed out.
+    Unknown,
 }
 
 impl Check {
-    /// A badge. `run` is asked every 2 seconds, and has 2 seconds to answer.
+    /// Creates a check that runs every 2 seconds and times out after 2 seconds.
+    ///
+    /// `run` returns the equations, or an error that says why they are unknown.
+    /// If it panics, the check fails until it succeeds again.
     pub fn new<F>(
         title: impl Into<String>,
         help: impl Into<String>,
@@ -65,7 +89,7 @@ impl Check {
     {
         let title = title.into();
         Self {
-            id: super::page::slug(&title),
+            id: slug(&title),
             title,
             help: help.into(),
             every: Duration::from_secs(2),
@@ -73,23 +97,58 @@ impl Check {
         }
     }
 
-    /// How often it is asked; also how long it has to answer. At least a second.
+    /// Sets the interval between runs, which is also the timeout. At least 1
+    /// second. Defaults to 2 seconds.
     #[must_use]
     pub fn every(mut self, every: Duration) -> Self {
         self.every = every.max(Duration::from_secs(1));
         self
     }
 
-    pub(super) async fn run(&self) -> Result<Vec<Equation>, String> {
-        match tokio::time::timeout(self.every, (self.run)()).await {
-            Ok(answer) => answer,
-            Err(_) => Err(format!("no answer within {} s", self.every.as_secs())),
+    pub(super) async fn run(&self) -> CheckStatus {
+        let run = hook::call_async(|| (self.run)());
+        match tokio::time::timeout(self.every, run).await {
+            Ok(Ok(Ok(equations))) => self.compared(equations),
+            Ok(Ok(Err(error))) => self.unknown(error),
+            Ok(Err(panic)) => self.without_equations(State::Failed, panic),
+            Err(_) => self.unknown(format!("timed out after {} s", self.every.as_secs_f64())),
+        }
+    }
+
+    fn compared(&self, equations: Vec<Equation>) -> CheckStatus {
+        let differences = equations.iter().map(Equation::difference);
+        let difference = differences.fold(0.0, f64::max);
+        CheckStatus {
+            id: self.id.clone(),
+            state: if difference == 0.0 {
+                State::Passed
+            } else {
+                State::Failed
+            },
+            difference: Number(difference),
+            equations,
+            error: None,
+        }
+    }
+
+    /// Returns the status of a check that cannot tell.
+    pub(super) fn unknown(&self, error: impl Into<String>) -> CheckStatus {
+        self.without_equations(State::Unknown, error.into())
+    }
+
+    fn without_equations(&self, state: State, error: String) -> CheckStatus {
+        CheckStatus {
+            id: self.id.clone(),
+            state,
+            difference: Number(f64::NAN),
+            equations: Vec::new(),
+            error: Some(error),
         }
     }
 }
 
 impl Equation {
-    /// An equation without sides.
+    /// Creates an equation without sides.
     pub fn new(title: impl Into<String>) -> Self {
         Self {
             title: title.into(),
@@ -97,14 +156,14 @@ impl Equation {
         }
     }
 
-    /// With a figure more.
+    /// Adds a side.
     #[must_use]
     pub fn side(mut self, side: Side) -> Self {
         self.sides.push(side);
         self
     }
 
-    /// How far apart the sides are: 0 where one value lies within all of them.
+    /// Returns the distance between the sides, 0 if their ranges overlap.
     #[must_use]
     pub fn difference(&self) -> f64 {
         let lowest_high = self
@@ -122,12 +181,13 @@ impl Equation {
 }
 
 impl Side {
-    /// A figure that is known exactly.
+    /// Creates a side with an exact value.
     pub fn exact(label: impl Into<String>, value: f64) -> Self {
         Self::between(label, value, value)
     }
 
-    /// A figure that moved while the others were read: it was `low` before and `high` after.
+    /// Creates a side whose value changed while the other sides were read, from
+    /// `low` to `high`.
     pub fn between(label: impl Into<String>, low: f64, high: f64) -> Self {
         Self {
             label: label.into(),
@@ -150,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sides_agree_where_one_value_lies_within_all() {
+    fn sides_agree_if_their_ranges_overlap() {
         let moved = Equation::new("sold")
             .side(Side::between("counter", 10.0, 14.0))
             .side(Side::exact("database", 12.0));

@@ -1,26 +1,28 @@
-//! Switches on the page.
+//! Controls: switches that change the service.
 
 use std::fmt;
+
+use super::hook;
+use super::slug::slug;
 
 type Current = Box<dyn Fn() -> String + Send + Sync>;
 type Set = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
-/// A switch on the page: one of several values is in force, and pressing another puts that in
-/// force. What the values do is yours.
+/// A switch with several positions, one of which is active.
 ///
 /// ```
 /// use std::sync::{Arc, atomic::{AtomicBool, Ordering::Relaxed}};
 /// use tower_metrics_dashboard::live::Control;
 ///
 /// let cache = Arc::new(AtomicBool::new(true));
-/// let seen = cache.clone();
+/// let current = cache.clone();
 /// let control = Control::new(
 ///     "Cache",
-///     move || if seen.load(Relaxed) { "on" } else { "off" }.into(),
+///     move || if current.load(Relaxed) { "on" } else { "off" }.into(),
 ///     move |value| Ok(cache.store(value == "on", Relaxed)),
 /// )
-/// .choice("on", "Answers come from memory where they can.")
-/// .choice("off", "Every answer is read anew.");
+/// .choice("on", "Serves responses from memory.")
+/// .choice("off", "Reads every response from the database.");
 /// ```
 pub struct Control {
     pub(super) id: String,
@@ -34,7 +36,7 @@ pub struct Control {
     set: Set,
 }
 
-/// A value that a control offers.
+/// A position of a [`Control`].
 #[derive(Clone, Debug, serde::Serialize)]
 pub(super) struct Choice {
     pub(super) value: String,
@@ -43,10 +45,16 @@ pub(super) struct Choice {
 }
 
 impl Control {
-    /// A switch. `current` says which value is in force: it is asked every second, so that a change
-    /// made elsewhere shows too, and must be quick; a value that is no choice is shown as a text.
-    /// `set` puts another in force: only values that are choices reach it, and its error is shown
-    /// to whoever pressed.
+    /// Creates a control without choices.
+    ///
+    /// `current` returns the active value. It is called every second, so that
+    /// changes made elsewhere show as well, and must not block. A value that is not
+    /// one of the choices is shown as text.
+    ///
+    /// `set` activates a value, which is always one of the choices. The page shows
+    /// its error to the user.
+    ///
+    /// If either panics, the page shows the panic message and keeps running.
     pub fn new(
         title: impl Into<String>,
         current: impl Fn() -> String + Send + Sync + 'static,
@@ -54,7 +62,7 @@ impl Control {
     ) -> Self {
         let title = title.into();
         Self {
-            id: super::page::slug(&title),
+            id: slug(&title),
             title,
             help: String::new(),
             choices: Vec::new(),
@@ -66,14 +74,14 @@ impl Control {
         }
     }
 
-    /// With the sentence that says what it does.
+    /// Sets the description. Defaults to none.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = help.into();
         self
     }
 
-    /// With a value more, and the sentence that says what it means.
+    /// Adds a value and its description.
     #[must_use]
     pub fn choice(mut self, value: impl Into<String>, help: impl Into<String>) -> Self {
         let value = value.into();
@@ -85,51 +93,60 @@ impl Control {
         self
     }
 
-    /// The value of rest: pressing a value that is in force returns to it, and a change to another
-    /// one is tinted on the charts for as long as it lasts (with [`marked`](Self::marked)).
+    /// Sets the default value. Pressing the active value returns to it, and the charts highlight the
+    /// time during which another value is active, if the control is [`marked`](Self::marked).
+    /// Defaults to none.
     #[must_use]
     pub fn rest(mut self, value: impl Into<String>) -> Self {
         self.rest = Some(value.into());
         self
     }
 
-    /// Shows the latest figure of the first panel with this title beside the switch.
+    /// Shows the latest value of the first panel with this title next to the control.
     #[must_use]
     pub fn beside(mut self, panel: impl Into<String>) -> Self {
         self.beside = Some(panel.into());
         self
     }
 
-    /// Marks each change on every chart.
+    /// Marks each change of the value on every chart.
     #[must_use]
     pub fn marked(mut self) -> Self {
         self.marked = true;
         self
     }
 
-    pub(super) fn current(&self) -> String {
-        (self.current)()
+    /// Returns the current value, or the panic message of the hook.
+    pub(super) fn current(&self) -> Result<String, String> {
+        hook::call(|| (self.current)())
     }
 
-    /// Puts `value` in force.
-    pub(super) fn set(&self, value: &str) -> Result<(), Refused> {
+    /// Activates `value`.
+    pub(super) fn set(&self, value: &str) -> Result<(), SetError> {
         if !self.choices.iter().any(|choice| choice.value == value) {
             let known: Vec<&str> = self.choices.iter().map(|c| c.value.as_str()).collect();
-            return Err(Refused::Unknown(format!(
+            return Err(SetError::Unknown(format!(
                 "{value:?} is not a choice of {}: {}",
                 self.id,
                 known.join(", ")
             )));
         }
-        (self.set)(value).map_err(Refused::Failed)
+        match hook::call(|| (self.set)(value)) {
+            Ok(result) => result.map_err(SetError::Rejected),
+            Err(panic) => Err(SetError::Panicked(panic)),
+        }
     }
 }
 
-/// Why a change was not made.
+/// Error of [`Control::set`].
 #[derive(Debug, PartialEq)]
-pub(super) enum Refused {
+pub(super) enum SetError {
+    /// The value is not one of the choices.
     Unknown(String),
-    Failed(String),
+    /// The hook returned an error.
+    Rejected(String),
+    /// The hook panicked.
+    Panicked(String),
 }
 
 impl fmt::Debug for Control {

@@ -1,6 +1,7 @@
 //! Expressions, evaluated over the [`Store`] as PromQL would over its samples.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::series::{Labels, Series, Store, label};
 use crate::expr::{Aggregation, Expr};
@@ -9,7 +10,7 @@ use crate::selector::Selector;
 /// One value with its labels.
 pub(super) type Sample = (Labels, f64);
 
-type Visit<'a> = dyn FnMut(&[(String, String)], f64) + 'a;
+type Visit<'a> = dyn FnMut(&[(Arc<str>, Arc<str>)], f64) + 'a;
 
 /// The store at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -37,16 +38,16 @@ impl Eval<'_> {
                 }
             }
             Expr::Rate(selector) => {
-                if let Some(elapsed) = self.store.elapsed() {
-                    for series in self.store.select(selector) {
-                        let rise = series.rise(self.store, selector.part);
-                        visit(&series.labels, rise / elapsed);
+                for series in self.store.select(selector) {
+                    if let Some(elapsed) = self.store.elapsed(series) {
+                        let increase = series.window_increase(selector.part);
+                        visit(&series.labels, increase / elapsed);
                     }
                 }
             }
             Expr::Increase(selector) => {
                 for series in self.store.select(selector) {
-                    visit(&series.labels, series.long_rise(self.store, selector.part));
+                    visit(&series.labels, series.history_increase(selector.part));
                 }
             }
             Expr::Aggregate { op, by, of } => {
@@ -136,11 +137,11 @@ impl Eval<'_> {
         let mut key = String::new();
         for series in self.store.select(of) {
             group_key(&mut key, &series.labels, by);
-            let rises = series.bucket_rises(self.store);
+            let increases = series.bucket_increases();
             match groups.get_mut(&key) {
-                Some((_, buckets)) => buckets.add(&series.bounds, &rises),
+                Some((_, buckets)) => buckets.add(series.bounds(), &increases),
                 None => {
-                    let buckets = Buckets::new(series.bounds.clone(), rises);
+                    let buckets = Buckets::new(series.bounds().to_vec(), increases);
                     groups.insert(key.clone(), (kept(&series.labels, by), buckets));
                 }
             }
@@ -152,17 +153,17 @@ impl Eval<'_> {
     /// The observations since the snapshot before, in buckets of all series together.
     pub(super) fn steps(&self, of: &Selector) -> Option<Buckets> {
         let mut series = self.store.select(of);
-        let steps = |series: &Series| series.bucket_steps(self.store);
+        let steps = Series::bucket_steps;
         let first = series.next()?;
-        let mut buckets = Buckets::new(first.bounds.clone(), steps(first));
+        let mut buckets = Buckets::new(first.bounds().to_vec(), steps(first));
         for other in series {
-            buckets.add(&other.bounds, &steps(other));
+            buckets.add(other.bounds(), &steps(other));
         }
         Some(buckets)
     }
 }
 
-fn group_key(key: &mut String, labels: &[(String, String)], by: &[String]) {
+fn group_key(key: &mut String, labels: &[(Arc<str>, Arc<str>)], by: &[String]) {
     key.clear();
     for name in by {
         key.push_str(label(labels, name));
@@ -171,8 +172,10 @@ fn group_key(key: &mut String, labels: &[(String, String)], by: &[String]) {
     }
 }
 
-fn kept(labels: &[(String, String)], by: &[String]) -> Labels {
-    let named = labels.iter().filter(|(name, _)| by.contains(name));
+fn kept(labels: &[(Arc<str>, Arc<str>)], by: &[String]) -> Labels {
+    let named = labels
+        .iter()
+        .filter(|(name, _)| by.iter().any(|by| **by == **name));
     named.cloned().collect()
 }
 
@@ -257,26 +260,30 @@ impl Buckets {
 mod tests {
     use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
+    use super::super::source::MetricsSource;
     use super::*;
 
     /// A registry, and a store that looks at it once a second.
     struct Scene {
         registry: Registry,
+        source: MetricsSource,
         store: Store,
         now: f64,
     }
 
     impl Scene {
         fn new(expressions: &[Expr]) -> Self {
+            let registry = Registry::new();
             Self {
-                registry: Registry::new(),
+                source: registry.clone().into(),
+                registry,
                 store: Store::new(expressions, 5.0, 900.0),
                 now: 0.0,
             }
         }
 
         fn second(&mut self) {
-            self.store.take(self.now, &self.registry.gather());
+            self.source.read(&mut self.store, self.now).unwrap();
             self.now += 1.0;
         }
 

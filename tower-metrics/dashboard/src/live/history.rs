@@ -1,11 +1,12 @@
-//! The bounded ring of what every panel has shown.
+//! Bounded ring of the values that every panel has shown.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// Lines that a panel keeps; more are left out, the largest first in.
-pub(super) const MOST_LINES: usize = 40;
+/// Lines that a panel keeps. Of new lines beyond it, the smallest are dropped.
+pub(super) const MAX_LINES: usize = 40;
 
-/// The times of the ring and, for each panel, its tracks: every track is as long as the times.
+/// Times of the ring in seconds of the monotonic clock, and for each panel the
+/// values at these times.
 #[derive(Debug)]
 pub(super) struct History {
     capacity: usize,
@@ -13,7 +14,7 @@ pub(super) struct History {
     pub(super) panels: Vec<Tracks>,
 }
 
-/// What one panel has shown.
+/// Values of one panel. Every queue is as long as the times.
 #[derive(Debug, Default)]
 pub(super) struct Tracks {
     pub(super) lines: BTreeMap<String, VecDeque<f64>>,
@@ -21,9 +22,9 @@ pub(super) struct Tracks {
     pub(super) counts: VecDeque<Option<Vec<f64>>>,
 }
 
-/// What one panel shows now.
+/// Current values of one panel.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Shown {
+pub(super) struct Current {
     pub(super) lines: BTreeMap<String, f64>,
     pub(super) bounds: Vec<f64>,
     pub(super) counts: Option<Vec<f64>>,
@@ -40,26 +41,38 @@ impl History {
         }
     }
 
-    /// Adds a moment. `shown` is by panel; lines that a full panel has no room for are taken out
-    /// of it. A moment before the last one (the system's clock was set back) begins anew.
-    pub(super) fn push(&mut self, time: f64, shown: &mut [Shown]) {
-        if self.times.back().is_some_and(|last| time <= *last) {
-            *self = Self::new(self.capacity, self.panels.len());
-        }
-        if self.times.len() == self.capacity {
-            self.times.pop_front();
-            self.panels.iter_mut().for_each(Tracks::forget);
-        }
+    /// Adds the values of all panels at `time`. Removes lines from `current` that
+    /// exceed [`MAX_LINES`].
+    pub(super) fn push(&mut self, time: f64, current: &mut [Current]) {
+        self.drop_oldest();
         let before = self.times.len();
-        for (tracks, shown) in self.panels.iter_mut().zip(shown) {
-            tracks.push(before, self.capacity, shown);
+        for (tracks, current) in self.panels.iter_mut().zip(current) {
+            tracks.push(before, self.capacity, current);
         }
         self.times.push_back(time);
+    }
+
+    /// Adds a moment without values, which interrupts every line.
+    pub(super) fn push_gap(&mut self, time: f64) {
+        self.drop_oldest();
+        for tracks in &mut self.panels {
+            let lines = tracks.lines.values_mut();
+            lines.for_each(|values| values.push_back(f64::NAN));
+            tracks.counts.push_back(None);
+        }
+        self.times.push_back(time);
+    }
+
+    fn drop_oldest(&mut self) {
+        if self.times.len() == self.capacity {
+            self.times.pop_front();
+            self.panels.iter_mut().for_each(Tracks::drop_oldest);
+        }
     }
 }
 
 impl Tracks {
-    fn forget(&mut self) {
+    fn drop_oldest(&mut self) {
         self.counts.pop_front();
         self.lines.retain(|_, values| {
             values.pop_front();
@@ -67,33 +80,33 @@ impl Tracks {
         });
     }
 
-    fn push(&mut self, before: usize, capacity: usize, shown: &mut Shown) {
-        self.admit(before, capacity, shown);
+    fn push(&mut self, before: usize, capacity: usize, current: &mut Current) {
+        self.admit(before, capacity, current);
         for (name, values) in &mut self.lines {
-            values.push_back(shown.lines.get(name).copied().unwrap_or(f64::NAN));
+            values.push_back(current.lines.get(name).copied().unwrap_or(f64::NAN));
         }
-        if shown.counts.is_some() && shown.bounds != self.bounds {
-            // Rows of other bounds cannot stand beside these.
+        if current.counts.is_some() && current.bounds != self.bounds {
+            // Rows with different bounds are not comparable.
             self.counts.iter_mut().for_each(|counts| *counts = None);
-            self.bounds.clone_from(&shown.bounds);
+            self.bounds.clone_from(&current.bounds);
         }
-        self.counts.push_back(shown.counts.clone());
+        self.counts.push_back(current.counts.clone());
     }
 
-    fn admit(&mut self, before: usize, capacity: usize, shown: &mut Shown) {
-        let new = shown
+    fn admit(&mut self, before: usize, capacity: usize, current: &mut Current) {
+        let new = current
             .lines
             .iter()
             .filter(|(name, _)| !self.lines.contains_key(*name));
         let mut new: Vec<(String, f64)> = new.map(|(name, value)| (name.clone(), *value)).collect();
         new.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         for (name, _) in new {
-            if self.lines.len() < MOST_LINES {
+            if self.lines.len() < MAX_LINES {
                 let mut values = VecDeque::with_capacity(capacity);
                 values.resize(before, f64::NAN);
                 self.lines.insert(name, values);
             } else {
-                shown.lines.remove(&name);
+                current.lines.remove(&name);
             }
         }
     }
@@ -105,8 +118,8 @@ mod tests {
 
     use super::*;
 
-    fn shown(names: &[u8]) -> Shown {
-        Shown {
+    fn current(names: &[u8]) -> Current {
+        Current {
             lines: names
                 .iter()
                 .map(|name| (format!("line {name}"), f64::from(*name)))
@@ -118,17 +131,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_ring_is_bounded_and_every_track_as_long_as_the_times(
+        fn the_ring_is_bounded_and_all_queues_have_the_same_length(
             capacity in 1_usize..40,
             moments in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 1..120),
         ) {
             let mut history = History::new(capacity, 1);
             for (time, names) in moments.iter().enumerate() {
-                let mut now = [shown(names)];
-                history.push(time as f64, &mut now);
+                let mut now = [current(names)];
+                if names.len() % 7 == 6 {
+                    history.push_gap(time as f64);
+                    now = [Current::default()];
+                } else {
+                    history.push(time as f64, &mut now);
+                }
                 let tracks = &history.panels[0];
                 prop_assert!(history.times.len() == capacity.min(time + 1));
-                prop_assert!(tracks.lines.len() <= MOST_LINES);
+                prop_assert!(tracks.lines.len() <= MAX_LINES);
                 prop_assert!(tracks.counts.len() == history.times.len());
                 for (name, values) in &tracks.lines {
                     prop_assert_eq!(values.len(), history.times.len());
@@ -137,14 +155,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_clock_set_back_begins_anew() {
-        let mut history = History::new(10, 1);
-        for time in [5.0, 6.0, 2.0] {
-            history.push(time, &mut [shown(&[1])]);
-        }
-        assert_eq!(history.times, [2.0]);
     }
 }

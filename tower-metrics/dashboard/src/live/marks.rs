@@ -1,87 +1,119 @@
-//! What is marked on every chart: where a control was changed, where a counter began to move.
+//! Marks on every chart: changes of controls, and starts of annotated events.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::Serialize;
 
+use super::clock::WallClock;
 use super::eval::Eval;
 use super::series::Labels;
 use crate::dashboard::{Annotation, Event};
 use crate::expr::Aggregation;
 
-const MOST: usize = 40;
-/// A counter has stood still, or has stopped, after so many seconds without a rise.
-const STILL: f64 = 20.0;
-/// A counter that begins to move so soon after a control was changed is explained by it.
+const MAX_MARKS: usize = 40;
+/// Label sets of annotations that are tracked. Marks start only for these.
+const MAX_TRACKED: usize = 1_000;
+/// Seconds without an increase after which a counter counts as idle.
+const IDLE: f64 = 20.0;
+/// Seconds after a change of a control in which it explains a counter that starts
+/// to increase.
 const EXPLAINED: f64 = 15.0;
 
-/// A mark.
+/// A mark as the page receives it. Times are Unix seconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Mark {
-    /// When it began, in Unix seconds.
-    pub(super) at: f64,
-    /// When it ended.
-    pub(super) end: Option<f64>,
-    pub(super) title: String,
-    /// Whether what it names goes on until its end, or was a moment.
-    pub(super) lasts: bool,
-    #[serde(skip)]
+pub(super) struct MarkStatus {
+    at: f64,
+    end: Option<f64>,
+    title: String,
+    /// Whether the mark is a period rather than a moment.
+    lasts: bool,
+}
+
+/// A mark in monotonic time.
+#[derive(Debug)]
+struct Mark {
+    at: f64,
+    end: Option<f64>,
+    title: String,
+    lasts: bool,
     key: String,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     marks: VecDeque<Mark>,
+    /// Latest value of each control.
     controls: BTreeMap<String, String>,
-    moved: BTreeMap<(usize, Labels), f64>,
-    changed: Option<f64>,
+    /// Time of the latest increase of each annotation and label set.
+    increased: BTreeMap<(usize, Labels), f64>,
+    control_changed: Option<f64>,
     first: Option<f64>,
 }
 
 impl Marks {
-    /// The marks that are still of use to a page that shows from `since` on.
-    pub(super) fn since(&self, since: f64) -> Vec<Mark> {
-        let of_use = |mark: &&Mark| mark.end.unwrap_or(f64::INFINITY) >= since || mark.at >= since;
-        self.marks.iter().filter(of_use).cloned().collect()
+    /// Returns the marks that are visible in charts that begin at `from`.
+    pub(super) fn since(&self, from: f64, clock: &WallClock) -> Vec<MarkStatus> {
+        let marks = self.marks.iter();
+        let visible = marks.filter(|mark| mark.end.unwrap_or(f64::INFINITY).max(mark.at) >= from);
+        let status = visible.map(|mark| MarkStatus {
+            at: clock.wall(mark.at),
+            end: mark.end.map(|end| clock.wall(end)),
+            title: mark.title.clone(),
+            lasts: mark.lasts,
+        });
+        status.collect()
     }
 
-    /// Looks at a control: `value` is in force, and its rest where that is another.
+    /// Observes the value of a control, and marks a change to it. A change to a
+    /// value other than `rest` lasts until the next change.
     pub(super) fn control(&mut self, now: f64, id: &str, value: &str, rest: Option<&str>) {
         let before = self.controls.insert(id.to_owned(), value.to_owned());
         if before.as_deref().is_some_and(|before| before != value) {
             self.end(now, id);
-            self.changed = Some(now);
+            self.control_changed = Some(now);
             self.begin(now, id, value, rest.is_some_and(|rest| rest != value));
         }
     }
 
-    /// Looks at what an annotation watches: marks where it begins after it was still.
-    pub(super) fn annotation(&mut self, eval: &Eval<'_>, index: usize, annotation: &Annotation) {
-        let first = *self.first.get_or_insert(eval.now);
-        let watched = match annotation.event.clone() {
+    /// Evaluates an annotation at `now` of the monotonic clock, and marks where
+    /// its event begins after a period without it.
+    pub(super) fn annotation(
+        &mut self,
+        now: f64,
+        eval: &Eval<'_>,
+        index: usize,
+        annotation: &Annotation,
+    ) {
+        let first = *self.first.get_or_insert(now);
+        let event = match annotation.event.clone() {
             Event::CounterStarts(counter) => counter.rate(),
             Event::GaugeBecomesPositive(gauge) => gauge.value(),
         };
-        let watched = watched.aggregate(Aggregation::Sum, annotation.by.clone());
-        for (labels, value) in eval.samples(&watched) {
-            let names: Vec<&str> = labels.iter().map(|(_, value)| value.as_str()).collect();
-            let title = [&[annotation.title.as_str()], names.as_slice()]
-                .concat()
-                .join(" ");
-            let moved = self
-                .moved
-                .entry((index, labels))
-                .or_insert(f64::NEG_INFINITY);
+        let event = event.aggregate(Aggregation::Sum, annotation.by.clone());
+        for (labels, value) in eval.samples(&event) {
+            let values = labels.iter().map(|(_, value)| &**value);
+            let title: Vec<&str> = std::iter::once(annotation.title.as_str())
+                .chain(values)
+                .collect();
+            let title = title.join(" ");
+            let full = self.increased.len() >= MAX_TRACKED;
+            let key = (index, labels);
+            if full && !self.increased.contains_key(&key) {
+                continue;
+            }
+            let increased = self.increased.entry(key).or_insert(f64::NEG_INFINITY);
             if value > 0.0 {
-                let stood = eval.now - *moved > STILL;
-                *moved = eval.now;
-                let explained = self.changed.is_some_and(|at| eval.now - at < EXPLAINED);
-                // What moves from the first seconds on has not begun while we looked.
-                if stood && !explained && eval.now - first > STILL {
-                    self.begin(eval.now, &title, &title, true);
+                let was_idle = now - *increased > IDLE;
+                *increased = now;
+                let changed = self.control_changed;
+                let explained = changed.is_some_and(|changed| now - changed < EXPLAINED);
+                // An event that is present from the start did not begin while
+                // the page was recording.
+                if was_idle && !explained && now - first > IDLE {
+                    self.begin(now, &title, &title, true);
                 }
-            } else if eval.now - *moved > STILL {
-                let ended = *moved;
+            } else if now - *increased > IDLE {
+                let ended = *increased;
                 self.end(ended, &title);
             }
         }
@@ -95,7 +127,7 @@ impl Marks {
             lasts,
             key: key.to_owned(),
         });
-        while self.marks.len() > MOST {
+        while self.marks.len() > MAX_MARKS {
             self.marks.pop_front();
         }
     }
@@ -110,20 +142,30 @@ impl Marks {
 
 #[cfg(test)]
 mod tests {
+    use super::super::clock::Timestamp;
     use super::*;
 
     #[test]
-    fn a_change_is_marked_until_the_next() {
+    fn a_change_of_a_control_is_marked_until_the_next_one() {
+        let mut clock = WallClock::default();
+        clock.observe(Timestamp {
+            steady: 0.0,
+            wall: 100.0,
+        });
         let mut marks = Marks::default();
         for (now, value) in [(1.0, "calm"), (2.0, "calm"), (3.0, "outage"), (9.0, "calm")] {
             marks.control(now, "faults", value, Some("calm"));
         }
-        let seen: Vec<_> = marks
-            .since(0.0)
-            .into_iter()
-            .map(|mark| (mark.at, mark.end, mark.title, mark.lasts))
-            .collect();
-        let outage = (3.0, Some(9.0), "outage".to_owned(), true);
-        assert_eq!(seen, [outage, (9.0, None, "calm".to_owned(), false)]);
+        let mark = |at, end, title: &str, lasts| MarkStatus {
+            at,
+            end,
+            title: title.to_owned(),
+            lasts,
+        };
+        let expected = [
+            mark(103.0, Some(109.0), "outage", true),
+            mark(109.0, None, "calm", false),
+        ];
+        assert_eq!(marks.since(0.0, &clock), expected);
     }
 }

@@ -48,18 +48,24 @@
 mod assets;
 mod burn;
 mod check;
+mod clock;
 mod control;
 mod eval;
 mod history;
+mod hook;
 mod marks;
+mod number;
 mod page;
 mod recent;
 mod router;
 mod sampler;
 mod series;
+mod slug;
+mod source;
 mod wire;
 
 pub use self::check::{Check, Equation, Side};
 pub use self::control::Control;
 pub use self::page::{Error, Page, page};
 pub use self::recent::{LoggedRequest, RecentRequests, RequestLog, RequestQuery};
+pub use self::source::MetricsSource;

@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::Registry;
 use serde_json::{Value, json};
 
 use super::burn::Budget;
@@ -16,7 +15,9 @@ use super::check::Check;
 use super::control::Control;
 use super::recent::RequestLog;
 use super::router;
-use super::sampler::{Planned, SPARK, Sampler, Spans};
+use super::sampler::{PlannedPanel, SPARK, Sampler, Spans};
+use super::slug::slug;
+use super::source::MetricsSource;
 use super::wire;
 use crate::burn_rate::{BurnRateAlert, Severity};
 use crate::dashboard::{Dashboard, Row};
@@ -64,10 +65,10 @@ pub enum Error {
 }
 
 /// A live page of `dashboard`, fed by `registry`.
-pub fn page(dashboard: Dashboard, registry: Registry) -> Page {
+pub fn page(dashboard: Dashboard, source: impl Into<MetricsSource>) -> Page {
     Page {
         dashboard,
-        registry,
+        source: source.into(),
         slos: Vec::new(),
         burns: BurnRateAlert::DEFAULTS.to_vec(),
         controls: Vec::new(),
@@ -82,7 +83,7 @@ pub fn page(dashboard: Dashboard, registry: Registry) -> Page {
 /// Builds a live page; made by [`page`].
 pub struct Page {
     dashboard: Dashboard,
-    registry: Registry,
+    source: MetricsSource,
     slos: Vec<Slo>,
     burns: Vec<BurnRateAlert>,
     controls: Vec<Control>,
@@ -206,7 +207,7 @@ impl Page {
             history: self.history.as_secs_f64(),
         };
         let sampler = Sampler::new(
-            self.registry,
+            self.source,
             planned,
             self.dashboard.annotations,
             budgets.collect(),
@@ -220,7 +221,7 @@ impl Page {
             controls,
             checks: self.checks,
             log: self.requests.map(|requests| requests.log),
-            until: self.until,
+            shutdown: self.until,
         };
         Ok(router::start(parts, &runtime))
     }
@@ -294,18 +295,8 @@ fn once<'a>(
     }
 }
 
-/// Lower-case letters and digits, the rest as single hyphens.
-pub(super) fn slug(title: &str) -> String {
-    let lower = title.to_lowercase();
-    let words = lower.split(|c: char| !c.is_alphanumeric());
-    words
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join("-")
-}
-
 /// Every panel with an id of its own.
-fn plan(rows: &[(Row, bool)]) -> Vec<Planned> {
+fn plan(rows: &[(Row, bool)]) -> Vec<PlannedPanel> {
     let mut taken = BTreeSet::new();
     let panels = rows
         .iter()
@@ -317,7 +308,7 @@ fn plan(rows: &[(Row, bool)]) -> Vec<Planned> {
             let mut free = std::iter::once(slug.clone()).chain(numbered);
             let id = free.find(|id| !taken.contains(id)).unwrap_or_default();
             taken.insert(id.clone());
-            Planned {
+            PlannedPanel {
                 id,
                 panel: panel.clone(),
                 burns,
@@ -326,7 +317,7 @@ fn plan(rows: &[(Row, bool)]) -> Vec<Planned> {
         .collect()
 }
 
-fn define_rows(rows: &[(Row, bool)], planned: &[Planned], metric: Option<&str>) -> Vec<Value> {
+fn define_rows(rows: &[(Row, bool)], planned: &[PlannedPanel], metric: Option<&str>) -> Vec<Value> {
     let mut planned = planned.iter();
     let row = |(row, burns): &(Row, bool)| {
         let panels = planned.by_ref().take(row.panels.len());
@@ -365,7 +356,7 @@ fn objective(slo: &Slo, burns: &[BurnRateAlert]) -> Value {
     })
 }
 
-fn control(control: &Control, planned: &[Planned]) -> Result<Value, Error> {
+fn control(control: &Control, planned: &[PlannedPanel]) -> Result<Value, Error> {
     let beside = control.beside.as_ref().map(|title| {
         let panel = planned.iter().find(|planned| planned.panel.title == *title);
         panel

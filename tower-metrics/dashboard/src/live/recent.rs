@@ -1,8 +1,10 @@
-//! The requests behind a figure: what a cell of a heatmap opens.
+//! Recent requests, which cells of a heatmap and rows of a table open.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::clock::{Timestamp, WallClock};
 
 /// A source of recent requests. [`RecentRequests`] is one; a service that keeps its log elsewhere
 /// brings its own.
@@ -118,28 +120,49 @@ impl RequestQuery {
     }
 }
 
-/// Seconds.
-const SLOTS: usize = 900;
-const KEPT_ALIKE: u8 = 2;
-const MOST_IN_SLOT: usize = 48;
+/// Seconds that are kept.
+const SLOTS: u64 = 900;
+/// Requests of the same class that are kept per second.
+const MAX_ALIKE: u8 = 2;
+const MAX_IN_SLOT: usize = 48;
+/// Bytes of all texts.
+const MAX_BYTES: usize = 16 << 20;
+/// Bytes of a log line, and of every other text.
+const MAX_LINE: usize = 2 << 10;
+const MAX_TEXT: usize = 128;
 
-/// A bounded sample of recent requests: of each second of the last 15 minutes, the first few of
-/// every duration class, so that the rare slow ones and the failed ones are not pushed out by the
-/// many. At most 43,200 are kept.
-#[derive(Debug, Default)]
+/// Bounded sample of recent requests.
+///
+/// Of each second of the last 15 minutes, it keeps the first few requests of every
+/// duration class, so that frequent requests do not displace slow or failed ones.
+///
+/// # Memory
+/// At most 43,200 requests with 16 MiB of text are kept, about 25 MB in total. The
+/// oldest are dropped first. Log lines are cut at 2 KiB, other texts at 128 bytes.
+#[derive(Debug)]
 pub struct RecentRequests {
-    slots: Mutex<VecDeque<Slot>>,
+    started: Instant,
+    sample: Mutex<Sample>,
 }
 
-/// A second.
+#[derive(Debug, Default)]
+struct Sample {
+    /// In order of the monotonic clock.
+    slots: VecDeque<Slot>,
+    clock: WallClock,
+    bytes: usize,
+}
+
+/// Requests of one second of the monotonic clock.
 #[derive(Debug)]
 struct Slot {
-    number: u64,
+    second: u64,
     classes: BTreeMap<Class, u8>,
-    kept: Vec<LoggedRequest>,
+    /// Requests by the monotonic time of their recording.
+    requests: Vec<(f64, LoggedRequest)>,
 }
 
-/// The requests that are alike: a quarter of an octave of durations, and whether they failed.
+/// Duration class, four per octave, and whether the request failed.
 type Class = (i32, bool);
 
 fn class(duration: Duration, failed: bool) -> Class {
@@ -147,67 +170,142 @@ fn class(duration: Duration, failed: bool) -> Class {
     (quarter_octave as i32, failed)
 }
 
-fn number(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
 impl Slot {
     fn has_room(&self, class: Class) -> bool {
         let alike = self.classes.get(&class).copied().unwrap_or_default();
-        alike < KEPT_ALIKE && self.kept.len() < MOST_IN_SLOT
+        alike < MAX_ALIKE && self.requests.len() < MAX_IN_SLOT
+    }
+
+    fn bytes(&self) -> usize {
+        let requests = self.requests.iter();
+        requests.map(|(_, request)| request.bytes()).sum()
+    }
+}
+
+impl LoggedRequest {
+    fn bytes(&self) -> usize {
+        let texts = [
+            &self.id,
+            &self.method,
+            &self.route,
+            &self.error_type,
+            &self.line,
+        ];
+        texts.map(String::len).iter().sum()
+    }
+
+    fn truncate(&mut self) {
+        truncate(&mut self.id, MAX_TEXT);
+        truncate(&mut self.method, MAX_TEXT);
+        truncate(&mut self.route, MAX_TEXT);
+        truncate(&mut self.error_type, MAX_TEXT);
+        truncate(&mut self.line, MAX_LINE);
+    }
+}
+
+/// Cuts a text at a character boundary and releases the rest of its buffer.
+fn truncate(text: &mut String, max: usize) {
+    if text.len() > max {
+        let boundary = (0..=max).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(boundary.unwrap_or(0));
+    }
+    text.shrink_to_fit();
+}
+
+impl Default for RecentRequests {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            sample: Mutex::default(),
+        }
     }
 }
 
 impl RecentRequests {
-    /// An empty sample.
+    /// Creates an empty sample.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether a request that ended then, took so long, and did or did not fail would be kept: to be
-    /// asked before its line is written for nothing.
+    /// Returns whether [`record`](Self::record) would keep a request with this
+    /// duration and outcome now. Call it before formatting the log line.
     #[must_use]
-    pub fn has_room(&self, at: SystemTime, duration: Duration, failed: bool) -> bool {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots
-            .back()
-            .is_none_or(|slot| slot.number < number(at) || slot.has_room(class(duration, failed)))
+    pub fn has_room(&self, duration: Duration, failed: bool) -> bool {
+        let second = self.started.elapsed().as_secs();
+        self.lock().has_room(second, class(duration, failed))
     }
 
-    /// Keeps a request, where there is room for its like.
+    /// Adds a request that has just ended, unless enough requests like it have
+    /// been kept in this second.
     pub fn record(&self, request: LoggedRequest) {
-        let number = number(request.at);
+        self.lock().record(Timestamp::now(self.started), request);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sample> {
+        self.sample.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sample {
+    fn has_room(&self, second: u64, class: Class) -> bool {
+        let last = self.slots.back();
+        last.is_none_or(|slot| slot.second < second || slot.has_room(class))
+    }
+
+    fn record(&mut self, now: Timestamp, mut request: LoggedRequest) {
+        if self.clock.observe(now) {
+            self.retime();
+        }
+        let second = now.steady as u64;
         let class = class(request.duration, request.failed);
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if slots.back().is_none_or(|slot| slot.number < number) {
-            slots.push_back(Slot {
-                number,
+        if !self.has_room(second, class) {
+            return;
+        }
+        if self.slots.back().is_none_or(|slot| slot.second < second) {
+            self.slots.push_back(Slot {
+                second,
                 classes: BTreeMap::new(),
-                kept: Vec::new(),
+                requests: Vec::new(),
             });
-            while slots.len() > SLOTS {
-                slots.pop_front();
-            }
         }
-        // A request of an earlier slot is a straggler of some microseconds: it goes with the last.
-        if let Some(slot) = slots.back_mut()
-            && slot.has_room(class)
-        {
+        request.truncate();
+        self.bytes += request.bytes();
+        if let Some(slot) = self.slots.back_mut() {
             *slot.classes.entry(class).or_default() += 1;
-            slot.kept.push(request);
+            slot.requests.push((now.steady, request));
         }
+        let expired = |slot: &Slot| slot.second + SLOTS <= second;
+        while self.slots.front().is_some_and(expired) || self.bytes > MAX_BYTES {
+            let Some(oldest) = self.slots.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.bytes();
+        }
+    }
+
+    /// Moves requests that lie in the future after the wall clock stepped back,
+    /// as the page does with its history.
+    fn retime(&mut self) {
+        for (steady, request) in self.slots.iter_mut().flat_map(|slot| &mut slot.requests) {
+            let latest = Duration::try_from_secs_f64(self.clock.wall(*steady));
+            let latest = UNIX_EPOCH + latest.unwrap_or_default();
+            request.at = request.at.min(latest);
+        }
+    }
+
+    fn find(&self, query: &RequestQuery) -> Vec<LoggedRequest> {
+        let requests = self.slots.iter().flat_map(|slot| &slot.requests);
+        let requests = requests.map(|(_, request)| request);
+        let mut found: Vec<_> = requests.filter(|request| query.accepts(request)).collect();
+        found.sort_by_key(|request| std::cmp::Reverse(request.at));
+        found.into_iter().take(query.limit).cloned().collect()
     }
 }
 
 impl RequestLog for RecentRequests {
     fn find(&self, query: &RequestQuery) -> Vec<LoggedRequest> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = slots.iter().flat_map(|slot| &slot.kept);
-        let mut found: Vec<&LoggedRequest> =
-            kept.filter(|request| query.accepts(request)).collect();
-        found.sort_by_key(|request| std::cmp::Reverse(request.at));
-        found.into_iter().take(query.limit).cloned().collect()
+        self.lock().find(query)
     }
 }
 
@@ -215,64 +313,121 @@ impl RequestLog for RecentRequests {
 mod tests {
     use super::*;
 
-    fn request(at: u64, millis: u64, status: u16) -> LoggedRequest {
-        LoggedRequest {
-            at: UNIX_EPOCH + Duration::from_secs(at),
-            duration: Duration::from_millis(millis),
-            id: format!("{at}-{millis}"),
-            method: "GET".into(),
-            route: "/concerts".into(),
-            status: Some(status),
-            error_type: String::new(),
-            failed: status >= 500,
-            line: String::new(),
+    fn at(second: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(second)
+    }
+
+    fn request(second: u64, millis: u64, status: u16) -> LoggedRequest {
+        let mut request = LoggedRequest::new(at(second), Duration::from_millis(millis));
+        request.id = format!("{second}-{millis}");
+        request.method = "GET".into();
+        request.route = "/concerts".into();
+        request.status = Some(status);
+        request.failed = status >= 500;
+        request
+    }
+
+    /// Records a request at a wall time of `steady` seconds plus `offset`.
+    fn record(sample: &mut Sample, steady: u64, offset: u64, millis: u64, status: u16) {
+        let wall = steady + offset;
+        let now = Timestamp {
+            steady: steady as f64,
+            wall: wall as f64,
+        };
+        sample.record(now, request(wall, millis, status));
+    }
+
+    fn all() -> RequestQuery {
+        RequestQuery {
+            limit: usize::MAX,
+            ..RequestQuery::default()
         }
     }
 
     #[test]
-    fn many_quick_requests_do_not_push_out_a_slow_or_failed_one() {
-        let log = RecentRequests::new();
-        log.record(request(100, 900, 200));
-        log.record(request(100, 3, 500));
-        (0..10_000).for_each(|_| log.record(request(101, 3, 200)));
+    fn many_fast_requests_do_not_displace_a_slow_or_failed_one() {
+        let mut sample = Sample::default();
+        record(&mut sample, 100, 0, 900, 200);
+        record(&mut sample, 100, 0, 3, 500);
+        (0..10_000).for_each(|_| record(&mut sample, 101, 0, 3, 200));
         let slow = RequestQuery {
             at_least: Duration::from_millis(500),
-            ..RequestQuery::default()
+            ..all()
         };
-        assert_eq!(log.find(&slow), [request(100, 900, 200)]);
-        assert!(
-            log.find(&RequestQuery::default())
-                .contains(&request(100, 3, 500))
-        );
-        let all = log.find(&RequestQuery::default());
-        assert_eq!(all.len(), 2 + usize::from(KEPT_ALIKE));
-        let at = UNIX_EPOCH + Duration::from_secs(101);
-        let quick = Duration::from_millis(3);
-        assert!(!log.has_room(at, quick, false) && log.has_room(at, quick, true));
+        assert_eq!(sample.find(&slow), [request(100, 900, 200)]);
+        assert!(sample.find(&all()).contains(&request(100, 3, 500)));
+        assert_eq!(sample.find(&all()).len(), 2 + usize::from(MAX_ALIKE));
+        let class = |failed| class(Duration::from_millis(3), failed);
+        assert!(!sample.has_room(101, class(false)) && sample.has_room(101, class(true)));
     }
 
     #[test]
     fn the_sample_is_bounded_in_time() {
-        let log = RecentRequests::new();
-        (0..5_000).for_each(|at| log.record(request(at, 3, 200)));
-        let all = RequestQuery {
-            limit: usize::MAX,
-            ..RequestQuery::default()
-        };
-        let oldest = log.find(&all).last().map(|request| request.at);
-        assert_eq!(oldest, Some(UNIX_EPOCH + Duration::from_secs(4100)));
+        let mut sample = Sample::default();
+        (0..5_000).for_each(|second| record(&mut sample, second, 0, 3, 200));
+        let oldest = sample.find(&all()).last().map(|request| request.at);
+        assert_eq!(oldest, Some(at(4100)));
     }
 
     #[test]
-    fn a_duration_on_a_bound_belongs_to_the_bucket_below() {
+    fn the_sample_is_bounded_in_bytes() {
+        let mut sample = Sample::default();
+        for second in 0..400 {
+            for class in 0..48 {
+                let mut request = request(second, 1 << (class / 4), 200);
+                request.failed = class % 2 == 0;
+                request.id = "i".repeat(3_900);
+                request.line = "ü".repeat(3_900);
+                let now = Timestamp {
+                    steady: second as f64,
+                    wall: second as f64,
+                };
+                sample.record(now, request);
+            }
+        }
+        let slots = sample.slots.iter();
+        let bytes: usize = slots.map(Slot::bytes).sum();
+        assert_eq!(bytes, sample.bytes);
+        assert!(
+            (MAX_BYTES - (1 << 20)..=MAX_BYTES).contains(&bytes),
+            "{bytes}"
+        );
+        let latest = &sample.find(&all())[0];
+        assert_eq!((latest.id.len(), latest.line.len()), (MAX_TEXT, MAX_LINE));
+        assert_eq!(latest.at, at(399));
+    }
+
+    #[test]
+    fn requests_are_recorded_after_the_wall_clock_stepped_back() {
+        let mut sample = Sample::default();
+        for second in 0..100 {
+            record(&mut sample, second, 5_000, 3, 200);
+        }
+        for second in 100..200 {
+            record(&mut sample, second, 4_400, 4, 500);
+        }
+        assert_eq!(sample.find(&all()).len(), 200);
+        let query = RequestQuery {
+            from: at(4_480),
+            to: at(4_520),
+            ..all()
+        };
+        let found = sample.find(&query);
+        let times: Vec<SystemTime> = found.iter().map(|request| request.at).collect();
+        let expected: Vec<SystemTime> = (4_480..4_520).rev().map(at).collect();
+        assert_eq!(times, expected);
+    }
+
+    #[test]
+    fn a_duration_at_a_bound_belongs_to_the_bucket_below() {
         let below = RequestQuery {
             at_least: Duration::from_millis(5),
             at_most: Duration::from_millis(10),
-            ..RequestQuery::default()
+            ..all()
         };
         let above = RequestQuery {
             at_least: Duration::from_millis(10),
-            ..RequestQuery::default()
+            ..all()
         };
         assert!(below.accepts(&request(1, 10, 200)) && !above.accepts(&request(1, 10, 200)));
     }

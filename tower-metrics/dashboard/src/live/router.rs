@@ -1,21 +1,21 @@
-//! The routes, the task that feeds them, and the stream to the viewers.
+//! Routes of the page, the task that samples, and the event stream.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{OriginalUri, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -23,20 +23,21 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, interval_at};
 
 use super::assets::{FILES, PAGE};
-use super::check::Check;
-use super::control::{Control, Refused};
+use super::check::{Check, CheckStatus};
+use super::clock::Timestamp;
+use super::control::{Control, SetError};
+use super::hook;
 use super::recent::{LoggedRequest, RequestLog, RequestQuery};
 use super::sampler::Sampler;
-use super::wire::{Checked, Figure};
 
-/// Updates that a slow viewer may fall behind before its stream is ended; it then comes back and
-/// starts from the history.
-const BEHIND: usize = 8;
+/// Updates that a slow client may lag behind before its stream ends. The page
+/// then reconnects and starts from the history.
+const MAX_LAG: usize = 8;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'";
 
-/// What the builder hands over.
+/// Parts of a page that are ready to be served.
 pub(super) struct Parts {
     pub(super) title: String,
     pub(super) definition: Bytes,
@@ -44,11 +45,11 @@ pub(super) struct Parts {
     pub(super) controls: Arc<[Control]>,
     pub(super) checks: Vec<Check>,
     pub(super) log: Option<Arc<dyn RequestLog>>,
-    pub(super) until: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub(super) shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// What the handlers share. Dropping it ends the task that feeds it.
-struct Live {
+/// State of the handlers. Its drop ends the tasks.
+struct Page {
     title: String,
     definition: Bytes,
     feed: Arc<Feed>,
@@ -57,48 +58,40 @@ struct Live {
     _tasks: JoinSet<()>,
 }
 
-/// What the task writes and the handlers read.
+/// State that the tasks write and the handlers read.
 struct Feed {
     sampler: Mutex<Sampler>,
-    checks: Mutex<Vec<Checked>>,
-    /// The history as the stream sends it first, made once a second at most.
-    opening: Mutex<Option<Bytes>>,
-    /// `None` once it has ended.
+    checks: Mutex<Vec<CheckStatus>>,
+    /// The first event of new streams, serialized at most once per sample.
+    history_event: Mutex<Option<Bytes>>,
+    /// `None` after shutdown.
     updates: Mutex<Option<broadcast::Sender<Bytes>>>,
 }
 
-type Shared = State<Arc<Live>>;
+type Shared = State<Arc<Page>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic in a hook must not take the page down with it.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) fn start(parts: Parts, runtime: &Handle) -> Router {
+    let checks = parts.checks.iter();
     let feed = Arc::new(Feed {
         sampler: Mutex::new(parts.sampler),
-        checks: Mutex::new(
-            parts
-                .checks
-                .iter()
-                .map(|check| unknown(check, "not yet known"))
-                .collect(),
-        ),
-        opening: Mutex::new(None),
-        updates: Mutex::new(Some(broadcast::channel(BEHIND).0)),
+        checks: Mutex::new(checks.map(|check| check.unknown("not run yet")).collect()),
+        history_event: Mutex::new(None),
+        updates: Mutex::new(Some(broadcast::channel(MAX_LAG).0)),
     });
     let started = Instant::now();
-    feed.tick(started);
+    feed.sample(started);
     let mut tasks = JoinSet::new();
     let mut checks = JoinSet::new();
     for (index, check) in parts.checks.into_iter().enumerate() {
-        checks.spawn_on(keep_checking(feed.clone(), index, check), runtime);
+        checks.spawn_on(run_check(feed.clone(), index, check), runtime);
     }
-    tasks.spawn_on(
-        keep_reading(feed.clone(), started, parts.until, checks),
-        runtime,
-    );
-    let live = Live {
+    let streams = EndStreams(feed.clone());
+    tasks.spawn_on(sample(streams, started, parts.shutdown, checks), runtime);
+    let page = Page {
         title: parts.title,
         definition: parts.definition,
         feed,
@@ -119,96 +112,86 @@ pub(super) fn start(parts: Parts, runtime: &Handle) -> Router {
         .route("/api/controls", get(controls))
         .route("/api/controls/{id}", put(set_control))
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(map_response(guarded))
-        .with_state(Arc::new(live))
+        .layer(map_response(set_headers))
+        .with_state(Arc::new(page))
 }
 
-async fn keep_reading(
-    feed: Arc<Feed>,
+/// Ends all event streams when the sampling task ends, for whatever reason: a
+/// graceful shutdown of the server waits for them.
+struct EndStreams(Arc<Feed>);
+
+impl Drop for EndStreams {
+    fn drop(&mut self) {
+        lock(&self.0.updates).take();
+    }
+}
+
+async fn sample(
+    streams: EndStreams,
     started: Instant,
-    until: Pin<Box<dyn Future<Output = ()> + Send>>,
+    shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
     checks: JoinSet<()>,
 ) {
     let second = Duration::from_secs(1);
-    // The first reading has been taken: a rate over less than a second would be a spike.
+    // `start` has taken the first sample.
     let mut ticks = interval_at((started + second).into(), second);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let reading = async {
+    let sampling = async {
         loop {
             ticks.tick().await;
-            feed.tick(started);
+            streams.0.sample(started);
         }
     };
     tokio::select! {
-        () = until => {}
-        () = reading => {}
+        () = shutdown => {}
+        () = sampling => {}
     }
     drop(checks);
-    lock(&feed.updates).take();
 }
 
-async fn keep_checking(feed: Arc<Feed>, index: usize, check: Check) {
+async fn run_check(feed: Arc<Feed>, index: usize, check: Check) {
     let mut ticks = interval(check.every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let checked = match check.run().await {
-            Ok(equations) => {
-                let apart = equations.iter().map(|equation| equation.difference());
-                let difference = apart.fold(0.0, f64::max);
-                Checked {
-                    id: check.id.clone(),
-                    holds: difference == 0.0,
-                    difference: Figure(difference),
-                    equations,
-                    error: None,
-                }
-            }
-            Err(error) => unknown(&check, error),
-        };
-        lock(&feed.checks)[index] = checked;
-    }
-}
-
-fn unknown(check: &Check, why: impl Into<String>) -> Checked {
-    Checked {
-        id: check.id.clone(),
-        holds: false,
-        difference: Figure(f64::NAN),
-        equations: Vec::new(),
-        error: Some(why.into()),
+        let status = check.run().await;
+        lock(&feed.checks)[index] = status;
     }
 }
 
 impl Feed {
-    fn tick(&self, started: Instant) {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let wall = wall.as_millis() as f64 / 1000.0;
+    fn sample(&self, started: Instant) {
         let checks = lock(&self.checks).clone();
         let mut sampler = lock(&self.sampler);
-        sampler.tick(wall, started.elapsed().as_secs_f64(), checks);
-        lock(&self.opening).take();
+        let stepped = sampler.sample(Timestamp::now(started), checks);
+        let mut history_event = lock(&self.history_event);
+        history_event.take();
         if let Some(updates) = &*lock(&self.updates)
             && updates.receiver_count() > 0
         {
-            // An error says that the last viewer has just left.
-            let _ = updates.send(event("update", &sampler.now_json()));
+            let event = if stepped {
+                history_event.insert(history_event_of(&sampler)).clone()
+            } else {
+                event("update", &sampler.now_json())
+            };
+            // The only error is that the last receiver has just been dropped.
+            let _ = updates.send(event);
         }
     }
 
-    /// A viewer's stream: the history first. Both are taken under the sampler's lock, so that no
-    /// update falls between them.
+    /// Returns the history event and a receiver of all later events. Holds the
+    /// sampler's lock so that no sample falls between the two.
     fn subscribe(&self) -> Option<(Bytes, broadcast::Receiver<Bytes>)> {
         let sampler = lock(&self.sampler);
         let updates = lock(&self.updates).as_ref()?.subscribe();
-        let mut opening = lock(&self.opening);
-        let history = opening.get_or_insert_with(|| {
-            event("history", &sampler.history_json(None).unwrap_or_default())
-        });
+        let mut history_event = lock(&self.history_event);
+        let history = history_event.get_or_insert_with(|| history_event_of(&sampler));
         Some((history.clone(), updates))
     }
+}
+
+fn history_event_of(sampler: &Sampler) -> Bytes {
+    event("history", &sampler.history_json(None).unwrap_or_default())
 }
 
 fn event(name: &str, data: &[u8]) -> Bytes {
@@ -217,8 +200,8 @@ fn event(name: &str, data: &[u8]) -> Bytes {
         .into()
 }
 
-/// Headers for every answer. Nothing here is to be cached without asking again.
-async fn guarded(mut response: Response) -> Response {
+/// Sets headers on every response, unless the handler has.
+async fn set_headers(mut response: Response) -> Response {
     let headers = [
         ("content-security-policy", POLICY),
         ("x-content-type-options", "nosniff"),
@@ -235,7 +218,7 @@ async fn guarded(mut response: Response) -> Response {
     response
 }
 
-fn json_answer(body: Bytes) -> Response {
+fn json_response(body: Bytes) -> Response {
     let headers = [
         (CONTENT_TYPE, "application/json"),
         (CACHE_CONTROL, "no-store"),
@@ -264,32 +247,33 @@ async fn method_not_allowed(method: Method) -> Response {
     )
 }
 
-async fn html(State(live): Shared, OriginalUri(uri): OriginalUri) -> Response {
-    let title = live
+/// Serves the page, or with `?asset=NAME` a file that the page needs before its
+/// script has determined the base URL.
+///
+/// The page refers to these files by a query alone: it resolves against whatever
+/// path the browser sees, with or without a trailing slash, and behind a proxy
+/// that maps another path to this one.
+async fn html(State(page): Shared, Query(parameters): Query<HashMap<String, String>>) -> Response {
+    if let Some(name) = parameters.get("asset") {
+        return file(name);
+    }
+    let title = page
         .title
         .replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('"', "&quot;");
-    let page = PAGE
-        .replace("{{base}}", &base(&uri))
-        .replace("{{title}}", &title);
-    ([(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
-}
-
-/// What the page's relative addresses start from. It is relative itself, so that it also holds
-/// behind a proxy that takes a prefix away.
-fn base(uri: &Uri) -> String {
-    match uri.path().rsplit('/').next() {
-        None | Some("") => "./".to_owned(),
-        // Its quotes and brackets are percent-encoded, for it is part of a valid path.
-        Some(last) => format!("./{}/", last.replace('&', "&amp;").replace('"', "%22")),
-    }
+    let html = PAGE.replace("{{title}}", &title);
+    ([(CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response()
 }
 
 async fn asset(Path(name): Path<String>) -> Response {
+    file(&name)
+}
+
+fn file(name: &str) -> Response {
     match FILES.iter().find(|(known, _)| *known == name) {
         Some((_, (kind, content))) => ([(CONTENT_TYPE, *kind)], *content).into_response(),
-        None => problem(StatusCode::NOT_FOUND, format!("no file is called {name:?}")),
+        None => problem(StatusCode::NOT_FOUND, format!("no file is named {name:?}")),
     }
 }
 
@@ -304,33 +288,33 @@ async fn index() -> Response {
         "GET api/controls": "the switches and what is in force",
         "PUT api/controls/{id}": "{\"value\": \"...\"}",
     });
-    json_answer(list.to_string().into())
+    json_response(list.to_string().into())
 }
 
-async fn dashboard(State(live): Shared) -> Response {
-    json_answer(live.definition.clone())
+async fn dashboard(State(page): Shared) -> Response {
+    json_response(page.definition.clone())
 }
 
-async fn now(State(live): Shared) -> Response {
-    let body = lock(&live.feed.sampler).now_json();
-    json_answer(body)
+async fn now(State(page): Shared) -> Response {
+    let body = lock(&page.feed.sampler).now_json();
+    json_response(body)
 }
 
-async fn history(State(live): Shared) -> Response {
-    let body = lock(&live.feed.sampler).history_json(None);
-    json_answer(body.unwrap_or_default())
+async fn history(State(page): Shared) -> Response {
+    let body = lock(&page.feed.sampler).history_json(None);
+    json_response(body.unwrap_or_default())
 }
 
-async fn panel(State(live): Shared, Path(id): Path<String>) -> Response {
-    let body = lock(&live.feed.sampler).history_json(Some(&id));
+async fn panel(State(page): Shared, Path(id): Path<String>) -> Response {
+    let body = lock(&page.feed.sampler).history_json(Some(&id));
     match body {
-        Some(body) => json_answer(body),
+        Some(body) => json_response(body),
         None => problem(StatusCode::NOT_FOUND, format!("no panel has the id {id:?}")),
     }
 }
 
-async fn stream(State(live): Shared) -> Response {
-    let Some((history, updates)) = live.feed.subscribe() else {
+async fn stream(State(page): Shared) -> Response {
+    let Some((history, updates)) = page.feed.subscribe() else {
         return problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "the server is shutting down",
@@ -347,23 +331,26 @@ async fn stream(State(live): Shared) -> Response {
             };
             Some((Ok::<_, Infallible>(next), (None, updates)))
         });
+    // Proxies must not collect or compress events: nginx buffers 4 or 8 kB of a
+    // response by default, which delays a small page by many updates.
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
-        (CACHE_CONTROL, "no-store"),
+        (CACHE_CONTROL, "no-store, no-transform"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     (headers, Body::from_stream(events)).into_response()
 }
 
-async fn controls(State(live): Shared) -> Response {
-    let list = live.controls.iter().map(|control| {
+async fn controls(State(page): Shared) -> Response {
+    let list = page.controls.iter().map(|control| {
         json!({"id": control.id, "title": control.title, "help": control.help,
-            "choices": control.choices, "rest": control.rest, "value": control.current()})
+            "choices": control.choices, "rest": control.rest, "value": control.current().ok()})
     });
-    json_answer(Value::from_iter(list).to_string().into())
+    json_response(Value::from_iter(list).to_string().into())
 }
 
-async fn set_control(State(live): Shared, Path(id): Path<String>, body: Bytes) -> Response {
-    let Some(control) = live.controls.iter().find(|control| control.id == id) else {
+async fn set_control(State(page): Shared, Path(id): Path<String>, body: Bytes) -> Response {
+    let Some(control) = page.controls.iter().find(|control| control.id == id) else {
         return problem(
             StatusCode::NOT_FOUND,
             format!("no control has the id {id:?}"),
@@ -377,24 +364,34 @@ async fn set_control(State(live): Shared, Path(id): Path<String>, body: Bytes) -
         );
     };
     match control.set(value) {
-        Ok(()) => json_answer(json!({"value": control.current()}).to_string().into()),
-        Err(Refused::Unknown(why)) => problem(StatusCode::UNPROCESSABLE_ENTITY, why),
-        Err(Refused::Failed(why)) => problem(StatusCode::CONFLICT, why),
+        Ok(()) => json_response(json!({"value": control.current().ok()}).to_string().into()),
+        Err(SetError::Unknown(error)) => problem(StatusCode::UNPROCESSABLE_ENTITY, error),
+        Err(SetError::Rejected(error)) => problem(StatusCode::CONFLICT, error),
+        Err(SetError::Panicked(error)) => problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("the control {:?} {error}", control.title),
+        ),
     }
 }
 
 async fn requests(
-    State(live): Shared,
+    State(page): Shared,
     Query(parameters): Query<HashMap<String, String>>,
 ) -> Response {
-    let Some(log) = &live.log else {
+    let Some(log) = &page.log else {
         return problem(StatusCode::NOT_FOUND, "this page keeps no requests");
     };
     match request_query(&parameters) {
-        Ok(query) => {
-            let found: Vec<Value> = log.find(&query).iter().map(request).collect();
-            json_answer(json!({"requests": found}).to_string().into())
-        }
+        Ok(query) => match hook::call(|| log.find(&query)) {
+            Ok(found) => {
+                let found: Vec<Value> = found.iter().map(request).collect();
+                json_response(json!({"requests": found}).to_string().into())
+            }
+            Err(error) => problem(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("the request log {error}"),
+            ),
+        },
         Err(why) => problem(StatusCode::BAD_REQUEST, why),
     }
 }

@@ -1,59 +1,66 @@
-//! Once a second: read the registry, evaluate every panel, remember it, tell every viewer.
+//! Evaluates every panel once a second and keeps the results.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use prometheus::Registry;
 
-use super::burn::{Budget, Standing};
+use super::burn::{Budget, ObjectiveStatus};
+use super::check::CheckStatus;
+use super::clock::{Timestamp, WallClock};
 use super::control::Control;
 use super::eval::Eval;
-use super::history::{History, Shown};
-use super::marks::{Mark, Marks};
+use super::history::{Current, History};
+use super::marks::{MarkStatus, Marks};
+use super::number::Number;
 use super::series::{Labels, Store, label};
-use super::wire::{Checked, Figure, Now, PanelHistory, PanelNow, TableRow, absent};
-use crate::dashboard::Annotation;
+use super::source::MetricsSource;
+use super::wire::{Now, PanelHistory, PanelNow, Problem, TableRow, absent};
+use crate::dashboard::{Annotation, Event};
 use crate::expr::Expr;
 use crate::panel::{Panel, PanelKind, Series};
 
-/// Lines that a table has at most; the largest in its first column stay.
-const MOST_ROWS: usize = 500;
-/// Seconds that the small line beside a table's row shows.
+/// Rows that a table has at most. Rows with the largest first column are kept.
+const MAX_ROWS: usize = 500;
+/// Points of the sparkline of a table row, one per second.
 pub(super) const SPARK: usize = 120;
 
-/// What the page shows, and where it comes from.
+/// Everything that the page shows.
 #[derive(Debug)]
 pub(super) struct Sampler {
-    registry: Registry,
-    panels: Vec<Planned>,
+    source: MetricsSource,
+    panels: Vec<PlannedPanel>,
     annotations: Vec<Annotation>,
     controls: Arc<[Control]>,
     store: Store,
     history: History,
     budgets: Vec<Budget>,
     marks: Marks,
+    clock: WallClock,
     latest: Latest,
 }
 
-/// A panel with its id.
+/// A panel and its id.
 #[derive(Debug)]
-pub(super) struct Planned {
+pub(super) struct PlannedPanel {
     pub(super) id: String,
     pub(super) panel: Panel,
-    /// Whether it shows the burn rates of the objectives instead of expressions.
+    /// Whether the panel shows burn rates of the objectives instead of
+    /// expressions.
     pub(super) burns: bool,
 }
 
 #[derive(Debug, Default)]
 struct Latest {
-    wall: f64,
-    shown: Vec<Shown>,
+    /// Time of the latest sample, in seconds of the monotonic clock.
+    time: f64,
+    panels: Vec<Current>,
     tables: Vec<Table>,
-    standings: Vec<Standing>,
-    checks: Vec<Checked>,
-    controls: BTreeMap<String, String>,
-    marks: Vec<Mark>,
+    objectives: Vec<ObjectiveStatus>,
+    checks: Vec<CheckStatus>,
+    controls: BTreeMap<String, Option<String>>,
+    marks: Vec<MarkStatus>,
+    problems: Vec<Problem>,
 }
 
 #[derive(Debug, Default)]
@@ -62,19 +69,19 @@ struct Table {
     sparks: BTreeMap<Vec<String>, VecDeque<f64>>,
 }
 
-/// How much is remembered, in seconds.
+/// Time ranges in seconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spans {
-    /// What a rate and a quantile are over.
+    /// Range of rates and quantiles.
     pub(super) window: f64,
-    /// What the ring holds.
+    /// Range of the charts.
     pub(super) history: f64,
 }
 
 impl Sampler {
     pub(super) fn new(
-        registry: Registry,
-        panels: Vec<Planned>,
+        source: MetricsSource,
+        panels: Vec<PlannedPanel>,
         annotations: Vec<Annotation>,
         budgets: Vec<Budget>,
         controls: Arc<[Control]>,
@@ -84,22 +91,22 @@ impl Sampler {
             .iter()
             .flat_map(|planned| planned.panel.expressions())
             .collect();
-        expressions.extend(
-            annotations
-                .iter()
-                .map(|a| a.event.selector().clone().rate()),
-        );
+        expressions.extend(annotations.iter().map(|a| match &a.event {
+            Event::CounterStarts(counter) => counter.clone().rate(),
+            Event::GaugeBecomesPositive(gauge) => gauge.clone().value(),
+        }));
         expressions.extend(budgets.iter().map(|budget| budget.slo.bad_ratio()));
         Self {
-            registry,
+            source,
             annotations,
             controls,
             store: Store::new(&expressions, spans.window, spans.history),
             history: History::new(spans.history as usize, panels.len()),
             budgets,
             marks: Marks::default(),
+            clock: WallClock::default(),
             latest: Latest {
-                shown: vec![Shown::default(); panels.len()],
+                panels: vec![Current::default(); panels.len()],
                 tables: panels.iter().map(|_| Table::default()).collect(),
                 ..Latest::default()
             },
@@ -107,73 +114,102 @@ impl Sampler {
         }
     }
 
-    /// Reads everything at `wall` (Unix seconds), which is `steady` on a clock that never jumps.
-    pub(super) fn tick(&mut self, wall: f64, steady: f64, checks: Vec<Checked>) {
-        self.store.take(steady, &self.registry.gather());
+    /// Takes a sample. Returns whether the wall clock has stepped since the
+    /// previous sample, which changes the timestamps of earlier ones.
+    pub(super) fn sample(&mut self, time: Timestamp, checks: Vec<CheckStatus>) -> bool {
+        let now = time.steady;
+        let stepped = self.clock.observe(time);
+        if stepped && let Some(last) = self.history.times.back() {
+            self.history.push_gap(f64::midpoint(*last, now));
+        }
+        self.latest.problems.clear();
+        if let Err(detail) = self.source.read(&mut self.store, now) {
+            self.report("metrics", format!("a collector {detail}"));
+        }
         for budget in &mut self.budgets {
-            budget.take(&self.store, steady);
+            budget.update(&self.store, now);
         }
-        self.latest.standings = self.budgets.iter_mut().map(|b| b.standing(wall)).collect();
-        self.latest.controls.clear();
-        for control in &*self.controls {
-            let value = control.current();
-            if control.marked {
-                self.marks
-                    .control(wall, &control.id, &value, control.rest.as_deref());
-            }
-            self.latest.controls.insert(control.id.clone(), value);
-        }
+        self.sample_controls(now);
         let eval = Eval {
             store: &self.store,
-            now: wall,
+            now: self.clock.wall(now),
         };
         for (index, annotation) in self.annotations.iter().enumerate() {
-            self.marks.annotation(&eval, index, annotation);
+            self.marks.annotation(now, &eval, index, annotation);
         }
         for (index, planned) in self.panels.iter().enumerate() {
-            self.latest.shown[index] = if planned.burns {
+            self.latest.panels[index] = if planned.burns {
                 burn_rates(&self.budgets)
             } else {
-                shown(&eval, &planned.panel)
+                evaluate(&eval, &planned.panel)
             };
             if let PanelKind::Table { by, columns, .. } = &planned.panel.kind {
                 let columns = columns.iter().map(|column| &column.expr);
                 self.latest.tables[index].update(by, columns, &eval);
             }
         }
-        self.history.push(wall, &mut self.latest.shown);
-        self.latest.wall = wall;
+        self.history.push(now, &mut self.latest.panels);
+        self.latest.time = now;
         self.latest.checks = checks;
-        let oldest = self.history.times.front().copied().unwrap_or(wall);
-        self.latest.marks = self.marks.since(oldest);
+        let budgets = self.budgets.iter();
+        self.latest.objectives = budgets.map(|b| b.status(&self.clock)).collect();
+        let oldest = self.history.times.front().copied().unwrap_or(now);
+        self.latest.marks = self.marks.since(oldest, &self.clock);
+        stepped
+    }
+
+    fn sample_controls(&mut self, now: f64) {
+        for control in &*self.controls.clone() {
+            let value = control.current();
+            if let Ok(value) = &value
+                && control.marked
+            {
+                let rest = control.rest.as_deref();
+                self.marks.control(now, &control.id, value, rest);
+            }
+            if let Err(detail) = &value {
+                self.report(&control.title, detail.clone());
+            }
+            self.latest.controls.insert(control.id.clone(), value.ok());
+        }
+    }
+
+    fn report(&mut self, source: &str, detail: String) {
+        self.latest.problems.push(Problem {
+            source: source.to_owned(),
+            detail,
+        });
     }
 
     fn now(&self) -> Now<'_> {
         let panels = self
             .panels
             .iter()
-            .zip(&self.latest.shown)
+            .zip(&self.latest.panels)
             .zip(&self.latest.tables);
-        let panels = panels.map(|((planned, shown), table)| {
+        let panels = panels.map(|((planned, current), table)| {
             let rows = table.rows.as_deref();
-            (planned.id.as_str(), PanelNow { shown, rows })
+            (planned.id.as_str(), PanelNow { current, rows })
         });
         Now {
-            t: self.latest.wall,
+            t: self.clock.wall(self.latest.time),
+            clock: self.clock.steps(),
             panels: panels.collect(),
-            objectives: &self.latest.standings,
+            objectives: &self.latest.objectives,
             checks: &self.latest.checks,
             controls: &self.latest.controls,
             marks: &self.latest.marks,
+            problems: &self.latest.problems,
         }
     }
 
-    /// The latest figures, as JSON.
+    /// Returns the current state as JSON.
     pub(super) fn now_json(&self) -> Bytes {
         json(&self.now())
     }
 
-    /// Everything remembered, or of one panel, as JSON. `None` where no panel has that id.
+    /// Returns the history of all panels, or of the panel with the id `only`, as
+    /// JSON. `None` if there is no such panel.
     pub(super) fn history_json(&self, only: Option<&str>) -> Option<Bytes> {
         let panels = self.panels.iter().enumerate();
         let panels = panels.filter(|(_, planned)| only.is_none_or(|id| id == planned.id));
@@ -189,7 +225,7 @@ impl Sampler {
             .collect();
         #[derive(serde::Serialize)]
         struct Whole<'a> {
-            t: &'a VecDeque<f64>,
+            t: Vec<f64>,
             panels: BTreeMap<&'a str, PanelHistory<'a>>,
             #[serde(skip_serializing_if = "Option::is_none")]
             now: Option<Now<'a>>,
@@ -197,8 +233,9 @@ impl Sampler {
         if only.is_some() && panels.is_empty() {
             return None;
         }
+        let times = self.history.times.iter();
         Some(json(&Whole {
-            t: &self.history.times,
+            t: times.map(|time| self.clock.wall(*time)).collect(),
             panels,
             now: only.is_none().then(|| self.now()),
         }))
@@ -211,16 +248,16 @@ fn json(value: &impl serde::Serialize) -> Bytes {
         .into()
 }
 
-fn shown(eval: &Eval<'_>, panel: &Panel) -> Shown {
+fn evaluate(eval: &Eval<'_>, panel: &Panel) -> Current {
     let series: &[Series] = match &panel.kind {
         PanelKind::TimeSeries { series, .. } | PanelKind::Stat(series) => series,
         PanelKind::BarGauge(series) => std::slice::from_ref(series),
         PanelKind::Heatmap(histogram) => {
             let steps = eval.steps(histogram);
-            return Shown {
+            return Current {
                 bounds: steps.as_ref().map(|s| s.bounds.clone()).unwrap_or_default(),
                 counts: steps.map(|s| s.each()),
-                ..Shown::default()
+                ..Current::default()
             };
         }
         PanelKind::Table { .. } => &[],
@@ -231,26 +268,26 @@ fn shown(eval: &Eval<'_>, panel: &Panel) -> Shown {
             lines.insert(legend(&one.legend, &labels), value);
         }
     }
-    Shown {
+    Current {
         lines,
-        ..Shown::default()
+        ..Current::default()
     }
 }
 
-fn burn_rates(budgets: &[Budget]) -> Shown {
+fn burn_rates(budgets: &[Budget]) -> Current {
     let rate = |budget: &Budget| {
         Some((
             budget.slo.name.clone(),
             budget.rate(budget.burns.first()?.long),
         ))
     };
-    Shown {
+    Current {
         lines: budgets.iter().filter_map(rate).collect(),
-        ..Shown::default()
+        ..Current::default()
     }
 }
 
-/// The name of a line: each `{label}` is its value.
+/// Returns the name of a line: the template with the value of each `{label}`.
 fn legend(template: &str, labels: &Labels) -> String {
     let mut name = String::new();
     let mut rest = template;
@@ -277,15 +314,15 @@ impl Table {
         eval: &Eval<'_>,
     ) {
         let width = columns.len();
-        let mut rows: BTreeMap<Vec<String>, Vec<Figure>> = BTreeMap::new();
+        let mut rows: BTreeMap<Vec<String>, Vec<Number>> = BTreeMap::new();
         for (index, expr) in columns.enumerate() {
             for (labels, value) in eval.samples(expr) {
                 let key = by
                     .iter()
                     .map(|name| label(&labels, name).to_owned())
                     .collect();
-                let empty = || vec![Figure(f64::NAN); width];
-                rows.entry(key).or_insert_with(empty)[index] = Figure(value);
+                let empty = || vec![Number(f64::NAN); width];
+                rows.entry(key).or_insert_with(empty)[index] = Number(value);
             }
         }
         let mut rows: Vec<TableRow> = rows
@@ -293,9 +330,9 @@ impl Table {
             .map(|(key, cells)| TableRow { key, cells })
             .collect();
         let first = |row: &TableRow| row.cells.first().map_or(f64::NAN, |figure| figure.0);
-        if rows.len() > MOST_ROWS {
+        if rows.len() > MAX_ROWS {
             rows.sort_by(|a, b| first(b).total_cmp(&first(a)));
-            rows.truncate(MOST_ROWS);
+            rows.truncate(MAX_ROWS);
         }
         let mut before = std::mem::take(&mut self.sparks);
         for row in &rows {
@@ -307,5 +344,157 @@ impl Table {
             self.sparks.insert(row.key.clone(), spark);
         }
         self.rows = Some(rows);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    use prometheus::core::{Collector, Desc};
+    use prometheus::{IntCounter, Registry, proto};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::panel::{TimeSeries, Unit};
+    use crate::selector::Selector;
+
+    struct Scene {
+        sampler: Sampler,
+        counter: IntCounter,
+        registry: Registry,
+    }
+
+    impl Scene {
+        fn new(controls: Vec<Control>) -> Self {
+            let registry = Registry::new();
+            let counter = IntCounter::new("hits_total", "Hits.").unwrap();
+            registry.register(Box::new(counter.clone())).unwrap();
+            let rate = Selector::new("hits_total").rate().sum();
+            let panel = TimeSeries::new("Hits", Unit::PerSecond).series("hits", rate);
+            let planned = PlannedPanel {
+                id: "hits".into(),
+                panel: panel.into(),
+                burns: false,
+            };
+            let spans = Spans {
+                window: 5.0,
+                history: 60.0,
+            };
+            let source = registry.clone().into();
+            let controls = controls.into();
+            Self {
+                sampler: Sampler::new(source, vec![planned], vec![], vec![], controls, spans),
+                counter,
+                registry,
+            }
+        }
+
+        /// Counts 10 hits and takes a sample. The monotonic clock is at `steady`.
+        fn second(&mut self, steady: f64, wall: f64) -> (bool, Value) {
+            self.counter.inc_by(10);
+            let stepped = self.sampler.sample(Timestamp { steady, wall }, vec![]);
+            let history = self.sampler.history_json(None).unwrap();
+            (stepped, serde_json::from_slice(&history).unwrap())
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_steps_back_interrupts_the_lines_and_keeps_the_history() {
+        let mut scene = Scene::new(vec![]);
+        for second in 0..10 {
+            scene.second(f64::from(second), 5_000.0 + f64::from(second));
+        }
+        let (stepped, history) = scene.second(10.0, 4_410.0);
+        assert!(stepped);
+        let hits = history["panels"]["hits"]["series"]["hits"]
+            .as_array()
+            .unwrap();
+        let times = history["t"].as_array().unwrap();
+        assert_eq!((hits.len(), times.len()), (12, 12));
+        assert_eq!(hits[9..], [json!(10), Value::Null, json!(10)]);
+        assert_eq!(
+            times[8..],
+            [json!(4408.0), json!(4409.0), json!(4409.5), json!(4410.0)]
+        );
+        assert_eq!(
+            (&history["now"]["t"], &history["now"]["clock"]),
+            (&json!(4410.0), &json!(1))
+        );
+        assert!(!scene.second(11.0, 4_411.0).0);
+    }
+
+    #[test]
+    fn a_wall_clock_that_steps_forward_leaves_a_gap() {
+        let mut scene = Scene::new(vec![]);
+        scene.second(0.0, 5_000.0);
+        scene.second(1.0, 5_001.0);
+        let (stepped, history) = scene.second(2.0, 5_602.0);
+        assert!(stepped);
+        assert_eq!(history["t"], json!([5000.0, 5001.0, 5001.5, 5602.0]));
+        let hits = &history["panels"]["hits"]["series"]["hits"];
+        assert_eq!(*hits, json!([null, 10, null, 10]));
+    }
+
+    struct Panicking(Desc, Arc<AtomicBool>);
+
+    impl Collector for Panicking {
+        fn desc(&self) -> Vec<&Desc> {
+            vec![&self.0]
+        }
+
+        fn collect(&self) -> Vec<proto::MetricFamily> {
+            assert!(!self.1.load(Relaxed), "out of order");
+            vec![]
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_collector_is_a_gap_and_does_not_distort_later_rates() {
+        let mut scene = Scene::new(vec![]);
+        let panics = Arc::new(AtomicBool::new(false));
+        let desc = Desc::new("broken".into(), "Broken.".into(), vec![], [].into()).unwrap();
+        let collector = Panicking(desc, panics.clone());
+        scene.registry.register(Box::new(collector)).unwrap();
+        for second in 0..10 {
+            scene.second(f64::from(second), f64::from(second));
+        }
+        panics.store(true, Relaxed);
+        for second in 10..100 {
+            let (_, history) = scene.second(f64::from(second), f64::from(second));
+            assert_eq!(
+                history["now"]["problems"],
+                json!([{"source": "metrics", "detail": "a collector panicked: out of order"}])
+            );
+            assert_eq!(history["now"]["panels"]["hits"]["series"], json!({}));
+        }
+        panics.store(false, Relaxed);
+        for second in 100..110 {
+            let (_, history) = scene.second(f64::from(second), f64::from(second));
+            assert_eq!(history["now"]["problems"], json!([]));
+            let rate = &history["now"]["panels"]["hits"]["series"]["hits"];
+            assert_eq!(
+                *rate,
+                if second == 100 {
+                    Value::Null
+                } else {
+                    json!(10)
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn a_panic_in_a_control_is_reported_and_its_value_is_unknown() {
+        let control = Control::new("Cache", || panic!("no {}", "cache"), |_| Ok(()));
+        let mut scene = Scene::new(vec![control]);
+        let (_, history) = scene.second(0.0, 0.0);
+        let now = &history["now"];
+        assert_eq!(now["controls"], json!({"cache": null}));
+        assert_eq!(
+            now["problems"],
+            json!([{"source": "Cache", "detail": "panicked: no cache"}])
+        );
+        assert_eq!(scene.second(1.0, 1.0).1["t"], json!([0.0, 1.0]));
     }
 }

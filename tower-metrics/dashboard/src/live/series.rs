@@ -1,64 +1,131 @@
-//! The registry's series over the evaluator's window, with restarts taken out.
+//! In-memory series over the evaluator's windows, corrected for counter resets.
+//!
+//! # Memory
+//! A series takes about 250 bytes, 32 bytes per label, and 8 bytes for each value
+//! that an expression names in each snapshot that the expression looks back on: those
+//! of the rate window, and 90 of the history for an increase. The count of a
+//! histogram is one value, a quantile or a heatmap takes one per bucket. Label
+//! names and values are shared between series.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-
-use prometheus::proto::{Metric, MetricFamily, MetricType};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use crate::expr::Expr;
-use crate::selector::{Part, Selector};
-use tower_metrics::prometheus::{counter_value, gauge_value};
+use crate::selector::{Matcher, Part, Selector};
 
 /// Label names and values, sorted by name.
-pub(super) type Labels = Vec<(String, String)>;
+pub(super) type Labels = Vec<(Arc<str>, Arc<str>)>;
 
-/// The value of a label; empty where it is absent.
-pub(super) fn label<'a>(labels: &'a [(String, String)], name: &str) -> &'a str {
+/// Calls its argument with the name and value of each label.
+pub(super) type ForEachLabel<'a> = dyn Fn(&mut dyn FnMut(&str, &str)) + 'a;
+
+/// Seconds for which a series is kept after it disappears from the registry, so
+/// that it continues where it was if it reappears.
+const ABSENT: f64 = 60.0;
+/// Snapshots kept of the history.
+const HISTORY_SNAPSHOTS: f64 = 90.0;
+
+/// Returns the value of a label, empty if it is absent.
+pub(super) fn label<'a>(labels: &'a [(Arc<str>, Arc<str>)], name: &str) -> &'a str {
     labels
         .iter()
-        .find(|(known, _)| known == name)
+        .find(|(known, _)| **known == *name)
         .map_or("", |(_, value)| value)
 }
 
-/// Every series that the expressions speak of.
-#[derive(Debug)]
-pub(super) struct Store {
-    /// The families to keep, and whether their rise over the whole history is asked for.
-    wanted: HashMap<String, bool>,
-    families: HashMap<String, Family>,
-    recent: Clock,
-    long: Clock,
+/// Current value of a series.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sample<'a> {
+    Gauge(f64),
+    Counter(f64),
+    Histogram {
+        /// Finite bounds, ascending.
+        bounds: &'a [f64],
+        /// Observations up to each bound.
+        cumulative: &'a [f64],
+        count: f64,
+        sum: f64,
+    },
 }
 
-/// When the snapshots of a ring were taken, in seconds of a clock that never jumps.
+/// The series that the expressions of a page select.
 #[derive(Debug)]
-struct Clock {
+pub(super) struct Store {
+    wanted: HashMap<String, Wanted>,
+    families: HashMap<String, Family>,
+    strings: HashSet<Arc<str>>,
+    window: Times,
+    history: Times,
+    history_due: bool,
+    /// Time of the current snapshot.
+    now: f64,
+    previous: f64,
+}
+
+/// Parts of a family's series that expressions use.
+#[derive(Debug, Default)]
+struct Wanted {
+    current: Vec<Part>,
+    window: Vec<Part>,
+    history: Vec<Part>,
+}
+
+/// Monotonic times of the snapshots within a window.
+#[derive(Debug)]
+struct Times {
     times: VecDeque<f64>,
     window: f64,
     step: f64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Family {
-    kind: MetricType,
+    /// One for each set of bounds.
+    layouts: Vec<Arc<Layout>>,
     series: Vec<Series>,
+    index: HashMap<u64, usize>,
+    /// Time of the last snapshot that had the family.
+    seen: f64,
+}
+
+/// Which values of a series are kept. The values of a histogram are its
+/// cumulative buckets, its count and its sum; other series have one.
+#[derive(Debug, Default)]
+struct Layout {
+    bounds: Vec<f64>,
+    /// Indices of the kept values, ascending.
+    kept: Vec<usize>,
+    /// Positions in `kept`, ascending.
+    window: Vec<usize>,
+    history: Vec<usize>,
 }
 
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) labels: Labels,
-    /// Of a histogram, the finite bounds, rising.
-    pub(super) bounds: Vec<f64>,
-    /// What the registry said last: a histogram's cumulative buckets, its count, its sum; or the
-    /// one value.
-    raw: Vec<f64>,
-    /// The same as if there had never been a restart.
-    totals: Vec<f64>,
-    /// Earlier totals. The last of each stands for the last time of its clock.
-    recent: VecDeque<Vec<f64>>,
-    long: VecDeque<Vec<f64>>,
+    key: u64,
+    layout: Arc<Layout>,
+    /// Latest kept values.
+    raw: Box<[f64]>,
+    /// The same without resets.
+    totals: Box<[f64]>,
+    window: Ring,
+    history: Ring,
+    seen: f64,
 }
 
-impl Clock {
+/// Earlier totals, aligned with the end of the [`Times`] of its window.
+#[derive(Debug)]
+struct Ring {
+    values: VecDeque<f64>,
+    entries: usize,
+    /// Whether the series was zero before the first entry, because the process
+    /// has been observed for longer than that.
+    from_zero: bool,
+}
+
+impl Times {
     fn new(window: f64, step: f64) -> Self {
         Self {
             times: VecDeque::new(),
@@ -67,13 +134,11 @@ impl Clock {
         }
     }
 
-    /// Whether a snapshot is due at `now`; if so, notes it.
-    fn due(&mut self, now: f64) -> bool {
-        // A tick may come a little early.
-        let due = self
-            .times
-            .back()
-            .is_none_or(|last| now - last >= self.step * 0.9);
+    /// Adds a snapshot if one is due.
+    fn push(&mut self, now: f64) -> bool {
+        // Timers may fire slightly early.
+        let last = self.times.back();
+        let due = last.is_none_or(|last| now - last >= self.step - 0.5);
         if due {
             self.times.push_back(now);
             while self.times.len() > 2 && now - self.times[1] >= self.window {
@@ -85,8 +150,8 @@ impl Clock {
 }
 
 impl Store {
-    /// Keeps the families of `expressions`. Rates are over `window` seconds, increases over
-    /// `history`.
+    /// Keeps what `expressions` need. Rates are over `window` seconds, increases
+    /// over `history` seconds.
     pub(super) fn new<'a>(
         expressions: impl IntoIterator<Item = &'a Expr>,
         window: f64,
@@ -94,92 +159,182 @@ impl Store {
     ) -> Self {
         let mut wanted = HashMap::new();
         for expr in expressions {
-            let mut long = BTreeSet::new();
-            find_increases(expr, &mut long);
-            expr.selectors(&mut |selector| {
-                *wanted.entry(selector.metric.clone()).or_insert(false) |=
-                    long.contains(selector.metric.as_str());
-            });
+            find_wanted(expr, &mut wanted);
         }
         Self {
             wanted,
             families: HashMap::new(),
-            recent: Clock::new(window, 0.0),
-            long: Clock::new(history, history / 90.0),
+            strings: HashSet::new(),
+            window: Times::new(window, 0.0),
+            history: Times::new(history, history / HISTORY_SNAPSHOTS),
+            history_due: false,
+            now: f64::NEG_INFINITY,
+            previous: f64::NEG_INFINITY,
         }
     }
 
-    /// Takes what the registry says `now`, in seconds of a clock that never jumps.
-    pub(super) fn take(&mut self, now: f64, gathered: &[MetricFamily]) {
-        self.recent.due(now);
-        let long_due = self.long.due(now);
-        for family in gathered {
-            let Some(&long) = self.wanted.get(family.name()) else {
-                continue;
-            };
-            let known = self
-                .families
-                .entry(family.name().to_owned())
-                .or_insert_with(|| Family {
-                    kind: family.get_field_type(),
-                    series: Vec::new(),
-                });
-            let mut before: Vec<Option<Series>> = known.series.drain(..).map(Some).collect();
-            let mut at = 0;
-            for metric in family.get_metric() {
-                let mut series =
-                    reuse(&mut before, &mut at, metric).unwrap_or_else(|| Series::new(metric));
-                series.update(known.kind, metric);
-                series.remember(&self.recent, (long && long_due).then_some(&self.long));
-                known.series.push(series);
+    /// Returns whether an expression selects series of this family.
+    pub(super) fn wants(&self, family: &str) -> bool {
+        self.wanted.contains_key(family)
+    }
+
+    /// Begins a snapshot at `now`, in seconds of the monotonic clock.
+    pub(super) fn begin(&mut self, now: f64) {
+        self.previous = self.now;
+        self.now = now;
+        self.window.push(now);
+        self.history_due = self.history.push(now);
+    }
+
+    /// Adds the current value of a series to the snapshot. Without an `id`, the
+    /// labels identify the series within its family.
+    pub(super) fn record(
+        &mut self,
+        family: &str,
+        id: Option<u64>,
+        labels: &ForEachLabel<'_>,
+        sample: &Sample<'_>,
+    ) {
+        let Some(wanted) = self.wanted.get(family) else {
+            return;
+        };
+        if !self.families.contains_key(family) {
+            self.families.insert(family.to_owned(), Family::default());
+        }
+        let Some(family) = self.families.get_mut(family) else {
+            return;
+        };
+        family.seen = self.now;
+        let layout = family.layout(wanted, sample);
+        let key = id.unwrap_or_else(|| hash(labels));
+        let at = *family.index.entry(key).or_insert_with(|| {
+            let mut all = Labels::new();
+            labels(&mut |name, value| {
+                all.push((
+                    intern(&mut self.strings, name),
+                    intern(&mut self.strings, value),
+                ));
+            });
+            all.sort_unstable();
+            let first = self.previous == f64::NEG_INFINITY;
+            let series = Series::new(all, key, layout.clone(), !first);
+            family.series.push(series);
+            family.series.len() - 1
+        });
+        let series = &mut family.series[at];
+        if !Arc::ptr_eq(&series.layout, &layout) {
+            // Counts between other bounds are not comparable.
+            series.reset(layout);
+        } else if series.seen != self.previous && series.window.entries > 0 {
+            // When it was counted during the absence is unknown.
+            series.window.clear();
+        }
+        series.update(sample);
+        series.seen = self.now;
+        series
+            .window
+            .push(&series.layout.window, &series.totals, &self.window);
+    }
+
+    /// Ends the snapshot. Absent series are forgotten after a while, unless the
+    /// snapshot is not `complete`.
+    pub(super) fn finish(&mut self, complete: bool) {
+        let mut removed = false;
+        for family in self.families.values_mut() {
+            if self.history_due {
+                for series in &mut family.series {
+                    let (columns, totals) = (&series.layout.history, &series.totals);
+                    series.history.push(columns, totals, &self.history);
+                }
+            }
+            let before = family.series.len();
+            if complete {
+                family
+                    .series
+                    .retain(|series| self.now - series.seen <= ABSENT);
+            }
+            if family.series.len() < before {
+                removed = true;
+                let keys = family.series.iter().map(|series| series.key);
+                family.index = keys.zip(0..).collect();
             }
         }
-        // A family that is gone has no values; its series would come back as new ones.
-        let present: BTreeSet<&str> = gathered.iter().map(MetricFamily::name).collect();
-        self.families
-            .retain(|name, _| present.contains(name.as_str()));
+        if removed {
+            self.strings.retain(|text| Arc::strong_count(text) > 1);
+        }
     }
 
-    /// The series that a selector picks.
+    /// Returns the series of the current snapshot that match a selector.
     pub(super) fn select<'a>(&'a self, selector: &'a Selector) -> impl Iterator<Item = &'a Series> {
-        self.families
-            .get(&selector.metric)
-            .into_iter()
+        let family = self.families.get(&selector.metric).into_iter();
+        family
             .flat_map(|family| &family.series)
+            .filter(|series| series.seen == self.now)
             .filter(|series| {
-                let accepts =
-                    |m: &crate::selector::Matcher| m.matches(label(&series.labels, &m.label));
+                let accepts = |m: &Matcher| m.matches(label(&series.labels, &m.label));
                 selector.matchers.iter().all(accepts)
             })
     }
 
-    /// Seconds between the snapshots that a rate compares; `None` before the second one.
-    pub(super) fn elapsed(&self) -> Option<f64> {
-        let (first, last) = (self.recent.times.front()?, self.recent.times.back()?);
+    /// Returns whether a family that is known is absent from the current
+    /// snapshot.
+    pub(super) fn is_stale(&self, metric: &str) -> bool {
+        let family = self.families.get(metric);
+        family.is_some_and(|family| family.seen != self.now)
+    }
+
+    /// Returns the seconds between the snapshots that a rate of the series
+    /// compares. `None` before the second one.
+    pub(super) fn elapsed(&self, series: &Series) -> Option<f64> {
+        let times = &self.window.times;
+        let first = if series.window.from_zero {
+            0
+        } else {
+            times.len().saturating_sub(series.window.entries)
+        };
+        let (first, last) = (times.get(first)?, times.back()?);
         (last > first).then_some(last - first)
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept_values(&self) -> usize {
+        let series = self.families.values().flat_map(|family| &family.series);
+        let kept = |s: &Series| 2 * s.raw.len() + s.window.values.len() + s.history.values.len();
+        series.map(kept).sum()
     }
 }
 
-/// The series of before with these labels. Registries keep their order, so it is nearly always the
-/// next one.
-fn reuse(before: &mut [Option<Series>], at: &mut usize, metric: &Metric) -> Option<Series> {
-    let same = |series: &Option<Series>| series.as_ref().is_some_and(|s| s.is(metric));
-    let found = *at + before.get(*at..)?.iter().position(same)?;
-    *at = found + 1;
-    before[found].take()
+impl Family {
+    fn layout(&mut self, wanted: &Wanted, sample: &Sample<'_>) -> Arc<Layout> {
+        let same = |layout: &&Arc<Layout>| layout.bounds == sample.bounds();
+        if let Some(layout) = self.layouts.iter().find(same) {
+            return layout.clone();
+        }
+        self.layouts.retain(|layout| Arc::strong_count(layout) > 1);
+        let layout = Arc::new(Layout::new(wanted, sample));
+        self.layouts.push(layout.clone());
+        layout
+    }
 }
 
-fn find_increases<'a>(expr: &'a Expr, found: &mut BTreeSet<&'a str>) {
-    match expr {
-        Expr::Increase(selector) => {
-            found.insert(&selector.metric);
+fn find_wanted(expr: &Expr, wanted: &mut HashMap<String, Wanted>) {
+    let mut of = |selector: &Selector, list: fn(&mut Wanted) -> &mut Vec<Part>| {
+        let parts = list(wanted.entry(selector.metric.clone()).or_default());
+        if !parts.contains(&selector.part) {
+            parts.push(selector.part);
         }
-        Expr::Value(_) | Expr::Rate(_) | Expr::Quantile { .. } => {}
+    };
+    match expr {
+        Expr::Value(selector) => of(selector, |wanted| &mut wanted.current),
+        Expr::Rate(selector) | Expr::Quantile { of: selector, .. } => {
+            of(selector, |wanted| &mut wanted.window);
+        }
+        Expr::Increase(selector) => of(selector, |wanted| &mut wanted.history),
         Expr::Aggregate { of, .. }
         | Expr::Times { of, .. }
         | Expr::TopK { of, .. }
         | Expr::Since(of) => {
-            find_increases(of, found);
+            find_wanted(of, wanted);
         }
         Expr::Ratio {
             numerator: a,
@@ -187,155 +342,302 @@ fn find_increases<'a>(expr: &'a Expr, found: &mut BTreeSet<&'a str>) {
         }
         | Expr::OrZero { of: a, like: b }
         | Expr::Minus { left: a, right: b } => {
-            find_increases(a, found);
-            find_increases(b, found);
+            find_wanted(a, wanted);
+            find_wanted(b, wanted);
+        }
+    }
+}
+
+fn intern(strings: &mut HashSet<Arc<str>>, text: &str) -> Arc<str> {
+    if let Some(known) = strings.get(text) {
+        return known.clone();
+    }
+    let new: Arc<str> = text.into();
+    strings.insert(new.clone());
+    new
+}
+
+/// Hashes labels independent of their order.
+fn hash(labels: &ForEachLabel<'_>) -> u64 {
+    let mut sum = 0u64;
+    labels(&mut |name, value| {
+        let mut hasher = DefaultHasher::new();
+        (name, value).hash(&mut hasher);
+        sum = sum.wrapping_add(hasher.finish());
+    });
+    sum
+}
+
+impl<'a> Sample<'a> {
+    fn bounds(&self) -> &'a [f64] {
+        match self {
+            Self::Histogram { bounds, .. } => bounds,
+            Self::Gauge(_) | Self::Counter(_) => &[],
+        }
+    }
+
+    fn is_histogram(&self) -> bool {
+        matches!(self, Self::Histogram { .. })
+    }
+
+    fn value(&self, index: usize) -> f64 {
+        match self {
+            Self::Gauge(value) | Self::Counter(value) => *value,
+            Self::Histogram {
+                cumulative,
+                count,
+                sum,
+                ..
+            } => match index.checked_sub(cumulative.len()) {
+                None => cumulative[index],
+                Some(0) => *count,
+                Some(_) => *sum,
+            },
+        }
+    }
+}
+
+impl Layout {
+    fn new(wanted: &Wanted, sample: &Sample<'_>) -> Self {
+        let mut layout = Self {
+            bounds: sample.bounds().to_vec(),
+            ..Self::default()
+        };
+        let indices = |parts: &[Part]| -> Vec<usize> {
+            let mut indices = Vec::new();
+            for part in parts {
+                match part {
+                    Part::Value if sample.is_histogram() => {
+                        indices.extend(0..=layout.bounds.len());
+                    }
+                    part => indices.extend(layout.index(*part)),
+                }
+            }
+            indices.sort_unstable();
+            indices.dedup();
+            indices
+        };
+        let (window, history) = (indices(&wanted.window), indices(&wanted.history));
+        let mut kept = [indices(&wanted.current), window.clone(), history.clone()].concat();
+        // The count of a histogram reveals its resets.
+        kept.push(layout.bounds.len());
+        kept.sort_unstable();
+        kept.dedup();
+        let positions = |indices: Vec<usize>| {
+            let position = |index| kept.binary_search(&index).ok();
+            indices.into_iter().filter_map(position).collect()
+        };
+        layout.window = positions(window);
+        layout.history = positions(history);
+        layout.kept = kept;
+        layout
+    }
+
+    /// Returns the index of a part among all values of a series.
+    fn index(&self, part: Part) -> Option<usize> {
+        match part {
+            Part::Value => Some(0),
+            Part::Count => Some(self.bounds.len()),
+            Part::Sum => Some(self.bounds.len() + 1),
+            Part::Bucket(bound) => self.bounds.iter().position(|known| *known == bound),
+        }
+    }
+
+    fn position(&self, part: Part) -> Option<usize> {
+        self.kept.binary_search(&self.index(part)?).ok()
+    }
+}
+
+impl Ring {
+    fn new(from_zero: bool) -> Self {
+        Self {
+            values: VecDeque::new(),
+            entries: 0,
+            from_zero,
+        }
+    }
+
+    fn clear(&mut self) {
+        *self = Self::new(false);
+    }
+
+    fn push(&mut self, columns: &[usize], totals: &[f64], times: &Times) {
+        if self.values.capacity() == 0 && times.step == 0.0 {
+            // One snapshot a second, and the one before the window.
+            let entries = times.window as usize + 3;
+            self.values.reserve_exact(entries * columns.len());
+        }
+        self.values
+            .extend(columns.iter().map(|column| totals[*column]));
+        self.entries += 1;
+        while self.entries > times.times.len() {
+            self.values.drain(..columns.len());
+            self.entries -= 1;
+        }
+        self.from_zero &= self.entries < times.times.len();
+    }
+
+    /// Returns the value at the start of the window.
+    fn first(&self, column: usize) -> f64 {
+        if self.from_zero {
+            0.0
+        } else {
+            self.values.get(column).copied().unwrap_or(f64::NAN)
         }
     }
 }
 
 impl Series {
-    fn new(metric: &Metric) -> Self {
-        let pairs = metric.get_label().iter();
-        let mut labels: Labels = pairs
-            .map(|pair| (pair.name().to_owned(), pair.value().to_owned()))
-            .collect();
-        labels.sort();
+    fn new(labels: Labels, key: u64, layout: Arc<Layout>, from_zero: bool) -> Self {
         Self {
             labels,
-            bounds: Vec::new(),
-            raw: Vec::new(),
-            totals: Vec::new(),
-            recent: VecDeque::new(),
-            long: VecDeque::new(),
+            key,
+            layout,
+            raw: Box::default(),
+            totals: Box::default(),
+            window: Ring::new(from_zero),
+            history: Ring::new(from_zero),
+            seen: f64::NEG_INFINITY,
         }
     }
 
-    fn is(&self, metric: &Metric) -> bool {
-        let pairs = metric.get_label();
-        pairs.len() == self.labels.len()
-            && pairs
-                .iter()
-                .all(|pair| label(&self.labels, pair.name()) == pair.value())
+    /// Starts over with other bounds.
+    fn reset(&mut self, layout: Arc<Layout>) {
+        let labels = std::mem::take(&mut self.labels);
+        *self = Self::new(labels, self.key, layout, false);
     }
 
-    fn update(&mut self, kind: MetricType, metric: &Metric) {
-        let raw = match kind {
-            MetricType::COUNTER => vec![counter_value(metric)],
-            MetricType::GAUGE => vec![gauge_value(metric)],
-            MetricType::HISTOGRAM => {
-                let histogram = metric.get_histogram();
-                let finite = || {
-                    let buckets = histogram.get_bucket().iter();
-                    buckets.filter(|bucket| bucket.upper_bound().is_finite())
-                };
-                if !finite()
-                    .map(|bucket| bucket.upper_bound())
-                    .eq(self.bounds.iter().copied())
-                {
-                    self.bounds = finite().map(|bucket| bucket.upper_bound()).collect();
-                    self.raw.clear();
-                    self.recent.clear();
-                    self.long.clear();
-                }
-                let counts = finite().map(|bucket| bucket.cumulative_count() as f64);
-                counts
-                    .chain([
-                        histogram.get_sample_count() as f64,
-                        histogram.get_sample_sum(),
-                    ])
-                    .collect()
-            }
-            _ => vec![f64::NAN],
-        };
-        if kind == MetricType::GAUGE || self.raw.len() != raw.len() {
+    fn update(&mut self, sample: &Sample<'_>) {
+        let layout = &self.layout;
+        let raw: Box<[f64]> = layout.kept.iter().map(|at| sample.value(*at)).collect();
+        if matches!(sample, Sample::Gauge(_)) || self.raw.is_empty() {
             self.totals.clone_from(&raw);
         } else {
-            // A histogram restarts as a whole: its count tells. A sum may fall by itself.
-            let told_by = raw.len().saturating_sub(2);
-            let restarted = raw[told_by] < self.raw[told_by];
+            // A sum may decrease without a reset, a count may not.
+            let count = layout.position(Part::Count).unwrap_or(0);
+            let reset = raw[count] < self.raw[count];
             for ((total, now), before) in self.totals.iter_mut().zip(&raw).zip(&self.raw) {
-                *total += if restarted { *now } else { now - before };
+                *total += if reset { *now } else { now - before };
             }
         }
         self.raw = raw;
     }
 
-    fn remember(&mut self, recent: &Clock, long: Option<&Clock>) {
-        remember(&mut self.recent, &self.totals, recent);
-        if let Some(long) = long {
-            remember(&mut self.long, &self.totals, long);
+    /// Finite bounds of a histogram, ascending.
+    pub(super) fn bounds(&self) -> &[f64] {
+        &self.layout.bounds
+    }
+
+    /// Returns the current value.
+    pub(super) fn value(&self, part: Part) -> f64 {
+        let position = self.layout.position(part);
+        position.map_or(f64::NAN, |position| self.raw[position])
+    }
+
+    /// Returns the increase over the rate window.
+    pub(super) fn window_increase(&self, part: Part) -> f64 {
+        self.increase(&self.window, &self.layout.window, part)
+    }
+
+    /// Returns the increase over the history.
+    pub(super) fn history_increase(&self, part: Part) -> f64 {
+        self.increase(&self.history, &self.layout.history, part)
+    }
+
+    /// Returns the value without resets.
+    pub(super) fn total(&self, part: Part) -> f64 {
+        let position = self.layout.position(part);
+        position.map_or(f64::NAN, |position| self.totals[position])
+    }
+
+    fn increase(&self, ring: &Ring, columns: &[usize], part: Part) -> f64 {
+        let Some(position) = self.layout.position(part) else {
+            return f64::NAN;
+        };
+        let column = columns.binary_search(&position);
+        column.map_or(f64::NAN, |column| {
+            self.totals[position] - ring.first(column)
+        })
+    }
+
+    /// Returns the increase over the rate window of each cumulative bucket, and
+    /// of all observations last.
+    pub(super) fn bucket_increases(&self) -> Vec<f64> {
+        self.buckets(|column| self.window.first(column))
+    }
+
+    /// Returns the increase since the previous snapshot of each cumulative
+    /// bucket, and of all observations last.
+    pub(super) fn bucket_steps(&self) -> Vec<f64> {
+        let width = self.layout.window.len();
+        match self.window.entries {
+            0 | 1 => self.bucket_increases(),
+            entries => self.buckets(|column| self.window.values[(entries - 2) * width + column]),
         }
     }
 
-    /// The value as the registry has it.
-    pub(super) fn value(&self, part: Part) -> f64 {
-        self.at(&self.raw, part)
-    }
-
-    /// The rise over the window, of one figure.
-    pub(super) fn rise(&self, store: &Store, part: Part) -> f64 {
-        let before = older(&self.recent, &store.recent);
-        self.at(&self.totals, part) - before.map_or(0.0, |old| self.at(old, part))
-    }
-
-    /// The rise over the history, of one figure.
-    pub(super) fn long_rise(&self, store: &Store, part: Part) -> f64 {
-        let before = older(&self.long, &store.long);
-        self.at(&self.totals, part) - before.map_or(0.0, |old| self.at(old, part))
-    }
-
-    /// What has been counted since the first look, restarts taken out.
-    pub(super) fn total(&self, part: Part) -> f64 {
-        self.at(&self.totals, part)
-    }
-
-    /// The rise over the window of each cumulative bucket; the last is of all observations.
-    pub(super) fn bucket_rises(&self, store: &Store) -> Vec<f64> {
-        let before = older(&self.recent, &store.recent);
-        let count = self.bounds.len() + 1;
-        let totals = self.totals.iter().take(count).enumerate();
-        totals
-            .map(|(index, total)| total - before.map_or(0.0, |old| old[index]))
+    fn buckets(&self, before: impl Fn(usize) -> f64) -> Vec<f64> {
+        let count = self.layout.bounds.len() + 1;
+        let columns = self.layout.window.iter().enumerate();
+        let buckets = columns.take_while(|(_, position)| self.layout.kept[**position] < count);
+        buckets
+            .map(|(column, position)| self.totals[*position] - before(column))
             .collect()
-    }
-
-    /// The rise since the snapshot before, of each cumulative bucket.
-    pub(super) fn bucket_steps(&self, store: &Store) -> Vec<f64> {
-        let before = match self.recent.len() {
-            0 | 1 if store.recent.times.len() > 1 => None,
-            0 | 1 => Some(&self.totals),
-            length => Some(&self.recent[length - 2]),
-        };
-        let count = self.bounds.len() + 1;
-        let totals = self.totals.iter().take(count).enumerate();
-        totals
-            .map(|(index, total)| total - before.map_or(0.0, |old| old[index]))
-            .collect()
-    }
-
-    fn at(&self, values: &[f64], part: Part) -> f64 {
-        let index = match part {
-            Part::Value => 0,
-            Part::Count => self.bounds.len(),
-            Part::Sum => self.bounds.len() + 1,
-            Part::Bucket(bound) => match self.bounds.iter().position(|known| *known == bound) {
-                Some(index) => index,
-                None => return f64::NAN,
-            },
-        };
-        values.get(index).copied().unwrap_or(f64::NAN)
     }
 }
 
-fn remember(ring: &mut VecDeque<Vec<f64>>, totals: &[f64], clock: &Clock) {
-    ring.push_back(totals.to_vec());
-    while ring.len() > clock.times.len() {
-        ring.pop_front();
-    }
-}
+#[cfg(test)]
+mod tests {
+    use prometheus::{HistogramOpts, HistogramVec, Registry};
 
-/// The totals at the start of the clock's window. A series that has appeared since then began at
-/// zero, for its counts are of this process: `None`.
-fn older<'a>(ring: &'a VecDeque<Vec<f64>>, clock: &Clock) -> Option<&'a Vec<f64>> {
-    (ring.len() >= clock.times.len()).then(|| ring.front())?
+    use super::super::source::MetricsSource;
+    use super::*;
+
+    /// Observes a histogram with 10 bounds and 100 label sets for 20
+    /// minutes. Returns the values that are kept per series.
+    fn kept_values(expr: &Expr) -> f64 {
+        let registry = Registry::new();
+        let bounds = (1..=10).map(f64::from).collect();
+        let options = HistogramOpts::new("took_seconds", "Took.").buckets(bounds);
+        let histogram = HistogramVec::new(options, &["route"]).unwrap();
+        for route in 0..100 {
+            histogram
+                .with_label_values(&[format!("/{route}")])
+                .observe(0.5);
+        }
+        registry.register(Box::new(histogram)).unwrap();
+        let mut source = MetricsSource::from(registry);
+        let mut store = Store::new([expr], 5.0, 900.0);
+        for second in 0..1_200 {
+            source.read(&mut store, f64::from(second)).unwrap();
+        }
+        store.kept_values() as f64 / 100.0
+    }
+
+    #[test]
+    fn only_values_that_an_expression_names_are_kept() {
+        let took = || Selector::new("took_seconds");
+        // Twice the count of the current snapshot, and the snapshots of the window.
+        assert_eq!(kept_values(&took().count().rate()), 2.0 + 6.0);
+        assert_eq!(kept_values(&took().count().increase()), 2.0 + 91.0);
+        assert_eq!(kept_values(&took().quantile(0.5)), 11.0 * (2.0 + 6.0));
+    }
+
+    #[test]
+    fn a_series_that_disappears_is_forgotten_after_a_minute() {
+        let expr = Selector::new("took_seconds").count().rate();
+        let mut store = Store::new([&expr], 5.0, 900.0);
+        let labels = |add: &mut dyn FnMut(&str, &str)| add("route", "/concerts");
+        for second in 0..100 {
+            store.begin(f64::from(second));
+            if second < 10 {
+                let sample = Sample::Counter(f64::from(second));
+                store.record("took_seconds", None, &labels, &sample);
+            }
+            store.finish(true);
+            let kept = store.kept_values() > 0;
+            assert_eq!(kept, second <= 9 + 60, "{second}");
+            assert_eq!(store.strings.is_empty(), !kept, "{second}");
+        }
+    }
 }

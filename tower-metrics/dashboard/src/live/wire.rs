@@ -1,4 +1,4 @@
-//! What goes to the page and out of the JSON API.
+//! Messages of the JSON API and the event stream.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,69 +6,48 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::burn::Standing;
-use super::check::Equation;
-use super::history::{Shown, Tracks};
-use super::marks::Mark;
+use super::burn::ObjectiveStatus;
+use super::check::CheckStatus;
+use super::history::{Current, Tracks};
+use super::marks::MarkStatus;
+use super::number::{Number, numbers};
 use crate::panel::{Color, Column, Panel, PanelKind, Threshold, Unit};
 
-/// A number as it is sent: whole ones exactly, others with five significant digits, and `null`
-/// where there is none.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Figure(pub(super) f64);
-
-impl Serialize for Figure {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let value = self.0;
-        if !value.is_finite() {
-            to.serialize_none()
-        } else if value.fract() == 0.0 && value.abs() < 9e15 {
-            to.serialize_i64(value as i64)
-        } else {
-            let scale = 10f64.powi(4 - value.abs().log10().floor() as i32);
-            // So small or so large that the scale leaves the range: as it is.
-            let rounded = if scale.is_normal() {
-                (value * scale).round() / scale
-            } else {
-                value
-            };
-            to.serialize_f64(rounded)
-        }
-    }
-}
-
-/// Everything as it is now.
+/// Current state of the page.
 #[derive(Serialize)]
 pub(super) struct Now<'a> {
+    /// Unix seconds.
     pub(super) t: f64,
+    /// Number of wall-clock steps so far. A client discards what it has from
+    /// before a step, because its timestamps have changed.
+    pub(super) clock: u64,
     pub(super) panels: BTreeMap<&'a str, PanelNow<'a>>,
-    pub(super) objectives: &'a [Standing],
-    pub(super) checks: &'a [Checked],
-    pub(super) controls: &'a BTreeMap<String, String>,
-    pub(super) marks: &'a [Mark],
+    pub(super) objectives: &'a [ObjectiveStatus],
+    pub(super) checks: &'a [CheckStatus],
+    /// The value of each control, `null` if it is unknown.
+    pub(super) controls: &'a BTreeMap<String, Option<String>>,
+    pub(super) marks: &'a [MarkStatus],
+    pub(super) problems: &'a [Problem],
 }
 
-/// How a check stands.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Checked {
-    pub(super) id: String,
-    pub(super) holds: bool,
-    pub(super) difference: Figure,
-    pub(super) equations: Vec<Equation>,
-    pub(super) error: Option<String>,
+/// A hook or collector that failed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Problem {
+    pub(super) source: String,
+    pub(super) detail: String,
 }
 
-/// One panel as it is now.
+/// Current state of a panel.
 pub(super) struct PanelNow<'a> {
-    pub(super) shown: &'a Shown,
+    pub(super) current: &'a Current,
     pub(super) rows: Option<&'a [TableRow]>,
 }
 
-/// A line of a table.
+/// A row of a table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct TableRow {
     pub(super) key: Vec<String>,
-    pub(super) cells: Vec<Figure>,
+    pub(super) cells: Vec<Number>,
 }
 
 impl Serialize for PanelNow<'_> {
@@ -76,26 +55,22 @@ impl Serialize for PanelNow<'_> {
         let mut map = to.serialize_map(None)?;
         if let Some(rows) = self.rows {
             map.serialize_entry("rows", rows)?;
-        } else if let Some(counts) = &self.shown.counts {
-            map.serialize_entry("bounds", &self.shown.bounds)?;
-            map.serialize_entry("counts", &figures(counts))?;
+        } else if let Some(counts) = &self.current.counts {
+            map.serialize_entry("bounds", &self.current.bounds)?;
+            map.serialize_entry("counts", &numbers(counts))?;
         } else {
             let series = self
-                .shown
+                .current
                 .lines
                 .iter()
-                .map(|(name, value)| (name, Figure(*value)));
+                .map(|(name, value)| (name, Number(*value)));
             map.serialize_entry("series", &series.collect::<BTreeMap<_, _>>())?;
         }
         map.end()
     }
 }
 
-fn figures<'a>(values: impl IntoIterator<Item = &'a f64>) -> Vec<Figure> {
-    values.into_iter().copied().map(Figure).collect()
-}
-
-/// One panel as it was.
+/// History of a panel.
 pub(super) struct PanelHistory<'a> {
     pub(super) tracks: &'a Tracks,
     pub(super) rows: Option<&'a [TableRow]>,
@@ -108,7 +83,7 @@ impl Serialize for PanelHistory<'_> {
         if let Some(rows) = self.rows {
             let rows = rows.iter().map(|row| {
                 let spark = self.sparks.get(&row.key);
-                json!({"key": row.key, "cells": row.cells, "spark": spark.map(figures)})
+                json!({"key": row.key, "cells": row.cells, "spark": spark.map(numbers)})
             });
             map.serialize_entry("rows", &rows.collect::<Vec<_>>())?;
         } else if !self.tracks.bounds.is_empty() {
@@ -116,19 +91,19 @@ impl Serialize for PanelHistory<'_> {
                 .tracks
                 .counts
                 .iter()
-                .map(|counts| counts.as_ref().map(figures));
+                .map(|counts| counts.as_ref().map(numbers));
             map.serialize_entry("bounds", &self.tracks.bounds)?;
             map.serialize_entry("counts", &counts.collect::<Vec<_>>())?;
         } else {
             let lines = self.tracks.lines.iter();
-            let lines = lines.map(|(name, values)| (name, figures(values)));
+            let lines = lines.map(|(name, values)| (name, numbers(values)));
             map.serialize_entry("series", &lines.collect::<BTreeMap<_, _>>())?;
         }
         map.end()
     }
 }
 
-/// A panel's definition.
+/// Returns the definition of a panel.
 pub(super) fn panel(id: &str, panel: &Panel, requests: Option<&str>) -> Value {
     let mut definition = json!({
         "id": id,
@@ -190,7 +165,7 @@ fn column(column: &Column) -> Value {
     })
 }
 
-/// Which field of a request a label is, in any of the naming presets.
+/// Returns the request field that a label of any naming preset corresponds to.
 fn request_field(label: &str) -> Option<&'static str> {
     match label {
         _ if label.ends_with("route") || label == "endpoint" => Some("route"),
@@ -199,7 +174,7 @@ fn request_field(label: &str) -> Option<&'static str> {
     }
 }
 
-/// What an absent label is called where its value would stand.
+/// Returns the text that is shown for an absent label.
 pub(super) fn absent(label: &str) -> &'static str {
     if request_field(label) == Some("route") {
         "no route"
@@ -236,21 +211,4 @@ fn unit(unit: &Unit) -> String {
         Unit::Currency(code) => return format!("currency:{code}"),
     }
     .to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn figures_are_short_and_whole_ones_exact() {
-        let sent = |value| serde_json::to_string(&Figure(value)).unwrap();
-        assert_eq!(sent(0.0), "0");
-        assert_eq!(sent(123_456_789.0), "123456789");
-        assert_eq!(sent(0.012_345_678), "0.012346");
-        assert_eq!(sent(-1234.5678), "-1234.6");
-        assert_eq!(sent(1e-320), "1e-320");
-        assert_eq!(sent(f64::NAN), "null");
-        assert_eq!(sent(f64::INFINITY), "null");
-    }
 }

@@ -8,7 +8,7 @@ import { Lines } from "./chart.js";
 import { Heatmap } from "./heatmap.js";
 import { Table } from "./table.js";
 import { Bars, Stat } from "./figures.js";
-import { Checks, Controls, Objectives } from "./status.js";
+import { Checks, Controls, Objectives, Problems } from "./status.js";
 import { openRequests } from "./requests.js";
 
 const RANGES = [60, 300, 900];
@@ -89,10 +89,12 @@ function build() {
   watcher.disconnect();
   byId("badges").replaceChildren();
   byId("controls").replaceChildren();
+  const problems = new Problems(byId("badges"), say);
   const checks = new Checks(definition.checks, byId("badges"), say);
   const objectives = new Objectives(definition.objectives, byId("badges"), say);
   const controls = new Controls(definition.controls, byId("controls"), change, figureOf);
   status = [
+    () => problems.render(store.latest.problems),
     () => checks.render(store.latest.checks),
     () => objectives.render(store.latest.objectives),
     () => controls.render(store.latest.controls),
@@ -178,7 +180,7 @@ function connection(state) {
   if (state === "lost") say("Connection lost, trying again");
   if (state === "live" && node.dataset.state === "lost") say("Connected again");
   node.dataset.state = state;
-  put(node.querySelector("span"), { live: "live", lost: "reconnecting…", connecting: "connecting" }[state]);
+  put(node.querySelector("span"), { live: "live", lost: "reconnecting…", connecting: "connecting", hidden: "paused in the background" }[state]);
 }
 
 async function define() {
@@ -197,7 +199,7 @@ new Stream("api/stream", {
     turn = define().then(() => { store.replace(data); changed(); if (view.from === 0) view.follow(); })
       .catch((error) => notice(`The dashboard could not be read: ${error.message}`));
   },
-  update: (data) => { turn = turn.then(() => { if (store.definition) { store.append(data); changed(); } }); },
+  update: (data) => { turn = turn.then(() => { if (store.definition && data.clock === store.clock) { store.append(data); changed(); } }); },
   state: connection,
 });
 

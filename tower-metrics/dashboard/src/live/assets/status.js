@@ -67,6 +67,8 @@ export class Objectives {
   }
 }
 
+const CHECK_TONES = { passed: "good", failed: "bad", unknown: "warn" };
+
 export class Checks {
   constructor(definitions, badges, say) {
     this.say = say;
@@ -82,21 +84,44 @@ export class Checks {
   }
 
   render(states) {
-    for (const state of states) {
-      const item = this.items.get(state.id);
+    for (const status of states) {
+      const item = this.items.get(status.id);
       if (!item) continue;
-      const before = item.details.dataset.tone;
-      const tone = state.error ? "warn" : state.holds ? "good" : "bad";
-      item.details.dataset.tone = tone;
-      put(item.label, state.error ? `${item.check.title}: unknown` : state.holds ? item.check.title : `${item.check.title}: off by ${text(state.difference, "exact")}`);
-      const lines = state.error ? [el("dt", state.error), el("dd")] : state.equations.flatMap(({ title, sides }) => [
+      const { check, details, label, sides } = item;
+      const before = details.dataset.tone;
+      const tone = CHECK_TONES[status.state];
+      details.dataset.tone = tone;
+      put(label, status.state === "passed" ? check.title
+        : status.state === "unknown" ? `${check.title}: unknown`
+        : status.error ? `${check.title}: check failed` : `${check.title}: off by ${text(status.difference, "exact")}`);
+      const lines = status.error ? [el("dt.detail", status.error)] : status.equations.flatMap(({ title, sides: values }) => [
         el("dt.title", title), el("dd"),
-        ...sides.flatMap(({ label, low, high }) => [el("dt", label),
+        ...values.flatMap(({ label: name, low, high }) => [el("dt", name),
           el("dd.num", low === high ? text(low, "exact") : `${text(low, "exact")} – ${text(high, "exact")}`)]),
       ]);
-      item.sides.replaceChildren(...lines);
-      if (before && before !== tone) this.say(item.label.textContent);
+      sides.replaceChildren(...lines);
+      if (before && before !== tone) this.say(label.textContent);
     }
+  }
+}
+
+/** Failures of the page's own inputs: collectors, controls. The badge is hidden if there are none. */
+export class Problems {
+  constructor(badges, say) {
+    this.say = say;
+    this.label = el("span");
+    this.list = el("dl.sides");
+    this.details = el("details.badge", { hidden: true, "data-tone": "bad" }, el("summary", this.label),
+      el("div.pop", el("p", "Parts of this page could not be read. Details are in the log of the service."), this.list));
+    badges.append(this.details);
+  }
+
+  render(problems) {
+    const count = problems.length;
+    if (this.details.hidden && count) this.say(`${problems[0].source} ${problems[0].detail}`);
+    this.details.hidden = count === 0;
+    put(this.label, count === 1 ? `${problems[0].source}: error` : `${count} errors`);
+    this.list.replaceChildren(...problems.flatMap(({ source, detail }) => [el("dt.title", source), el("dd"), el("dt.detail", detail)]));
   }
 }
 
@@ -128,7 +153,7 @@ export class Controls {
     for (const [id, { control, buttons, figure, other }] of this.items) {
       const current = states[id] ?? null;
       for (const [value, button] of buttons) button.setAttribute("aria-checked", String(value === current));
-      put(other, current !== null && !buttons.has(current) ? current : "");
+      put(other, current === null ? "unknown" : buttons.has(current) ? "" : current);
       if (control.beside) put(figure, this.beside(control.beside));
     }
   }

@@ -8,7 +8,8 @@ export class Store {
     this.definition = null;
     this.times = [];
     this.panels = new Map();
-    this.latest = { objectives: [], checks: [], controls: {}, marks: [] };
+    this.clock = 0;
+    this.latest = { objectives: [], checks: [], controls: {}, marks: [], problems: [] };
   }
 
   define(definition) {
@@ -22,8 +23,11 @@ export class Store {
     }
   }
 
-  /** Takes a whole history: what the stream sends first. */
+  /** Takes a complete history: the first event of a stream, and the first after a step of the server's clock. */
   replace(history) {
+    // A clock step changes the timestamps of earlier samples. The history has them all.
+    if (history.now.clock !== this.clock) this.clear();
+    this.clock = history.now.clock;
     const first = history.t.length ? history.t[0] : history.now.t;
     let old = this.times.length;
     while (old > 0 && this.times[old - 1] >= first) old -= 1;
@@ -50,7 +54,15 @@ export class Store {
     this.trim();
   }
 
-  /** Takes one second more. */
+  clear() {
+    this.times = [];
+    for (const panel of this.panels.values()) {
+      panel.series.clear();
+      panel.counts = [];
+    }
+  }
+
+  /** Takes one more sample. */
   append(update) {
     const last = this.times.at(-1);
     if (last !== undefined && update.t <= last) return;
@@ -83,8 +95,8 @@ export class Store {
   }
 
   take(state) {
-    const { objectives, checks, controls, marks } = state;
-    this.latest = { objectives, checks, controls, marks };
+    const { objectives, checks, controls, marks, problems } = state;
+    this.latest = { objectives, checks, controls, marks, problems };
   }
 
   trim() {

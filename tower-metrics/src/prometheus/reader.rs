@@ -1,0 +1,171 @@
+//! Values of a recorder's series without protobuf messages, for code that
+//! evaluates metrics inside the process.
+
+use prometheus::proto::MetricFamily;
+
+use super::Prometheus;
+use super::collector::{Kind, families, gather_others};
+use super::snapshot::{Snapshot, View};
+
+/// Reads the series of a [`Prometheus`] recorder directly from its counters.
+///
+/// [`Registry::gather`](prometheus::Registry::gather) allocates a message for
+/// every series, label and bucket. A reader allocates nothing once its buffers
+/// have grown to the number of series, so that a process can evaluate its
+/// request metrics every second. Returned by [`Prometheus::reader`].
+///
+/// ```
+/// use tower_metrics::Prometheus;
+/// use tower_metrics::prometheus::ReadValue;
+///
+/// let prometheus = Prometheus::new();
+/// let mut in_flight = 0.0;
+/// prometheus.reader().read(|series| {
+///     if let ReadValue::Gauge(value) = series.value() {
+///         in_flight += value;
+///     }
+/// });
+/// assert_eq!(in_flight, 0.0);
+/// ```
+#[derive(Debug)]
+pub struct Reader {
+    prometheus: Prometheus,
+    /// Exposed names of the families, in the order of [`families`].
+    names: Vec<String>,
+    snapshot: Snapshot,
+}
+
+/// One series of one family, as [`Reader::read`] passes it.
+#[derive(Debug)]
+pub struct ReadSeries<'a> {
+    family: &'a str,
+    kind: Kind,
+    source: Source<'a>,
+    additions: &'static [(String, String)],
+}
+
+#[derive(Debug)]
+enum Source<'a> {
+    InFlight(&'static super::Endpoint, u64),
+    Series(View<'a>),
+}
+
+/// Value of a [`ReadSeries`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ReadValue<'a> {
+    /// Current value of a gauge.
+    Gauge(f64),
+    /// Value of a counter.
+    Counter(f64),
+    /// Observations of a histogram.
+    Histogram {
+        /// Finite bucket bounds, ascending.
+        bounds: &'a [f64],
+        /// Observations in each bucket, not cumulative. The last bucket has no
+        /// upper bound. Empty if the histogram has no finite bounds.
+        buckets: &'a [u64],
+        /// Number of observations.
+        count: u64,
+        /// Sum of the observations, in seconds or bytes.
+        sum: f64,
+    },
+}
+
+impl Reader {
+    pub(super) fn new(prometheus: Prometheus) -> Self {
+        let families = families(prometheus.0.names, prometheus.0.time_to_head);
+        let names = families.map(|family| prometheus.exposed_name(family.name));
+        Self {
+            names: names.collect(),
+            prometheus,
+            snapshot: Snapshot::default(),
+        }
+    }
+
+    /// Takes a snapshot of all series and calls `each` with every one of them,
+    /// family by family.
+    pub fn read(&mut self, mut each: impl FnMut(&ReadSeries<'_>)) {
+        let inner = self.prometheus.0;
+        self.snapshot.read(&inner.endpoints());
+        let families = families(inner.names, inner.time_to_head);
+        for (family, name) in families.zip(&self.names) {
+            let mut visit = |source| {
+                each(&ReadSeries {
+                    family: name,
+                    kind: family.kind,
+                    source,
+                    additions: &inner.additions.labels,
+                });
+            };
+            match family.kind {
+                Kind::InFlight => {
+                    for (endpoint, in_flight) in self.snapshot.endpoints() {
+                        visit(Source::InFlight(endpoint, in_flight));
+                    }
+                }
+                Kind::TimeToHead => {
+                    let recorded = |view: &View<'_>| view.time_to_head().is_some();
+                    let series = self.snapshot.series().filter(recorded);
+                    series.for_each(|view| visit(Source::Series(view)));
+                }
+                _ => {
+                    for view in self.snapshot.series() {
+                        visit(Source::Series(view));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gathers the other families of the recorder's registry.
+    pub fn gather_others(&self) -> Vec<MetricFamily> {
+        gather_others(self.prometheus.0)
+    }
+}
+
+impl ReadSeries<'_> {
+    /// Returns the name of the family as it is exposed.
+    pub fn family(&self) -> &str {
+        self.family
+    }
+
+    /// Returns a number that identifies the series among those of its family
+    /// for the life of the process.
+    pub fn id(&self) -> u64 {
+        let address = match &self.source {
+            Source::InFlight(endpoint, _) => std::ptr::from_ref(*endpoint).addr(),
+            Source::Series(view) => std::ptr::from_ref(view.series).addr(),
+        };
+        address as u64
+    }
+
+    /// Calls `each` with the name and value of every label, including those
+    /// that the registry adds, in no particular order.
+    pub fn for_each_label(&self, mut each: impl FnMut(&str, &str)) {
+        match &self.source {
+            Source::InFlight(endpoint, _) => endpoint.for_each_label(&mut each),
+            Source::Series(view) => view.endpoint.for_each_label_of(view.series, &mut each),
+        }
+        for (name, value) in self.additions {
+            each(name, value);
+        }
+    }
+
+    /// Returns the value of the series.
+    pub fn value(&self) -> ReadValue<'_> {
+        let view = match &self.source {
+            Source::InFlight(_, in_flight) => return ReadValue::Gauge(*in_flight as f64),
+            Source::Series(view) => view,
+        };
+        match self.kind.histogram(view) {
+            Some((histogram, unit)) => ReadValue::Histogram {
+                bounds: histogram.bounds,
+                buckets: histogram.buckets,
+                count: histogram.count,
+                sum: histogram.sum as f64 / unit,
+            },
+            None => ReadValue::Counter(view.count() as f64),
+        }
+    }
+}
