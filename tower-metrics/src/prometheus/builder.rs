@@ -1,4 +1,4 @@
-//! Sets up the recorder.
+//! Builder for the recorder.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicU64;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use prometheus::Registry;
 
 use super::cells::Layout;
-use super::collector::{LIMIT, METRIC, OwnMetrics, Requests};
+use super::collector::{LIMIT, METRIC, RecorderMetrics, RequestMetrics};
 use super::registry::RegistryAdditions;
 use super::{Endpoints, Inner, Names, Prometheus, exposition};
 use crate::bounds::{DURATION_BOUNDS, duration_bounds, size_bounds};
@@ -16,7 +16,18 @@ use crate::error::BuildError;
 use crate::recorder::{LabelError, Limit};
 use crate::table::Table;
 
-/// Sets up a [`Prometheus`] recorder.
+/// Builder for a [`Prometheus`] recorder.
+///
+/// ```
+/// use tower_metrics::{Names, Prometheus};
+///
+/// let prometheus = Prometheus::builder()
+///     .names(Names::classic())
+///     .prefix("shop")
+///     .build()?;
+/// assert_eq!(prometheus.names().in_flight, "shop_http_requests_in_flight");
+/// # Ok::<_, tower_metrics::BuildError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct PrometheusBuilder {
@@ -64,43 +75,49 @@ impl PrometheusBuilder {
         self
     }
 
-    /// What metrics and labels are called. Default: OpenTelemetry's names.
+    /// Sets the names of metrics and labels. Defaults to
+    /// [`Names::open_telemetry`].
     pub fn names(mut self, names: Names) -> Self {
         self.names = names;
         self
     }
 
-    /// Goes before every metric's name, with an underscore. An empty one is
-    /// none.
+    /// Prepends a prefix and an underscore to the name of every request metric.
+    /// Defaults to no prefix, which an empty string restores.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
-    /// The value of the constant label for the URL's scheme. Default: `http`.
+    /// Sets the value of the constant label for the URL scheme. Defaults to
+    /// `http`. Has no effect if [`Names::scheme`] is `None`.
     pub fn scheme(mut self, scheme: impl Into<String>) -> Self {
         self.scheme = scheme.into();
         self
     }
 
-    /// Adds a label with the same value on every sample. Its name matches
-    /// `[a-zA-Z_][a-zA-Z0-9_]*` and is no other label's.
+    /// Adds a label that has the same value on every sample. Its name must match
+    /// `[a-zA-Z_][a-zA-Z0-9_]*` and differ from every other label's. Prometheus
+    /// sets `job` and `instance` itself.
     pub fn constant_label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.constant.push((name.into(), value.into()));
         self
     }
 
-    /// The bounds of the duration histogram, in seconds, from a nanosecond to
-    /// 1,000,000,000 s, rising. None leaves the count and the sum. Default:
-    /// 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5,
-    /// 10.
+    /// Sets the bucket bounds of the duration histogram in seconds.
+    ///
+    /// Bounds must be ascending and between one nanosecond and 1,000,000,000 s.
+    /// Without bounds, only the count and the sum are recorded. Defaults to the
+    /// advice of the OpenTelemetry semantic conventions: 0.005, 0.01, 0.025,
+    /// 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5 and 10.
     pub fn duration_bounds(mut self, seconds: impl IntoIterator<Item = f64>) -> Self {
         self.duration_bounds = seconds.into_iter().collect();
         self
     }
 
-    /// The bounds of the duration histogram for one route, in seconds. Of
-    /// several for the same route the last ones hold.
+    /// Sets the bucket bounds of the duration histogram in seconds for one
+    /// route. The last call for a route wins. Defaults to
+    /// [`duration_bounds`](Self::duration_bounds).
     pub fn route_duration_bounds(
         mut self,
         route: impl Into<String>,
@@ -111,41 +128,58 @@ impl PrometheusBuilder {
         self
     }
 
-    /// A latency objective: its threshold is among the bounds of every
+    /// Adds the threshold of a latency objective to the bucket bounds of every
     /// duration histogram, so that the share of requests within it is exact.
-    /// From a nanosecond to 1,000,000,000 s.
+    /// Must be between one nanosecond and 1,000,000,000 s.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_metrics::Prometheus;
+    /// let prometheus = Prometheus::builder()
+    ///     .objective(Duration::from_millis(300))
+    ///     .build()?;
+    /// assert!(prometheus.has_duration_bound(0.3));
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
     pub fn objective(mut self, threshold: Duration) -> Self {
         self.objectives.push(threshold);
         self
     }
 
-    /// The bounds of the request size histogram, in whole bytes up to 2^53,
-    /// rising. Default: none, only the sum and the count.
+    /// Sets the bucket bounds of the request size histogram in bytes. Bounds
+    /// must be ascending and at most 2^53. Defaults to none, which records the
+    /// count and the sum only.
     pub fn request_size_bounds(mut self, bytes: impl IntoIterator<Item = u64>) -> Self {
         self.request_size_bounds = bytes.into_iter().map(|bytes| bytes as f64).collect();
         self
     }
 
-    /// The bounds of the response size histogram, in whole bytes up to 2^53,
-    /// rising. Default: none, only the sum and the count.
+    /// Sets the bucket bounds of the response size histogram in bytes. Bounds
+    /// must be ascending and at most 2^53. Defaults to none, which records the
+    /// count and the sum only.
     pub fn response_size_bounds(mut self, bytes: impl IntoIterator<Item = u64>) -> Self {
         self.response_size_bounds = bytes.into_iter().map(|bytes| bytes as f64).collect();
         self
     }
 
-    /// Records the time to the response's head as a second histogram. Default:
-    /// off. Costs a reading of the clock for each request.
-    pub fn time_to_head(mut self, on: bool) -> Self {
-        self.time_to_head = on;
+    /// Sets whether the time to the response head is recorded in a second
+    /// histogram. Defaults to `false`. It costs one more reading of the clock
+    /// per request.
+    pub fn time_to_head(mut self, enabled: bool) -> Self {
+        self.time_to_head = enabled;
         self
     }
 
-    /// Makes the recorder and registers it.
+    /// Builds the recorder and registers its metrics.
     ///
     /// # Errors
     ///
-    /// Where a name, a label or a bound cannot be, or the registry has a
-    /// metric of that name already.
+    /// Returns an error that names the value and what is allowed if
+    ///
+    /// - a metric or label name is invalid or used twice,
+    /// - a bucket bound is out of range or the bounds are not ascending,
+    /// - the registry adds a label that the metrics already have, or
+    /// - the registry already contains a metric of the same name.
     pub fn build(self) -> Result<Prometheus, BuildError> {
         let mut names = self.names;
         if let Some(prefix) = self.prefix.filter(|prefix| !prefix.is_empty()) {
@@ -201,19 +235,22 @@ impl PrometheusBuilder {
             overflows: Table::new(64),
             renderers: exposition::Renderers::default(),
         }));
-        // Shown from the start, so that the first overflow is seen as an increase.
+        // Exposed from the start, so that `increase()` sees the first overflow.
         inner
             .overflows
             .get_or_add(Limit::Routes.as_str(), AtomicU64::default);
-        let own_metrics = || OwnMetrics::new(inner).map(Box::new).map_err(failed);
-        let requests = Box::new(Requests::new(inner).map_err(failed)?);
-        // First those that are known by the duration's name alone: recorders
-        // that differ in their constant labels would share families, which
-        // only one of them can write.
-        inner.registry.register(own_metrics()?).map_err(failed)?;
+        let recorder_metrics = || RecorderMetrics::new(inner).map(Box::new).map_err(failed);
+        let requests = Box::new(RequestMetrics::new(inner).map_err(failed)?);
+        // Register these first, because they are identified by the duration's
+        // name alone. Recorders that differ only in their constant labels would
+        // share families, which only one of them could write.
+        inner
+            .registry
+            .register(recorder_metrics()?)
+            .map_err(failed)?;
         if let Err(error) = inner.registry.register(requests) {
-            // A recorder that does not come to be leaves nothing behind.
-            let _ = inner.registry.unregister(own_metrics()?);
+            // A failed build leaves nothing in the registry.
+            let _ = inner.registry.unregister(recorder_metrics()?);
             return Err(failed(error));
         }
         Ok(Prometheus(inner))
@@ -231,7 +268,7 @@ fn check_metric_names(names: &Names, time_to_head: bool) -> Result<(), BuildErro
                 name: (*name).to_owned(),
             });
         }
-        // A histogram's samples have names of their own.
+        // The suffixes of a histogram's samples.
         let clashes = |other: &&str| {
             let rest = other.strip_prefix(*name);
             matches!(rest, Some("" | "_bucket" | "_count" | "_sum"))
@@ -246,7 +283,7 @@ fn check_metric_names(names: &Names, time_to_head: bool) -> Result<(), BuildErro
     Ok(())
 }
 
-/// The names of all labels that the metrics have, custom ones aside.
+/// Returns the names of all labels of the request metrics except custom labels.
 pub(crate) fn label_names<'a>(
     names: &'a Names,
     constant: &'a [(String, String)],
@@ -275,7 +312,8 @@ fn check_labels(
         if !seen.insert(name) {
             return Err(LabelError {
                 name: name.to_owned(),
-                why: "the registry adds a label of this name, which the recorder uses".to_owned(),
+                why: "the recorder uses a label of this name, which the registry adds as well"
+                    .to_owned(),
             });
         }
     }
@@ -313,9 +351,9 @@ fn check_label_syntax(name: &str) -> Result<(), LabelError> {
     let why = if !valid {
         "must match [a-zA-Z_][a-zA-Z0-9_]*"
     } else if name.starts_with("__") {
-        "names that start with two underscores belong to Prometheus"
+        "names that start with two underscores are reserved by Prometheus"
     } else if name == "le" || name == "quantile" {
-        "it belongs to histograms and summaries"
+        "reserved for histograms and summaries"
     } else {
         return Ok(());
     };
@@ -325,7 +363,7 @@ fn check_label_syntax(name: &str) -> Result<(), LabelError> {
     })
 }
 
-/// A histogram that a preset does not have needs no bounds.
+/// Returns no bounds if the names leave out the histogram.
 fn optional_bounds(histogram: Option<&str>, bytes: &[f64]) -> Result<Vec<(u64, f64)>, BuildError> {
     histogram.map_or_else(|| Ok(Vec::new()), |histogram| size_bounds(histogram, bytes))
 }

@@ -1,4 +1,4 @@
-//! The numbers of one series, as one thread counts them.
+//! Values of one series as recorded by one thread.
 
 use std::sync::OnceLock;
 use std::time::SystemTime;
@@ -9,12 +9,12 @@ use super::sync::{Mutex, PoisonError};
 use crate::outcome::CompletedRequest;
 use crate::trace_id::TraceId;
 
-/// A cell that only one thread writes at a time. Any thread may read it.
+/// Single-writer cell: one thread at a time writes it, any thread reads it.
 #[derive(Debug, Default)]
 pub(crate) struct Cell(AtomicU64);
 
 impl Cell {
-    /// Adds; wraps around, so that adding the two's complement subtracts.
+    /// Adds with wrap-around, so that adding a two's complement subtracts.
     #[inline]
     pub(crate) fn add(&self, n: u64) {
         self.0.store(
@@ -23,8 +23,8 @@ impl Cell {
         );
     }
 
-    /// Adds to a sum, which stays at the largest value once it is reached: a sum
-    /// that wraps around would be a counter that falls.
+    /// Adds to a sum, which saturates: a sum that wraps around would be a
+    /// counter that decreases.
     #[inline]
     pub(crate) fn add_to_sum(&self, n: u64) {
         self.0.store(
@@ -33,10 +33,10 @@ impl Cell {
         );
     }
 
-    /// Adds, and makes everything that this thread (and those that handed the
-    /// request on to it) wrote before visible to who reads the sum with
-    /// [`get_acquire`](Self::get_acquire): a request that is seen to have ended is seen
-    /// to have begun.
+    /// Adds with a release store. Everything that happens before it, on this
+    /// thread or on one that the request was on earlier, is visible to a thread
+    /// that reads the value with [`get_acquire`](Self::get_acquire): a scrape
+    /// that sees the end of a request also sees its beginning.
     #[inline]
     pub(crate) fn add_release(&self, n: u64) {
         self.0.store(
@@ -49,27 +49,27 @@ impl Cell {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Pairs with [`add_release`](Self::add_release).
+    /// Synchronizes with [`add_release`](Self::add_release).
     pub(crate) fn get_acquire(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// A cache line of cells, so that no two threads write to the same one.
+/// Cache line of cells. The alignment prevents false sharing between threads.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct Line([Cell; 8]);
 
-/// Where in a series' cells which number stands.
+/// Index of each value within a series' cells.
 ///
-/// The sums come first and the duration's buckets next, so that a fast request
-/// touches one cache line.
+/// The sums come first and the duration's buckets next, so that recording a
+/// fast request touches one cache line.
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) duration: Bounds,
     pub(crate) request_size: Bounds,
     pub(crate) response_size: Bounds,
-    /// Without bounds where the time to the head is not recorded.
+    /// `None` unless the time to head is recorded.
     pub(crate) time_to_head: Option<Bounds>,
     pub(crate) time_to_head_sum: usize,
     pub(crate) cells: usize,
@@ -80,16 +80,16 @@ pub(crate) const REQUEST_SUM: usize = 1;
 pub(crate) const RESPONSE_SUM: usize = 2;
 const DURATION_BUCKETS: usize = 3;
 
-/// A histogram's bounds, in nanoseconds or bytes.
+/// Bucket bounds of a histogram.
 #[derive(Debug)]
 pub(crate) struct Bounds {
-    /// The upper bounds, inclusive, rising.
+    /// Inclusive upper bounds in nanoseconds or bytes, ascending.
     pub(crate) upper: Box<[u64]>,
-    /// The same in seconds or bytes.
+    /// The same bounds in seconds or bytes.
     pub(crate) bounds: Box<[f64]>,
-    /// The same as the `le` label writes them, with `+Inf` at the end.
+    /// The same bounds as values of the `le` label, followed by `+Inf`.
     pub(crate) le: Box<[Box<str>]>,
-    /// Where the buckets start among the cells.
+    /// Index of the first bucket among the cells.
     pub(crate) at: usize,
 }
 
@@ -114,14 +114,15 @@ impl Bounds {
                 .unwrap_or(self.upper.len())
     }
 
-    /// How many buckets there are, `+Inf` included.
+    /// Returns the number of buckets, including `+Inf`.
     pub(crate) fn buckets(&self) -> usize {
         self.upper.len() + 1
     }
 }
 
 impl Layout {
-    /// From bounds as (value in nanoseconds or bytes, value as it is written).
+    /// Creates a layout from bounds as pairs: the value in nanoseconds or bytes,
+    /// and the value in seconds or bytes.
     pub(crate) fn new(
         duration: &[(u64, f64)],
         request_size: &[(u64, f64)],
@@ -137,8 +138,8 @@ impl Layout {
             bounds
         };
         let duration_bounds = place(duration, true);
-        // Without finite bounds every request is in `+Inf`: the number of
-        // requests, which the duration counts.
+        // Without finite bounds every request falls into `+Inf`, whose count is
+        // that of the duration histogram.
         let request_size = place(request_size, !request_size.is_empty());
         let response_size = place(response_size, !response_size.is_empty());
         let time_to_head = time_to_head.then(|| place(duration, true));
@@ -155,15 +156,15 @@ impl Layout {
     }
 }
 
-/// One thread's numbers of one series.
+/// Values of one series as recorded by one thread.
 #[derive(Debug)]
 pub(crate) struct Cells {
     lines: Box<[Line]>,
-    /// The last exemplar of each bucket of the duration; made with the first.
+    /// Latest exemplar of each duration bucket. Allocated with the first one.
     exemplars: OnceLock<Box<[Mutex<Option<Exemplar>>]>>,
 }
 
-/// A request to look at.
+/// Reference to the trace of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exemplar {
     pub(crate) trace_id: TraceId,
@@ -186,7 +187,7 @@ impl Cells {
         &self.lines[index / 8].0[index % 8]
     }
 
-    /// A request ended.
+    /// Records a request that has ended.
     #[inline(always)]
     pub(crate) fn record(&self, layout: &Layout, end: &CompletedRequest<'_>) {
         self.record_sizes(layout, end);
@@ -230,8 +231,8 @@ impl Cells {
                 .map(|_| Mutex::new(None))
                 .collect()
         });
-        // Where a scrape is reading this very one, this request's is not kept:
-        // any request of the bucket is as good an example, waiting is not.
+        // Skip the exemplar while a scrape reads this one. The hot path must not
+        // block, and a later request of the bucket is as good an example.
         if let Ok(mut exemplar) = exemplars[bucket - layout.duration.at].try_lock() {
             *exemplar = Some(Exemplar {
                 trace_id,
@@ -241,7 +242,7 @@ impl Cells {
         }
     }
 
-    /// The newest exemplar of a bucket of the duration.
+    /// Returns the latest exemplar of a duration bucket.
     pub(crate) fn exemplar(&self, bucket: usize) -> Option<Exemplar> {
         *self.exemplars.get()?[bucket]
             .lock()
@@ -251,7 +252,7 @@ impl Cells {
 
 #[inline]
 fn nanoseconds(duration: std::time::Duration) -> u64 {
-    // 584 years fit.
+    // Wraps after 584 years.
     duration
         .as_secs()
         .wrapping_mul(1_000_000_000)
@@ -263,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_belongs_to_its_own_bucket() {
+    fn bucket_bounds_are_inclusive() {
         let bounds = Bounds::new(&[(10, 10.0), (20, 20.0)], 4);
         let buckets = [0, 10, 11, 20, 21, u64::MAX].map(|value| bounds.bucket(value) - 4);
         assert_eq!(buckets, [0, 0, 1, 1, 2, 2]);

@@ -1,4 +1,4 @@
-//! The recorder as collectors of a [`prometheus::Registry`].
+//! Collectors that make the recorder part of a [`prometheus::Registry`].
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -12,24 +12,25 @@ use super::snapshot::{Histogram, Snapshot, View};
 use super::{Inner, Names};
 
 thread_local! {
-    /// The recorder whose requests `gather` is to leave out on this thread,
-    /// because the exposition has written them from the cells.
-    static LEFT_OUT: Cell<Option<&'static str>> = const { Cell::new(None) };
+    /// Recorder whose request metrics `gather` omits on this thread, because the
+    /// exposition writes them from the cells. Identified by the address of its
+    /// duration histogram's name.
+    static EXCLUDED: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
-/// What there is in the recorder's registry beside its own requests.
+/// Gathers everything in the recorder's registry except its request metrics.
 pub(crate) fn gather_others(inner: &'static Inner) -> Vec<proto::MetricFamily> {
     struct Restore(Option<&'static str>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            LEFT_OUT.set(self.0);
+            EXCLUDED.set(self.0);
         }
     }
-    let _restore = Restore(LEFT_OUT.replace(Some(&inner.names.duration)));
+    let _restore = Restore(EXCLUDED.replace(Some(&inner.names.duration)));
     inner.registry.gather()
 }
 
-/// One family of the recorder.
+/// Metric family of the recorder.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Family {
     pub(crate) name: &'static str,
@@ -56,8 +57,8 @@ impl Kind {
         }
     }
 
-    /// The histogram of this kind, and how many of its units make one of the
-    /// family's.
+    /// Returns the histogram of this kind, and how many of its units make one
+    /// unit of the family.
     pub(crate) fn histogram<'a>(self, view: &View<'a>) -> Option<(Histogram<'a>, f64)> {
         match self {
             Self::Duration => Some((view.duration(), 1e9)),
@@ -69,8 +70,8 @@ impl Kind {
     }
 }
 
-/// The families that a recorder with these names has, in the order in which
-/// they are written.
+/// Returns the families of a recorder with these names, in the order of the
+/// exposition.
 pub(crate) fn families(
     names: &'static Names,
     time_to_head: bool,
@@ -82,19 +83,23 @@ pub(crate) fn families(
     [
         family(
             &names.in_flight,
-            "Requests that have begun and not ended.",
+            "Number of requests in flight.",
             Kind::InFlight,
         ),
-        optional(&names.requests, "Requests that have ended.", Kind::Requests),
+        optional(
+            &names.requests,
+            "Total number of requests that have ended.",
+            Kind::Requests,
+        ),
         family(
             &names.duration,
-            "Time from a request to the end of its response.",
+            "Duration of requests until the end of the response.",
             Kind::Duration,
         ),
         if time_to_head {
             family(
                 &names.time_to_head,
-                "Time from a request to the head of its response.",
+                "Duration of requests until the head of the response.",
                 Kind::TimeToHead,
             )
         } else {
@@ -107,7 +112,7 @@ pub(crate) fn families(
         ),
         optional(
             &names.response_size,
-            "Size of response bodies as sent.",
+            "Size of response bodies.",
             Kind::ResponseSize,
         ),
     ]
@@ -115,13 +120,13 @@ pub(crate) fn families(
     .flatten()
 }
 
-/// The requests.
-pub(crate) struct Requests {
+/// Collector of the request metrics.
+pub(crate) struct RequestMetrics {
     inner: &'static Inner,
     descs: Vec<Desc>,
 }
 
-impl Requests {
+impl RequestMetrics {
     pub(crate) fn new(inner: &'static Inner) -> prometheus::Result<Self> {
         let constant: HashMap<_, _> = inner.constant.iter().cloned().collect();
         let names = inner.names;
@@ -144,16 +149,16 @@ impl Requests {
     }
 }
 
-impl Collector for Requests {
+impl Collector for RequestMetrics {
     fn desc(&self) -> Vec<&Desc> {
         self.descs.iter().collect()
     }
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
         let inner = self.inner;
-        if LEFT_OUT
+        if EXCLUDED
             .get()
-            .is_some_and(|left_out| std::ptr::eq(left_out, &*inner.names.duration))
+            .is_some_and(|excluded| std::ptr::eq(excluded, &*inner.names.duration))
         {
             return Vec::new();
         }
@@ -202,7 +207,7 @@ fn pair(name: &str, value: &str) -> proto::LabelPair {
 fn labels(view: &View<'_>) -> Vec<proto::LabelPair> {
     let mut labels = Vec::new();
     let endpoint = view.endpoint;
-    endpoint.for_each_label_of(view.series, |name, value| labels.push(pair(name, value)));
+    endpoint.for_each_series_label(view.series, |name, value| labels.push(pair(name, value)));
     labels.sort_by(|a, b| a.name().cmp(b.name()));
     labels
 }
@@ -236,7 +241,7 @@ fn histogram(view: &View<'_>, of: &Histogram<'_>, unit: f64) -> proto::Metric {
     histogram.set_sample_count(of.count);
     histogram.set_sample_sum(of.sum as f64 / unit);
     let mut cumulative = 0;
-    // Encoders write `+Inf` from the count; `TextEncoder` would write `inf`.
+    // Encoders derive `+Inf` from the count. `TextEncoder` would write `inf`.
     let finite = of
         .le
         .iter()
@@ -257,21 +262,22 @@ fn histogram(view: &View<'_>, of: &Histogram<'_>, unit: f64) -> proto::Metric {
 
 const SERIES: &str = "tower_metrics_series";
 const OVERFLOW: &str = "tower_metrics_overflow_total";
-/// Which recorder it is, by its duration histogram's name.
+/// Label that identifies the recorder by its duration histogram's name.
 pub(crate) const METRIC: &str = "metric";
 
 pub(crate) const LIMIT: &str = "limit";
 
-/// What the recorder says of itself.
-pub(crate) struct OwnMetrics {
+/// Collector of metrics about the recorder.
+pub(crate) struct RecorderMetrics {
     inner: &'static Inner,
     descs: [Desc; 2],
 }
 
-const SERIES_HELP: &str = "Series of the request metrics, by the duration's name.";
-const OVERFLOW_HELP: &str = "Requests whose route or label value found no place.";
+const SERIES_HELP: &str = "Number of request series, by the name of the duration histogram.";
+const OVERFLOW_HELP: &str =
+    "Total number of requests whose route or label value exceeded a cardinality limit.";
 
-impl OwnMetrics {
+impl RecorderMetrics {
     pub(crate) fn new(inner: &'static Inner) -> prometheus::Result<Self> {
         let constant = HashMap::from([(METRIC.to_owned(), inner.names.duration.clone())]);
         Ok(Self {
@@ -294,7 +300,7 @@ impl OwnMetrics {
     }
 }
 
-impl Collector for OwnMetrics {
+impl Collector for RecorderMetrics {
     fn desc(&self) -> Vec<&Desc> {
         self.descs.iter().collect()
     }

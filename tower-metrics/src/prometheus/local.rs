@@ -1,4 +1,7 @@
-//! What a thread keeps at hand, so that recording looks nothing up.
+//! Per-thread lookup of cells.
+//!
+//! Finds the cells of a request without a lock: each thread caches references
+//! to those that it writes.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -7,49 +10,51 @@ use std::sync::{LazyLock, OnceLock};
 use foldhash::fast::RandomState;
 
 use super::cells::{self, Cells};
-use super::series::{Answer, Endpoint, Key};
+use super::series::{Endpoint, Key, StatusLabels};
 use super::slots::{Lease, Slot, Slots};
 use crate::label::LabelValues;
 use crate::outcome::CompletedRequest;
 
 static SLOTS: LazyLock<Slots> = LazyLock::new(Slots::new);
 
-/// No thread's slot.
-const NONE: Slot = Slot::MAX;
+/// Slot of a thread without a lease.
+const NO_SLOT: Slot = Slot::MAX;
 
 thread_local! {
-    /// This thread's slot; `NONE` before its first request and after its end.
-    static SLOT: Cell<Slot> = const { Cell::new(NONE) };
+    /// This thread's slot: `NO_SLOT` before its first request, and again while
+    /// its thread-locals are destroyed.
+    static SLOT: Cell<Slot> = const { Cell::new(NO_SLOT) };
     static LOCAL: RefCell<Local> = RefCell::new(Local::new());
 }
 
+/// A thread's lease and what it caches.
 struct Local {
     lease: Lease<'static>,
-    /// By the endpoint's index.
-    endpoints: Vec<Known>,
+    /// Indexed by [`Endpoint::index`].
+    endpoints: Vec<CachedEndpoint>,
 }
 
 #[derive(Default)]
-struct Known {
-    own: Option<&'static ThreadEndpoint>,
-    /// The cells that [`ThreadEndpoint::find`] does not look for: custom labels can make
-    /// many.
-    others: HashMap<Key, &'static Cells, RandomState>,
+struct CachedEndpoint {
+    thread: Option<&'static ThreadEndpoint>,
+    /// Cells beyond the first few, which [`ThreadEndpoint::find`] compares one
+    /// by one. Custom labels can produce many.
+    cells: HashMap<Key, &'static Cells, RandomState>,
 }
 
-/// An endpoint's figures as the holder of one slot counts them. It is what a
-/// request in flight remembers of where it began.
+/// An endpoint's values as recorded by the leaseholder of one slot. Requests in
+/// flight keep a reference to the one where they began.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct ThreadEndpoint {
     slot: Slot,
-    /// How many requests began.
+    /// Number of requests that have begun.
     pub(crate) begun: cells::Cell,
     first: OnceLock<&'static Node>,
 }
 
-/// The cells of one way to end, in the order of their first request: mostly
-/// one, seldom more than five.
+/// Cells of one series, in a list in the order of first use. Most endpoints
+/// have one to five.
 #[derive(Debug)]
 struct Node {
     key: Key,
@@ -57,8 +62,8 @@ struct Node {
     next: OnceLock<&'static Node>,
 }
 
-/// How many nodes are compared one after the other.
-const NODES: usize = 8;
+/// Maximum length of the list.
+const MAX_NODES: usize = 8;
 
 impl ThreadEndpoint {
     pub(crate) fn new(slot: Slot) -> Self {
@@ -71,26 +76,30 @@ impl ThreadEndpoint {
 
     #[inline(always)]
     fn find(&self, key: &Key) -> Option<&'static Cells> {
-        let mut place = &self.first;
-        for _ in 0..NODES {
-            let node = place.get()?;
+        let mut next = &self.first;
+        for _ in 0..MAX_NODES {
+            let node = next.get()?;
             if node.key == *key {
                 return Some(node.cells);
             }
-            place = &node.next;
+            next = &node.next;
         }
         None
     }
 
-    /// Remembers cells, where there is room.
+    /// Appends cells to the list. Returns `false` if the list is full.
     fn add(&self, key: Key, cells: &'static Cells) -> bool {
-        let mut place = &self.first;
-        for _ in 0..NODES {
-            match place.get() {
-                Some(node) => place = &node.next,
+        let mut next = &self.first;
+        for _ in 0..MAX_NODES {
+            match next.get() {
+                Some(node) => next = &node.next,
                 None => {
-                    let next = OnceLock::new();
-                    place.get_or_init(|| Box::leak(Box::new(Node { key, cells, next })));
+                    let node = Node {
+                        key,
+                        cells,
+                        next: OnceLock::new(),
+                    };
+                    next.get_or_init(|| Box::leak(Box::new(node)));
                     return true;
                 }
             }
@@ -110,44 +119,45 @@ impl Local {
     }
 
     #[inline]
-    fn own(&mut self, endpoint: &'static Endpoint) -> &'static ThreadEndpoint {
-        if let Some(known) = self.endpoints.get(endpoint.index)
-            && let Some(own) = known.own
+    fn thread_endpoint(&mut self, endpoint: &'static Endpoint) -> &'static ThreadEndpoint {
+        if let Some(cached) = self.endpoints.get(endpoint.index)
+            && let Some(thread) = cached.thread
         {
-            return own;
+            return thread;
         }
-        self.new_own(endpoint)
+        self.add_endpoint(endpoint)
     }
 
     #[cold]
-    fn new_own(&mut self, endpoint: &'static Endpoint) -> &'static ThreadEndpoint {
+    fn add_endpoint(&mut self, endpoint: &'static Endpoint) -> &'static ThreadEndpoint {
         let index = endpoint.index;
         if index >= self.endpoints.len() {
-            self.endpoints.resize_with(index + 1, Known::default);
+            self.endpoints
+                .resize_with(index + 1, CachedEndpoint::default);
         }
-        let own = endpoint.own_of(self.lease.slot());
-        self.endpoints[index].own = Some(own);
-        own
+        let thread = endpoint.thread_endpoint(self.lease.slot());
+        self.endpoints[index].thread = Some(thread);
+        thread
     }
 
     fn cells(
         &mut self,
         endpoint: &'static Endpoint,
         key: Key,
-        answer: Answer,
+        status: StatusLabels,
         labels: LabelValues<'_>,
     ) -> &'static Cells {
-        let own = self.own(endpoint);
-        if let Some(cells) = own.find(&key) {
+        let thread = self.thread_endpoint(endpoint);
+        if let Some(cells) = thread.find(&key) {
             return cells;
         }
-        let others = &mut self.endpoints[endpoint.index].others;
-        if let Some(cells) = others.get(&key) {
+        let cached = &mut self.endpoints[endpoint.index].cells;
+        if let Some(cells) = cached.get(&key) {
             return cells;
         }
-        let cells = endpoint.cells_of(self.lease.slot(), answer, labels);
-        if !own.add(key, cells) {
-            others.insert(key, cells);
+        let cells = endpoint.cells(self.lease.slot(), status, labels);
+        if !thread.add(key, cells) {
+            cached.insert(key, cells);
         }
         cells
     }
@@ -155,64 +165,63 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        SLOT.set(NONE);
+        SLOT.set(NO_SLOT);
     }
 }
 
-/// This thread's figures of an endpoint.
+/// Calls `f` with this thread's values of an endpoint.
 #[inline(always)]
-pub(crate) fn with_own<T>(
+pub(crate) fn with_thread_endpoint<T>(
     endpoint: &'static Endpoint,
-    then: impl Fn(&'static ThreadEndpoint) -> T,
+    f: impl Fn(&'static ThreadEndpoint) -> T,
 ) -> T {
-    let own = LOCAL.try_with(|local| local.borrow_mut().own(endpoint));
-    match own {
-        Ok(own) => then(own),
-        // A thread that is ending has given its slot back already: a request
-        // that is dropped with the thread's other locals leases one for the
-        // moment.
+    let thread = LOCAL.try_with(|local| local.borrow_mut().thread_endpoint(endpoint));
+    match thread {
+        Ok(thread) => f(thread),
+        // The thread is exiting and has returned its slot. A request that is
+        // dropped with the thread's other locals takes a temporary lease.
         Err(_) => {
             let lease = SLOTS.lease();
-            then(endpoint.own_of(lease.slot()))
+            f(endpoint.thread_endpoint(lease.slot()))
         }
     }
 }
 
-/// This thread's cells for requests that end like this one, which began at
-/// `own`.
+/// Calls `f` with this thread's cells for a completed request that began at
+/// `began`.
 #[inline(always)]
 pub(crate) fn with_cells(
     endpoint: &'static Endpoint,
-    own: &'static ThreadEndpoint,
+    began: &'static ThreadEndpoint,
     end: &CompletedRequest<'_>,
-    then: impl FnOnce(&'static Cells),
+    f: impl FnOnce(&'static Cells),
 ) {
     let key = Key::of(end);
-    let known = if own.slot == SLOT.get() {
-        own.find(&key)
+    let found = if began.slot == SLOT.get() {
+        began.find(&key)
     } else {
         None
     };
-    let (cells, _lease) = match known {
+    let (cells, _lease) = match found {
         Some(cells) => (cells, None),
-        None => cells_of(endpoint, key, Answer::of(end), end.labels),
+        None => find_cells(endpoint, key, StatusLabels::of(end), end.labels),
     };
-    then(cells);
+    f(cells);
 }
 
-/// Of a request that began on another thread, or is the first that ends so.
-/// What comes with the cells must be held while they are written.
+/// Looks up the cells of a request that began on another thread or is the first
+/// of its series. The returned lease must outlive the write.
 #[inline(never)]
-fn cells_of(
+fn find_cells(
     endpoint: &'static Endpoint,
     key: Key,
-    answer: Answer,
+    status: StatusLabels,
     labels: LabelValues<'_>,
 ) -> (&'static Cells, Option<Lease<'static>>) {
-    let cells = LOCAL.try_with(|local| local.borrow_mut().cells(endpoint, key, answer, labels));
+    let cells = LOCAL.try_with(|local| local.borrow_mut().cells(endpoint, key, status, labels));
     cells.map(|cells| (cells, None)).unwrap_or_else(|_| {
         let lease = SLOTS.lease();
-        let cells = endpoint.cells_of(lease.slot(), answer, labels);
+        let cells = endpoint.cells(lease.slot(), status, labels);
         (cells, Some(lease))
     })
 }

@@ -1,4 +1,4 @@
-//! The recorder into Prometheus.
+//! Recorder for Prometheus, and the exposition of its registry.
 
 mod bound;
 mod builder;
@@ -27,7 +27,7 @@ pub use self::names::Names;
 pub use self::reader::{ReadSeries, ReadValue, Reader};
 pub use self::series::Endpoint;
 pub use crate::proto::{counter_value, gauge_value};
-/// Out of the crate `prometheus`, in the version that this crate takes.
+/// Re-exported from the version of the crate `prometheus` that this crate uses.
 pub use prometheus::{Registry, proto};
 
 use self::cells::Layout;
@@ -37,12 +37,11 @@ use crate::outcome::{CompletedRequest, InitialSeries};
 use crate::recorder::{LabelError, Limit, Recorder};
 use crate::table::Table;
 
-/// Records requests into Prometheus metrics, with a registry of its own or
-/// any other [`prometheus::Registry`].
+/// Recorder that keeps its metrics in a Prometheus registry.
 ///
-/// It is a reference: copy it into every layer that is to share its metrics.
-/// What it refers to, and every series, lives as long as the process; that is
-/// what spares each request a reference count.
+/// `Prometheus` is a reference, which implements `Copy`: pass it to every layer
+/// that shares its metrics. The state that it refers to is never freed, which
+/// spares each request a reference count.
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {
@@ -68,7 +67,7 @@ pub(crate) struct Inner {
     /// With the registry's prefix too, as exposed.
     exposed_names: Names,
     constant: &'static [(String, String)],
-    /// Names of the layers' labels, in the order in which they were declared.
+    /// Names of the layers' labels in the order of their declaration.
     custom_labels: Mutex<Vec<&'static str>>,
     layout: &'static Layout,
     route_layouts: HashMap<String, &'static Layout>,
@@ -78,7 +77,7 @@ pub(crate) struct Inner {
     renderers: exposition::Renderers,
 }
 
-/// The endpoints of a recorder: several layers may ask for the same one.
+/// Endpoints of a recorder. Several layers may request the same one.
 #[derive(Default)]
 struct Endpoints {
     by_name: HashMap<(&'static str, &'static str), &'static Endpoint>,
@@ -86,19 +85,20 @@ struct Endpoints {
 }
 
 impl Prometheus {
-    /// A recorder with OpenTelemetry's names and a registry of its own.
+    /// Creates a recorder with the default settings: OpenTelemetry's names and a
+    /// new registry.
     pub fn new() -> Self {
         PrometheusBuilder::default()
             .build()
             .expect("the defaults are valid, and nothing is registered yet")
     }
 
-    /// A recorder to be set up.
+    /// Returns a builder for a recorder.
     pub fn builder() -> PrometheusBuilder {
         PrometheusBuilder::default()
     }
 
-    /// Where the metrics are registered.
+    /// Returns the registry that contains the metrics.
     pub fn registry(&self) -> &'static Registry {
         &self.0.registry
     }
@@ -191,8 +191,8 @@ impl Prometheus {
         Reader::new(*self)
     }
 
-    /// Serves everything in the registry: a tower service, for
-    /// `Router::route_service`.
+    /// Returns a service that exposes everything in the registry, for
+    /// `Router::route_service` or any HTTP server.
     pub fn exposition(&self) -> Exposition {
         Exposition::new(self.0)
     }
@@ -205,7 +205,7 @@ impl Default for Prometheus {
 }
 
 impl Inner {
-    /// The endpoints there are now.
+    /// Returns all endpoints in the order of their creation.
     fn endpoints(&self) -> Vec<&'static Endpoint> {
         self.endpoints
             .read()
@@ -246,9 +246,9 @@ impl Recorder for Prometheus {
 
     #[inline(always)]
     fn begin(&self, endpoint: &'static Endpoint) -> &'static ThreadEndpoint {
-        local::with_own(endpoint, |own| {
-            own.begun.add(1);
-            own
+        local::with_thread_endpoint(endpoint, |thread| {
+            thread.begun.add(1);
+            thread
         })
     }
 
@@ -256,28 +256,28 @@ impl Recorder for Prometheus {
     fn end(
         &self,
         endpoint: &'static Endpoint,
-        own: &'static ThreadEndpoint,
+        began: &'static ThreadEndpoint,
         end: &CompletedRequest<'_>,
     ) {
-        local::with_cells(endpoint, own, end, |cells| {
+        local::with_cells(endpoint, began, end, |cells| {
             cells.record(endpoint.layout, end)
         });
     }
 
     fn abandon(&self, endpoint: &'static Endpoint, _: &'static ThreadEndpoint) {
-        local::with_own(endpoint, |own| own.begun.add(1u64.wrapping_neg()));
+        local::with_thread_endpoint(endpoint, |thread| thread.begun.add(1u64.wrapping_neg()));
     }
 
     fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {
         let inner = self.0;
         for (i, name) in names.iter().enumerate() {
             builder::check_label_name(name)?;
-            let own = builder::label_names(inner.names, inner.constant);
-            let mut own = own.chain(inner.additions.labels.iter().map(|(name, _)| &**name));
-            if own.any(|own| own == *name) || names[..i].contains(name) {
+            let added = inner.additions.labels.iter().map(|(name, _)| &**name);
+            let mut taken = builder::label_names(inner.names, inner.constant).chain(added);
+            if taken.any(|taken| taken == *name) || names[..i].contains(name) {
                 return Err(LabelError {
                     name: (*name).to_owned(),
-                    why: "the metrics have a label of this name already".to_owned(),
+                    why: "the metrics already have a label of this name".to_owned(),
                 });
             }
         }
@@ -291,7 +291,7 @@ impl Recorder for Prometheus {
             }
         }
         drop(declared);
-        // Shown from the start, so that the first overflow is an increase.
+        // Exposed from the start, so that `increase()` sees the first overflow.
         for name in names {
             inner.overflows.get_or_add(name, AtomicU64::default);
         }
@@ -301,10 +301,10 @@ impl Recorder for Prometheus {
     fn initialize(
         &self,
         endpoint: &'static Endpoint,
-        ending: InitialSeries,
+        series: InitialSeries,
         labels: LabelValues<'_>,
     ) {
-        endpoint.initialize(ending, &labels);
+        endpoint.initialize(series, &labels);
     }
 
     fn overflowed(&self, limit: Limit) {
@@ -315,7 +315,7 @@ impl Recorder for Prometheus {
             tracing::warn!(
                 metric = self.0.names.duration,
                 limit = name,
-                "no place left for a new value; it and those that follow are counted as _OTHER"
+                "cardinality limit reached; further values are recorded as _OTHER"
             );
         }
     }

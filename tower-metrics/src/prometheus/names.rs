@@ -1,8 +1,8 @@
-//! What the metrics and their labels are called.
+//! Names of metrics and labels.
 
-/// The names of a recorder's metrics and labels: a preset, or your own.
+/// Names of a recorder's metrics and labels.
 ///
-/// Start from a preset and change what you like:
+/// Start from a preset and change individual names:
 ///
 /// ```
 /// # use tower_metrics::Names;
@@ -10,54 +10,61 @@
 /// names.in_flight = "http_server_requests_in_flight".into();
 /// ```
 ///
-/// Names of metrics match `[a-zA-Z_:][a-zA-Z0-9_:]*`, those of labels
-/// `[a-zA-Z_][a-zA-Z0-9_]*`, and each stands for one thing:
-/// [`PrometheusBuilder::build`](super::PrometheusBuilder::build) checks it. OpenMetrics wants a
-/// counter to end in `_total`; there, one that does not is of unknown type.
+/// Metric names match `[a-zA-Z_:][a-zA-Z0-9_:]*`, label names match
+/// `[a-zA-Z_][a-zA-Z0-9_]*`, and no name is used twice:
+/// [`PrometheusBuilder::build`](super::PrometheusBuilder::build) checks them. In
+/// OpenMetrics a counter whose name does not end in `_total` has the type
+/// `unknown`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Names {
-    /// A counter of requests; `None`: the duration's `_count` is enough.
+    /// Counter of requests. `None` if the `_count` of the duration histogram is
+    /// to serve as the counter.
     pub requests: Option<String>,
-    /// The histogram of durations, in seconds.
+    /// Histogram of durations in seconds.
     pub duration: String,
-    /// The gauge of requests in flight.
+    /// Gauge of requests in flight.
     pub in_flight: String,
-    /// The histogram of request bodies, in bytes.
+    /// Histogram of request body sizes in bytes.
     pub request_size: Option<String>,
-    /// The histogram of response bodies, in bytes.
+    /// Histogram of response body sizes in bytes.
     pub response_size: Option<String>,
-    /// The histogram of times to the response's head, in seconds; recorded
-    /// where [`PrometheusBuilder::time_to_head`](super::PrometheusBuilder::time_to_head) says so.
+    /// Histogram of the time to the response head in seconds. Recorded if
+    /// [`PrometheusBuilder::time_to_head`](super::PrometheusBuilder::time_to_head)
+    /// is enabled.
     pub time_to_head: String,
-    /// The label of the request's method.
+    /// Label for the request method.
     pub method: String,
-    /// The label of the route's template.
+    /// Label for the route template.
     pub route: String,
-    /// The label of the response's status.
+    /// Label for the response status.
     pub status: String,
-    /// The label of the error's type.
+    /// Label for the error type. Without it, errors are recognized by their
+    /// status alone.
     pub error_type: Option<String>,
-    /// The constant label of the URL's scheme.
+    /// Constant label for the URL scheme.
     pub scheme: Option<String>,
-    /// The label of the gRPC status, where a layer has gRPC switched on.
+    /// Label for the gRPC status, if the layer records
+    /// [gRPC](crate::MetricsLayerBuilder::grpc).
     pub grpc_status: String,
 }
 
 impl Names {
-    /// The OpenTelemetry semantic conventions for HTTP servers, as Prometheus
-    /// writes them. The default.
+    /// Returns the names of the OpenTelemetry semantic conventions for HTTP
+    /// servers, as Prometheus exporters translate them. This is the default.
     pub fn open_telemetry() -> Self {
         Self::of_convention("server", "http_route", Some("url_scheme"))
     }
 
-    /// The OpenTelemetry semantic conventions for HTTP clients. Tell the layer
-    /// that it stands around a [`client`](crate::MetricsLayerBuilder::client), too.
+    /// Returns the names of the OpenTelemetry semantic conventions for HTTP
+    /// clients. Configure the layer for a
+    /// [`client`](crate::MetricsLayerBuilder::client) as well.
     ///
-    /// The route is `url.template`, which the caller knows:
-    /// [`Route::template`](crate::Route::template). `server_address` and
-    /// `server_port` are labels of your own, since only the program knows how
-    /// many servers it asks: [`Label::from_request`](crate::Label::from_request).
+    /// The route label is `url_template`, which the caller provides with
+    /// [`Route::template`](crate::Route::template). Add `server_address` and
+    /// `server_port` as custom labels with
+    /// [`Label::from_request`](crate::Label::from_request), because only the
+    /// program knows how many servers it calls.
     pub fn open_telemetry_client() -> Self {
         Self::of_convention("client", "url_template", None)
     }
@@ -79,8 +86,9 @@ impl Names {
         }
     }
 
-    /// What client_golang's `promhttp` and many dashboards expect:
-    /// `http_requests_total` by `method`, `route`, `code` and `error`.
+    /// Returns the names of client_golang's `promhttp`, which many dashboards
+    /// expect: `http_requests_total` with the labels `method`, `route`, `code`
+    /// and `error`.
     pub fn classic() -> Self {
         Self {
             requests: Some("http_requests_total".into()),
@@ -98,7 +106,7 @@ impl Names {
         }
     }
 
-    /// Those of the crate axum-prometheus, for dashboards that are there.
+    /// Returns the names of the crate axum-prometheus, for existing dashboards.
     pub fn axum_prometheus() -> Self {
         Self {
             requests: Some("axum_http_requests_total".into()),
@@ -116,7 +124,7 @@ impl Names {
         }
     }
 
-    /// Every metric's name with `prefix` and an underscore before it.
+    /// Prepends `prefix` and an underscore to the name of every metric.
     pub(crate) fn prefixed(mut self, prefix: &str) -> Self {
         let metrics = [
             &mut self.duration,
@@ -134,7 +142,7 @@ impl Names {
         self
     }
 
-    /// The names of all metrics that these settings make.
+    /// Returns the names of all metrics that are recorded with these names.
     pub(crate) fn metrics(&self, time_to_head: bool) -> Vec<&str> {
         let mut metrics: Vec<&str> = vec![&self.duration, &self.in_flight];
         let optional = [&self.requests, &self.request_size, &self.response_size];

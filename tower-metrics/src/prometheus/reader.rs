@@ -145,7 +145,7 @@ impl ReadSeries<'_> {
     pub fn for_each_label(&self, mut each: impl FnMut(&str, &str)) {
         match &self.source {
             Source::InFlight(endpoint, _) => endpoint.for_each_label(&mut each),
-            Source::Series(view) => view.endpoint.for_each_label_of(view.series, &mut each),
+            Source::Series(view) => view.endpoint.for_each_series_label(view.series, &mut each),
         }
         for (name, value) in self.additions {
             each(name, value);

@@ -60,7 +60,7 @@ impl RegistryAdditions {
         Ok(Self::default())
     }
 
-    /// The name of a metric that is registered as `name`, as it is exposed.
+    /// Returns the name under which a metric registered as `name` is exposed.
     pub(crate) fn exposed_name(&self, name: &str) -> String {
         match &self.prefix {
             Some(prefix) => format!("{prefix}_{name}"),

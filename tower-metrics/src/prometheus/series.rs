@@ -1,4 +1,4 @@
-//! The series there are.
+//! Endpoints and their series.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,44 +15,44 @@ use crate::grpc::GrpcStatus;
 use crate::label::{LabelKey, LabelValues};
 use crate::outcome::{CompletedRequest, ErrorType, InitialSeries};
 
-/// A method and route: the series of its in-flight gauge, and those of its
-/// answers. Lives as long as the process.
+/// Method and route with their series. Lives as long as the process.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Its place in every thread's list; unique in the process.
+    /// Index in every thread's cache, unique in the process.
     pub(crate) index: usize,
     pub(crate) method: &'static str,
     pub(crate) route: &'static str,
     pub(crate) layout: &'static Layout,
     names: &'static Names,
-    /// The labels of the in-flight gauge, as they are written.
+    /// Labels of the in-flight gauge in exposition format, without braces.
     pub(crate) labels: Box<str>,
     constant: &'static [(String, String)],
-    owns: BySlot<ThreadEndpoint>,
-    /// By their labels as they are written: presets without a label for it do
-    /// not tell errors apart, and then several answers are one series.
+    threads: BySlot<ThreadEndpoint>,
+    /// Series by their labels in exposition format. Several keys share a series
+    /// if the names have no label for what distinguishes them.
     series: Mutex<BTreeMap<&'static str, &'static Series>>,
 }
 
-/// The series of one way to end.
+/// Series of an endpoint.
 #[derive(Debug)]
 pub(crate) struct Series {
-    /// As they are written, without braces.
+    /// Labels in exposition format, without braces.
     pub(crate) labels: Box<str>,
-    answer: Answer,
+    status: StatusLabels,
     custom: Box<[(&'static str, &'static str)]>,
     cells: BySlot<Cells>,
 }
 
-/// What tells the series of an endpoint apart, custom labels aside.
+/// Values of the labels that distinguish the series of an endpoint, except for
+/// custom labels.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct StatusLabels {
     status: Option<StatusCode>,
     error_type: ErrorType,
     grpc: Option<GrpcStatus>,
 }
 
-impl Answer {
+impl StatusLabels {
     #[inline]
     pub(crate) fn of(end: &CompletedRequest<'_>) -> Self {
         Self {
@@ -63,12 +63,13 @@ impl Answer {
     }
 }
 
-/// Like the labels of a request's end, quick to compare. Different keys may
-/// have the same labels, never the other way round.
+/// Key that identifies the labels of a completed request and is cheap to
+/// compare. Different keys may have equal labels, but equal keys always do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    /// The status, the gRPC status, and the length of the error type.
-    answer: u64,
+    /// Status, gRPC status, and length of the error type.
+    statuses: u64,
+    /// Address of the error type, a `&'static str`.
     error_type: usize,
     labels: LabelKey,
 }
@@ -80,14 +81,14 @@ impl Key {
         let grpc = end.grpc_status.map_or(u8::MAX, GrpcStatus::code);
         let error_type = end.error_type.as_str();
         Self {
-            answer: u64::from(status) | u64::from(grpc) << 16 | (error_type.len() as u64) << 24,
+            statuses: u64::from(status) | u64::from(grpc) << 16 | (error_type.len() as u64) << 24,
             error_type: error_type.as_ptr().addr(),
             labels: end.labels.key(),
         }
     }
 }
 
-/// Every slot's own.
+/// One value per slot.
 #[derive(Debug)]
 struct BySlot<T: 'static>(Mutex<Vec<(Slot, &'static T)>>);
 
@@ -96,7 +97,7 @@ impl<T> BySlot<T> {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// The slot's own, made where it is missing.
+    /// Returns the slot's value, creating it if necessary.
     fn get(&self, slot: Slot, make: impl FnOnce() -> T) -> &'static T {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, found)) = all.iter().find(|(owner, _)| *owner == slot) {
@@ -114,8 +115,8 @@ impl<T> BySlot<T> {
     }
 }
 
-/// Indices are handed out once in a process, so that one list a thread serves
-/// all recorders.
+/// Indices are unique in the process, so that one cache per thread serves all
+/// recorders.
 static NEXT_INDEX: AtomicUsize = AtomicUsize::new(0);
 
 impl Endpoint {
@@ -134,7 +135,7 @@ impl Endpoint {
             names,
             labels: Box::default(),
             constant,
-            owns: BySlot::new(),
+            threads: BySlot::new(),
             series: Mutex::new(BTreeMap::new()),
         };
         let mut labels = String::new();
@@ -143,36 +144,36 @@ impl Endpoint {
         endpoint
     }
 
-    /// What the holder of a slot counts here.
-    pub(crate) fn own_of(&self, slot: Slot) -> &'static ThreadEndpoint {
-        self.owns.get(slot, || ThreadEndpoint::new(slot))
+    /// Returns the values of a slot.
+    pub(crate) fn thread_endpoint(&self, slot: Slot) -> &'static ThreadEndpoint {
+        self.threads.get(slot, || ThreadEndpoint::new(slot))
     }
 
-    /// All requests that began here.
+    /// Returns the number of requests that have begun.
     pub(crate) fn begun(&self) -> u64 {
         let mut begun = 0u64;
-        self.owns
-            .for_each(|own| begun = begun.wrapping_add(own.begun.get()));
+        self.threads
+            .for_each(|thread| begun = begun.wrapping_add(thread.begun.get()));
         begun
     }
 
-    /// A thread's cells for requests with this answer.
+    /// Returns a slot's cells for the series with these labels.
     #[cold]
-    pub(crate) fn cells_of(
+    pub(crate) fn cells(
         &self,
         slot: Slot,
-        answer: Answer,
+        status: StatusLabels,
         labels: LabelValues<'_>,
     ) -> &'static Cells {
-        self.series(answer, &labels)
+        self.series(status, &labels)
             .cells
             .get(slot, || Cells::new(self.layout))
     }
 
-    /// Shows a series that has no request yet.
+    /// Creates a series without requests.
     pub(crate) fn initialize(&self, ending: InitialSeries, labels: &LabelValues<'_>) {
         self.series(
-            Answer {
+            StatusLabels {
                 status: ending.status,
                 error_type: ending.error_type,
                 grpc: ending.grpc_status,
@@ -181,16 +182,16 @@ impl Endpoint {
         );
     }
 
-    fn series(&self, answer: Answer, custom: &LabelValues<'_>) -> &'static Series {
-        // An empty label is an absent one, and labels have no order: what
-        // differs in these alone would stand twice in a scrape.
+    fn series(&self, status: StatusLabels, custom: &LabelValues<'_>) -> &'static Series {
+        // To Prometheus an empty label is an absent one, and the order of labels
+        // is irrelevant. Series that differ in nothing else would be duplicates.
         let mut custom: Vec<_> = custom
             .iter()
             .filter(|(_, value)| !value.is_empty())
             .collect();
         custom.sort_unstable();
         let mut labels = String::new();
-        self.for_each_answer_label(&answer, &custom, |name, value| {
+        self.for_each_status_label(&status, &custom, |name, value| {
             push_label(&mut labels, name, value);
         });
         let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,7 +200,7 @@ impl Endpoint {
         }
         let series: &Series = Box::leak(Box::new(Series {
             labels: labels.into(),
-            answer,
+            status,
             custom: custom.into(),
             cells: BySlot::new(),
         }));
@@ -207,7 +208,7 @@ impl Endpoint {
         series
     }
 
-    /// The series there are now.
+    /// Calls `each` with every series.
     pub(crate) fn for_each_series(&self, mut each: impl FnMut(&'static Series)) {
         for series in self
             .series
@@ -226,7 +227,7 @@ impl Endpoint {
             .len()
     }
 
-    /// The labels of the in-flight gauge.
+    /// Calls `each` with the labels of the in-flight gauge.
     pub(crate) fn for_each_label(&self, mut each: impl FnMut(&str, &str)) {
         each(&self.names.method, self.method);
         each(&self.names.route, self.route);
@@ -235,14 +236,14 @@ impl Endpoint {
         }
     }
 
-    /// The labels of a series.
-    pub(crate) fn for_each_label_of(&self, series: &Series, each: impl FnMut(&str, &str)) {
-        self.for_each_answer_label(&series.answer, &series.custom, each);
+    /// Calls `each` with the labels of a series.
+    pub(crate) fn for_each_series_label(&self, series: &Series, each: impl FnMut(&str, &str)) {
+        self.for_each_status_label(&series.status, &series.custom, each);
     }
 
-    fn for_each_answer_label(
+    fn for_each_status_label(
         &self,
-        answer: &Answer,
+        status: &StatusLabels,
         custom: &[(&'static str, &'static str)],
         mut each: impl FnMut(&str, &str),
     ) {
@@ -250,12 +251,12 @@ impl Endpoint {
         each(&self.names.route, self.route);
         each(
             &self.names.status,
-            answer.status.as_ref().map_or("", |status| status.as_str()),
+            status.status.as_ref().map_or("", |status| status.as_str()),
         );
         if let Some(name) = &self.names.error_type {
-            each(name, answer.error_type.as_str());
+            each(name, status.error_type.as_str());
         }
-        if let Some(grpc) = answer.grpc {
+        if let Some(grpc) = status.grpc {
             each(&self.names.grpc_status, grpc.as_str());
         }
         for (name, value) in custom {
@@ -273,7 +274,8 @@ impl Series {
     }
 }
 
-/// `name="value"`, escaped, with a comma before it where it is not the first.
+/// Appends `name="value"` with the value escaped, after a comma unless it is the
+/// first label.
 pub(crate) fn push_label(out: &mut String, name: &str, value: &str) {
     if !out.is_empty() {
         out.push(',');

@@ -1,24 +1,24 @@
-//! Who may write to which cells.
+//! Per-thread slot leases. Guarantees a single writer per cell.
 //!
-//! Every thread that records leases a slot and hands it back when it ends. A
-//! slot's cells are written by its leaseholder alone, so adding to one is a
-//! load and a store: no locked instruction, and no cache line that two cores
-//! fight over. The next leaseholder goes on with the cells as they are. The
-//! mutex through which the slot passes makes the last holder's writes visible
-//! to the next one, so nothing is lost.
+//! Every thread that records requests leases a slot and returns it when the
+//! thread exits. Only the leaseholder writes to a slot's cells, so adding to a
+//! cell is a plain load and store, without a locked instruction or contention
+//! for a cache line. The next leaseholder continues with the same cells. The
+//! mutex that guards the free slots establishes the happens-before relation
+//! between two leaseholders, so no write is lost.
 
 use super::sync::{Mutex, PoisonError};
 
-/// A place among the writers. Small numbers, used again when they come free.
+/// Index of a writer. Returned slots are leased again, so that indices stay small.
 pub(crate) type Slot = u32;
 
 #[derive(Debug)]
 pub(crate) struct Slots {
-    inner: Mutex<Free>,
+    free: Mutex<FreeList>,
 }
 
 #[derive(Debug)]
-struct Free {
+struct FreeList {
     returned: Vec<Slot>,
     next: Slot,
 }
@@ -26,7 +26,7 @@ struct Free {
 impl Slots {
     pub(crate) fn new() -> Self {
         Self {
-            inner: Mutex::new(Free {
+            free: Mutex::new(FreeList {
                 returned: Vec::new(),
                 next: 0,
             }),
@@ -34,7 +34,7 @@ impl Slots {
     }
 
     pub(crate) fn lease(&self) -> Lease<'_> {
-        let mut free = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = free.returned.pop().unwrap_or_else(|| {
             free.next += 1;
             free.next - 1
@@ -43,7 +43,7 @@ impl Slots {
     }
 }
 
-/// The right to write to a slot's cells.
+/// Exclusive right to write to a slot's cells. Returns the slot on drop.
 #[derive(Debug)]
 pub(crate) struct Lease<'a> {
     slots: &'a Slots,
@@ -61,7 +61,7 @@ impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let mut free = self
             .slots
-            .inner
+            .free
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         free.returned.push(self.slot);
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_given_back_is_leased_again() {
+    fn a_returned_slot_is_leased_again() {
         let slots = Slots::new();
         let (first, second) = (slots.lease(), slots.lease());
         assert_ne!(first.slot(), second.slot());
@@ -83,7 +83,7 @@ mod tests {
     }
 }
 
-/// `RUSTFLAGS="--cfg loom" cargo test -p tower-metrics --lib --no-default-features loom`
+/// `RUSTFLAGS="--cfg loom" cargo test -p tower-metrics --lib --no-default-features --features prometheus loom`
 #[cfg(all(test, loom))]
 mod loom_tests {
     use loom::sync::Arc;
@@ -93,7 +93,7 @@ mod loom_tests {
     use crate::prometheus::cells::Cell;
 
     #[test]
-    fn a_slot_that_is_handed_on_loses_nothing() {
+    fn consecutive_leases_of_a_slot_lose_no_write() {
         loom::model(|| {
             let slots = Arc::new(Slots::new());
             let cells: Arc<[Cell; 3]> = Arc::default();

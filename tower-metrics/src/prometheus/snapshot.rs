@@ -1,12 +1,12 @@
-//! All figures, read at one time.
+//! Consistent readings of all series.
 //!
-//! Every number of a family comes from one reading, so a histogram's `_count`
-//! is the sum of the buckets beside it in every scrape.
+//! All values of a family come from one reading, so the `_count` of a histogram
+//! equals the sum of its buckets in every scrape.
 
 use super::cells::{DURATION_SUM, Exemplar, Layout, REQUEST_SUM, RESPONSE_SUM};
 use super::series::{Endpoint, Series};
 
-/// Keeps its room from one reading to the next.
+/// Values of all series at one time. Reuses its memory for the next reading.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     endpoints: Vec<(&'static Endpoint, u64)>,
@@ -22,7 +22,7 @@ struct Row {
 }
 
 impl Snapshot {
-    /// Reads everything anew.
+    /// Replaces the values with those of a new reading.
     pub(crate) fn read(&mut self, endpoints: &[&'static Endpoint]) {
         self.endpoints.clear();
         self.rows.clear();
@@ -33,11 +33,11 @@ impl Snapshot {
         }
     }
 
-    /// Reads an endpoint's series, and says how many of its requests are in
+    /// Reads an endpoint's series and returns the number of its requests in
     /// flight.
     fn read_endpoint(&mut self, endpoint: &'static Endpoint) -> u64 {
         let (rows, cells) = (self.rows.len(), self.cells.len());
-        let mut tries = 3;
+        let mut attempts = 3;
         loop {
             let before = endpoint.begun();
             endpoint.for_each_series(|series| self.read_series(endpoint, series));
@@ -45,12 +45,13 @@ impl Snapshot {
                 .iter()
                 .map(|row| self.view(row).count())
                 .fold(0, u64::wrapping_add);
-            // Read after what ended: a request that ended had begun.
+            // Read last, so that the beginning of every request whose end was
+            // seen is included.
             let begun = endpoint.begun();
-            tries -= 1;
-            // Requests that passed in between look as if they were in flight:
-            // few, unless this thread lost its processor. Then it reads again.
-            if begun.wrapping_sub(before) <= 16 || tries == 0 {
+            attempts -= 1;
+            // Requests that began and ended during the reading appear to be in
+            // flight. They are few unless this thread was preempted: read again.
+            if begun.wrapping_sub(before) <= 16 || attempts == 0 {
                 return begun.wrapping_sub(ended);
             }
             self.rows.truncate(rows);
@@ -65,7 +66,8 @@ impl Snapshot {
         let totals = &mut self.cells[at..];
         let buckets = layout.duration.at..layout.duration.at + layout.duration.buckets();
         series.for_each_cells(|cells| {
-            // The buckets first: what they count is in the other cells by then.
+            // The buckets first: the release store that increments a bucket
+            // follows the stores to all other cells.
             for index in buckets.clone() {
                 totals[index] = totals[index].wrapping_add(cells.cell(index).get_acquire());
             }
@@ -80,10 +82,10 @@ impl Snapshot {
         });
     }
 
-    /// The endpoints and their requests in flight.
+    /// Iterates over the endpoints and the number of their requests in flight.
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = (&'static Endpoint, u64)> + '_ {
-        // Clamp to zero: a reading may see a request that moved to another
-        // series leave this one before it sees it begin here.
+        // Clamp to zero: a reading may see a request leave this endpoint for
+        // another before it sees the request begin here.
         self.endpoints
             .iter()
             .map(|(endpoint, n)| (*endpoint, if *n > u64::MAX / 2 { 0 } else { *n }))
@@ -104,7 +106,7 @@ impl Snapshot {
     }
 }
 
-/// A series and its figures.
+/// Series with its values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
     pub(crate) endpoint: &'static Endpoint,
@@ -113,15 +115,14 @@ pub(crate) struct View<'a> {
     cells: &'a [u64],
 }
 
-/// A histogram of a series.
+/// Values of a histogram.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Histogram<'a> {
     /// Finite bucket bounds, ascending.
     pub(crate) bounds: &'a [f64],
-    /// The `le` of each bucket.
+    /// Value of the `le` label of each bucket.
     pub(crate) le: &'a [Box<str>],
-    /// How many observations each bucket got itself; empty where there are no
-    /// finite bounds.
+    /// Observations of each bucket, not cumulative. Empty without finite bounds.
     pub(crate) buckets: &'a [u64],
     pub(crate) count: u64,
     /// In nanoseconds or bytes.
@@ -129,7 +130,7 @@ pub(crate) struct Histogram<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Requests that have ended.
+    /// Returns the number of requests that have ended.
     pub(crate) fn count(&self) -> u64 {
         self.duration().count
     }
@@ -176,7 +177,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The newest exemplar of a bucket of the duration.
+    /// Returns the latest exemplar of a duration bucket.
     pub(crate) fn exemplar(&self, bucket: usize) -> Option<Exemplar> {
         let mut newest: Option<Exemplar> = None;
         self.series.for_each_cells(|cells| {
@@ -190,10 +191,10 @@ impl<'a> View<'a> {
     }
 }
 
-/// `RUSTFLAGS="--cfg loom" cargo test -p tower-metrics --lib --no-default-features loom`
+/// `RUSTFLAGS="--cfg loom" cargo test -p tower-metrics --lib --no-default-features --features prometheus loom`
 ///
-/// The reader runs last: loom lets it see any older value of a cell, but never
-/// puts it between a thread's load and store of the same one.
+/// The reader runs last: loom lets it read any older value of a cell, but never
+/// schedules it between a thread's load and store of the same cell.
 #[cfg(all(test, loom))]
 mod loom_tests {
     use std::time::Duration;
@@ -201,7 +202,7 @@ mod loom_tests {
     use http::StatusCode;
     use loom::thread;
 
-    use super::super::series::Answer;
+    use super::super::series::StatusLabels;
     use super::*;
     use crate::label::LabelValues;
     use crate::outcome::{CompletedRequest, ErrorType, Outcome};
@@ -226,7 +227,8 @@ mod loom_tests {
         trace_id: None,
     };
 
-    /// What is in flight, and the figures of the only series.
+    /// Returns the requests in flight, and the count, duration and response size
+    /// of the only series.
     fn read(endpoint: &'static Endpoint) -> (u64, u64, u64, u64) {
         let mut snapshot = Snapshot::default();
         snapshot.read(&[endpoint]);
@@ -237,13 +239,13 @@ mod loom_tests {
     }
 
     #[test]
-    fn a_request_that_is_seen_to_have_ended_is_seen_to_have_begun() {
+    fn a_scrape_that_sees_the_end_of_a_request_sees_its_beginning() {
         loom::model(|| {
             let endpoint = endpoint();
-            // As threads keep them: found without a lock.
-            let own = endpoint.own_of(0);
-            let cells = endpoint.cells_of(1, Answer::of(&END), END.labels);
-            let begins = thread::spawn(move || own.begun.add(1));
+            // Threads keep these references and find them without a lock.
+            let began = endpoint.thread_endpoint(0);
+            let cells = endpoint.cells(1, StatusLabels::of(&END), END.labels);
+            let begins = thread::spawn(move || began.begun.add(1));
             let reader = thread::spawn(move || {
                 let (in_flight, count, nanoseconds, bytes) = read(endpoint);
                 assert!(in_flight <= 1, "{in_flight} in flight");
@@ -262,14 +264,14 @@ mod loom_tests {
     }
 
     #[test]
-    fn a_series_that_is_made_while_it_is_read_is_seen_whole_or_not_at_all() {
+    fn a_series_that_is_created_during_a_scrape_is_read_completely_or_not_at_all() {
         loom::model(|| {
             let endpoint = endpoint();
-            let own = endpoint.own_of(0);
+            let began = endpoint.thread_endpoint(0);
             let thread = thread::spawn(move || {
-                own.begun.add(1);
+                began.begun.add(1);
                 endpoint
-                    .cells_of(0, Answer::of(&END), END.labels)
+                    .cells(0, StatusLabels::of(&END), END.labels)
                     .record(endpoint.layout, &END);
             });
             let mut snapshot = Snapshot::default();

@@ -43,11 +43,11 @@ fn of_a_recorder_with_a_message_that_names_it() {
         ),
         (
             metric(|names| names.route = "le".into()),
-            r#"label "le": it belongs to histograms and summaries"#,
+            r#"label "le": reserved for histograms and summaries"#,
         ),
         (
             metric(|names| names.route = "__route".into()),
-            r#"label "__route": names that start with two underscores belong to Prometheus"#,
+            r#"label "__route": names that start with two underscores are reserved by Prometheus"#,
         ),
         (
             metric(|names| names.route = "error_type".into()),
@@ -154,25 +154,25 @@ fn of_a_layer_with_a_message_that_names_it() {
         ),
         (
             builder().label(label("http_route")),
-            r#"label "http_route": the metrics have a label of this name already"#,
+            r#"label "http_route": the metrics already have a label of this name"#,
         ),
         (
             builder().label(label("a")).label(label("a")),
-            r#"label "a": the metrics have a label of this name already"#,
+            r#"label "a": the metrics already have a label of this name"#,
         ),
         (
             builder().label(label("url_scheme")),
-            r#"label "url_scheme": the metrics have a label of this name already"#,
+            r#"label "url_scheme": the metrics already have a label of this name"#,
         ),
         (
             builder()
                 .grpc(true)
                 .label(label("rpc_response_status_code")),
-            r#"label "rpc_response_status_code": the metrics have a label of this name already"#,
+            r#"label "rpc_response_status_code": the metrics already have a label of this name"#,
         ),
         (
             classic().grpc(true).label(label("grpc_code")),
-            r#"label "grpc_code": the metrics have a label of this name already"#,
+            r#"label "grpc_code": the metrics already have a label of this name"#,
         ),
     ];
     for (builder, message) in refused {

@@ -101,7 +101,7 @@ fn labels_of_the_registry_that_the_recorder_uses_are_refused() {
         .build();
     assert_eq!(
         layer.unwrap_err().to_string(),
-        "label \"zone\": the metrics have a label of this name already"
+        "label \"zone\": the metrics already have a label of this name"
     );
 }
 

@@ -128,23 +128,24 @@ fn demote(families: &mut [Family<'_>], format: Format, to: impl Fn(&Family<'_>) 
     }
 }
 
-/// Whether OpenMetrics allows the values of this family for its type.
+/// Returns whether OpenMetrics allows the values of this family for its type.
 fn has_allowed_values(family: &MetricFamily) -> bool {
-    // Neither negative nor NaN.
-    let counts = |value: f64| value >= 0.0;
+    // `NaN >= 0.0` is false.
+    let is_count = |value: f64| value >= 0.0;
     family
         .get_metric()
         .iter()
         .all(|metric| match family.get_field_type() {
-            MetricType::COUNTER => counts(crate::proto::counter_value(metric)),
+            MetricType::COUNTER => is_count(crate::proto::counter_value(metric)),
             MetricType::HISTOGRAM => {
                 let histogram = metric.get_histogram();
                 let lowest = histogram.get_bucket().first();
-                counts(histogram.get_sample_sum()) && lowest.is_none_or(|b| b.upper_bound() >= 0.0)
+                is_count(histogram.get_sample_sum())
+                    && lowest.is_none_or(|b| b.upper_bound() >= 0.0)
             }
             MetricType::SUMMARY => {
                 let summary = metric.get_summary();
-                counts(summary.sample_sum())
+                is_count(summary.sample_sum())
                     && summary.get_quantile().iter().all(|quantile| {
                         // Without observations it is NaN.
                         (0.0..=1.0).contains(&quantile.quantile())

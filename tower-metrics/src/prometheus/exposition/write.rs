@@ -11,7 +11,7 @@ use crate::prometheus::collector::{self, Kind};
 use crate::prometheus::series::push_label;
 use crate::prometheus::snapshot::Snapshot;
 
-/// Where the samples of a family come from.
+/// Origin of the samples of a family: the recorder, a collector, or both.
 struct Source<'a> {
     recorded: Option<Kind>,
     gathered: Option<&'a MetricFamily>,
