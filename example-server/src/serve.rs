@@ -147,10 +147,13 @@ impl Server {
         let guard = ops.guard.clone();
         let ops_router = ops::router(ops, prometheus);
         let ops_thread = ops::serve(
-            ops_listener,
-            net::Settings {
-                max_connections: descriptors.ops,
-                ..connections
+            ops::Port {
+                listener: ops_listener,
+                settings: net::Settings {
+                    max_connections: descriptors.ops,
+                    ..connections
+                },
+                body_timeout: options.connections.body_timeout,
             },
             ops_router,
             page,

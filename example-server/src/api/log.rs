@@ -186,6 +186,8 @@ impl About {
                 line += &format!(" {name}={value:?}");
             }
         }
+        // The sample keeps it for up to 15 minutes.
+        line.shrink_to_fit();
         line
     }
 }

@@ -24,14 +24,16 @@ const MIN_IDLE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Activity {
     started: Instant,
-    /// Requests being served: over HTTP/2 there can be several.
+    /// Requests being received or served: over HTTP/2 there can be several.
     active: AtomicUsize,
+    /// Those of them whose body has not arrived completely.
+    receiving: AtomicUsize,
     /// Whether a request has arrived completely at least once.
     served: AtomicBool,
     /// Whether the connection speaks HTTP/2, known from its first request.
     http2: AtomicBool,
-    /// When the last request ended.
-    idle_since: AtomicU64,
+    /// When the last request began or ended.
+    waiting_since: AtomicU64,
     /// When the first byte of the next request head arrived; 0 if none has.
     head_since: AtomicU64,
     /// Since when the socket takes no bytes; 0 if it does.
@@ -56,9 +58,10 @@ impl Activity {
         Self {
             started: Instant::now(),
             active: AtomicUsize::new(0),
+            receiving: AtomicUsize::new(0),
             served: AtomicBool::new(false),
             http2: AtomicBool::new(false),
-            idle_since: AtomicU64::new(0),
+            waiting_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
             stalled_since: AtomicU64::new(0),
         }
@@ -74,15 +77,18 @@ impl Activity {
         self.active.load(Relaxed) > 0
     }
 
-    /// Whether the connection may be closed to make room: it has not served a request for a while.
+    /// Whether the connection may be closed to make room: for a while it has served nothing and
+    /// waited for the client.
     pub(super) fn is_recyclable(&self) -> bool {
-        let idle = self.now().saturating_sub(self.idle_since.load(Relaxed));
-        !self.is_active() && Duration::from_millis(idle) >= MIN_IDLE
+        let waiting = self.now().saturating_sub(self.waiting_since.load(Relaxed));
+        self.active.load(Relaxed) == self.receiving.load(Relaxed)
+            && Duration::from_millis(waiting) >= MIN_IDLE
     }
 
     /// Marks the begin of a request. It ends when the guard drops.
     pub(super) fn begin(self: &Arc<Self>, version: Version) -> Active {
         self.active.fetch_add(1, Relaxed);
+        self.waiting_since.store(self.now(), Relaxed);
         self.served.store(true, Relaxed);
         self.http2.store(version == Version::HTTP_2, Relaxed);
         Active(self.clone())
@@ -116,7 +122,7 @@ impl Activity {
         if head > 0 && !self.http2.load(Relaxed) {
             return due(head, settings.header_timeout, Expiry::Head);
         }
-        let idle = self.idle_since.load(Relaxed);
+        let idle = self.waiting_since.load(Relaxed);
         due(idle, settings.keep_alive, Expiry::Idle)
     }
 }
@@ -128,8 +134,63 @@ pub(super) struct Active(Arc<Activity>);
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.head_since.store(0, Relaxed);
-        self.0.idle_since.store(self.0.now(), Relaxed);
+        self.0.waiting_since.store(self.0.now(), Relaxed);
         self.0.active.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Request body that reports its end.
+#[derive(Debug)]
+pub(super) struct Receiving<B> {
+    body: B,
+    activity: Option<Arc<Activity>>,
+}
+
+impl<B: http_body::Body> Receiving<B> {
+    pub(super) fn new(body: B, activity: &Arc<Activity>) -> Self {
+        let activity = (!body.is_end_stream()).then(|| {
+            activity.receiving.fetch_add(1, Relaxed);
+            activity.clone()
+        });
+        Self { body, activity }
+    }
+}
+
+impl<B> Receiving<B> {
+    fn end(&mut self) {
+        if let Some(activity) = self.activity.take() {
+            activity.receiving.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+impl<B: http_body::Body + Unpin> http_body::Body for Receiving<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.end();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> Drop for Receiving<B> {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

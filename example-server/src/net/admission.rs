@@ -25,6 +25,8 @@ use crate::api::problem::Problem;
 
 /// Maximum number of body bytes buffered at once, over all connections.
 const MAX_BUFFERED: usize = 64 * 1024 * 1024;
+/// How many times the maximum size of a body is received before the connection is closed.
+const DISCARD: usize = 4;
 /// Maximum number of requests that wait for a permit.
 const MAX_WAITING: usize = 16_384;
 
@@ -130,10 +132,14 @@ impl Inner {
 
     async fn read(&self, mut body: Body) -> Result<Buffered<'_>, Problem> {
         let max = self.limits.max_body;
-        if HttpBody::size_hint(&body).lower() > max as u64 {
+        // Discarded rather than left unread: closing a socket with unread bytes resets the
+        // connection, and the client may never see the response.
+        let discard = DISCARD * max;
+        if HttpBody::size_hint(&body).lower() > discard as u64 {
             return Err(Problem::too_large());
         }
         let mut share: Option<SemaphorePermit<'_>> = None;
+        let mut received = 0;
         let mut first = Bytes::new();
         let mut rest = Vec::new();
         while let Some(frame) = body.frame().await {
@@ -141,8 +147,13 @@ impl Inner {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            if first.len().max(rest.len()) + data.len() > max {
-                return Err(Problem::too_large());
+            received += data.len();
+            if received > discard {
+                break;
+            }
+            if received > max {
+                share = None;
+                continue;
             }
             let bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
             let more = self.buffered.try_acquire_many(bytes);
@@ -159,6 +170,9 @@ impl Inner {
                 }
                 rest.extend_from_slice(&data);
             }
+        }
+        if received > max {
+            return Err(Problem::too_large());
         }
         Ok(Buffered {
             bytes: if rest.is_empty() { first } else { rest.into() },

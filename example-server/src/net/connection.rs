@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::activity::{ActiveBody, Activity, Expiry, Monitored};
+use super::activity::{ActiveBody, Activity, Expiry, Monitored, Receiving};
 use super::{MAX_HEAD, MAX_SEND_BUFFER, MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT, Settings};
 
 /// Time that an idle connection has to close after the server asked it to, which over HTTP/2 takes
@@ -62,7 +62,8 @@ impl Connection {
             let (activity, router) = (activity.clone(), self.router);
             service_fn(move |request: Request<Incoming>| {
                 let active = activity.begin(request.version());
-                let response = router.clone().call(request.map(Body::new));
+                let body = |body| Body::new(Receiving::new(body, &activity));
+                let response = router.clone().call(request.map(body));
                 async move {
                     let Ok(response) = response.await;
                     let body = |body| ActiveBody {
@@ -106,6 +107,10 @@ impl Connection {
                 () = self.recycle.notified(), if !draining => {
                     if !activity.is_recyclable() {
                         continue;
+                    }
+                    // There is no response to wait for: the request has not arrived.
+                    if activity.is_active() {
+                        return;
                     }
                 }
             }

@@ -13,11 +13,14 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use ticket_core::{Commit, Tickets};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_metrics::Prometheus;
@@ -26,7 +29,7 @@ use tower_metrics_dashboard::live::Page;
 use crate::api::{LARGEST_DOCUMENT, problem};
 use crate::guard::Guard;
 use crate::metrics::PlatformMetrics;
-use crate::net;
+use crate::net::{self, Admission};
 use crate::security::no_sniff;
 pub(crate) use books::Books;
 pub(crate) use page::page;
@@ -85,13 +88,34 @@ pub(crate) fn router(ops: Ops, prometheus: Prometheus) -> Router {
         .with_state(ops)
 }
 
-/// Serves `router` until `stop`, on a thread and a runtime of its own.
+/// The ops port's socket and its limits.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) listener: TcpListener,
+    pub(crate) settings: net::Settings,
+    /// Time for a request body to arrive.
+    pub(crate) body_timeout: Duration,
+}
+
+impl Port {
+    /// Reads request bodies before the handlers run. Unlike the API, the ops port does not limit
+    /// concurrency: probes always get through.
+    fn admission(&self) -> Admission {
+        Admission::new(net::Limits {
+            concurrency: Semaphore::MAX_PERMITS,
+            queue_timeout: Duration::ZERO,
+            body_timeout: self.body_timeout,
+            max_body: LARGEST_DOCUMENT,
+        })
+    }
+}
+
+/// Serves `router` and the live page until `stop` is cancelled, on a dedicated thread and runtime.
 ///
 /// # Errors
-/// When the runtime or the thread cannot be started.
+/// Returns an error when the runtime or the thread cannot be started.
 pub(crate) fn serve(
-    listener: TcpListener,
-    settings: net::Settings,
+    port: Port,
     router: Router,
     page: Page,
     guard: Guard,
@@ -107,11 +131,12 @@ pub(crate) fn serve(
         let page = page.until(stop.clone().cancelled_owned()).into_router();
         page.map_err(io::Error::other)
             .map(|page| router.merge(page::guarded(page, guard)))
+            .map(|router| router.layer(from_fn_with_state(port.admission(), net::admit)))
     };
     let router = match built {
         Ok(built) => built,
         Err(error) => {
-            // A runtime may not be waited for inside another.
+            // Dropping a runtime inside another one panics.
             runtime.shutdown_background();
             return Err(error);
         }
@@ -119,9 +144,9 @@ pub(crate) fn serve(
     thread::Builder::new().name("ops".into()).spawn(move || {
         runtime.block_on(async move {
             tokio::spawn(background);
-            // Until `stop` and no longer: what is under way here need not be finished.
+            // Open event streams would never end by themselves: requests are cancelled.
             tokio::select! {
-                Err(error) = net::serve(listener, router, settings, stop.clone()) => {
+                Err(error) = net::serve(port.listener, router, port.settings, stop.clone()) => {
                     tracing::error!(%error, "the ops port stopped");
                 }
                 () = stop.cancelled() => {}

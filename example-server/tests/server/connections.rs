@@ -172,6 +172,26 @@ async fn ops_answers_when_clients_use_up_the_connections_of_the_api() {
 }
 
 #[tokio::test]
+async fn probes_get_through_when_slow_bodies_use_up_the_connections_of_the_ops_port() {
+    let server = Server::start(&["--body-timeout", NEVER]);
+    let body = "PUT /faults HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 100\r\n\r\n{";
+    let slow = join_all((0..300).map(|_| connect_and_send(&server.ops_url, body))).await;
+    assert_eq!(server.ops.get("/livez").await.unwrap().status, 200);
+    drop(slow);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_408_on_the_ops_port_too() {
+    let server = Server::start(&["--body-timeout", "200ms"]);
+    let body = "PUT /faults HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                content-length: 100\r\n\r\n{";
+    let mut stream = connect_and_send(&server.ops_url, body).await;
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
 async fn half_a_head_does_not_delay_the_shutdown() {
     for signal in ["TERM", "HUP"] {
         let mut server = Server::start(&["--header-timeout", NEVER, "--request-timeout", NEVER]);
