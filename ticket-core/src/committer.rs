@@ -257,7 +257,9 @@ impl Committer {
     async fn resolve(&self, order: Order, payment: Authorization, attempt: Attempt) {
         let mut backoff = Backoff::new(RESOLVE_TIMEOUT);
         loop {
-            match self.store.committed(std::slice::from_ref(&order)).await {
+            let committed = self.store.committed(std::slice::from_ref(&order));
+            let committed = catch_unwind_async(committed).await;
+            match committed.unwrap_or(Err(Failure::Panicked)) {
                 Ok(committed) if committed == [true] => {
                     payment.capture();
                     return attempt.finish(Outcome::Sold);

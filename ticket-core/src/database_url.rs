@@ -1,6 +1,6 @@
 //! Database URLs, validated so that no part of a password can reach a log.
 
-use std::str::FromStr;
+use std::{fs::File, str::FromStr};
 
 use sqlx::{
     postgres::{PgConnectOptions, PgSslMode},
@@ -101,8 +101,17 @@ impl PostgresUrl {
         let mut root_certificate = false;
         for parameter in parameters.split('&').filter(|text| !text.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            root_certificate |=
-                matches!(name, "ssl-ca" | "ssl-root-cert" | "sslrootcert") && !value.is_empty();
+            let is_root = matches!(name, "ssl-ca" | "ssl-root-cert" | "sslrootcert");
+            let is_file = is_root || matches!(name, "ssl-cert" | "ssl-key" | "sslcert" | "sslkey");
+            root_certificate |= is_root;
+            // sqlx would report a missing file only when it connects, and without its name.
+            if is_file && !value.contains('%') {
+                File::open(value).map_err(|error| {
+                    setup(format!(
+                        "the file {value:?} of {name} cannot be read: {error}"
+                    ))
+                })?;
+            }
             if !PARAMETERS.contains(&name) && !name.starts_with("options[") {
                 return Err(setup(format!(
                     "its URL has an unknown parameter; these are allowed: {}",
@@ -193,6 +202,8 @@ mod tests {
 
     #[test]
     fn a_named_certificate_authority_is_used() {
+        let authority = tempfile::NamedTempFile::new().unwrap();
+        let authority = authority.path().display().to_string();
         for (parameters, mode) in [
             ("?sslmode=require", "Require"),
             ("?sslmode=require&sslrootcert=ca.pem", "VerifyCa"),
@@ -200,7 +211,10 @@ mod tests {
             ("?sslmode=verify-full&sslrootcert=ca.pem", "VerifyFull"),
             ("?sslmode=disable&sslrootcert=ca.pem", "Disable"),
         ] {
-            let url = PostgresUrl(format!("postgres://localhost/x{parameters}"));
+            let url = PostgresUrl(format!(
+                "postgres://localhost/x{}",
+                parameters.replace("ca.pem", &authority)
+            ));
             let options = url.options().unwrap();
             assert_eq!(
                 format!("{:?}", options.get_ssl_mode()),

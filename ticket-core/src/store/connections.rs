@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Instant};
 
-use sqlx::{Database, Pool, pool::PoolConnection};
+use sqlx::{ConnectOptions, Connection, Database, Pool, pool::PoolConnection};
 
 use super::{Failure, PoolState, Probe, sqlite::DatabaseFile};
 
@@ -29,6 +29,9 @@ impl<DB: Database> Connections<DB> {
         self.probe
             .observer
             .connection_wait(self.name, begun.elapsed());
+        if matches!(connection, Err(sqlx::Error::PoolTimedOut)) {
+            self.diagnose();
+        }
         let connection = connection.map_err(|error| match error {
             // The pool retries refused connections until its timeout and then reports the timeout.
             sqlx::Error::PoolTimedOut if self.probe.health.is_down() => {
@@ -42,6 +45,22 @@ impl<DB: Database> Connections<DB> {
         });
         let connection = connection.inspect_err(|failure| self.probe.log("acquire", failure))?;
         Ok(Lease(Some(connection)))
+    }
+
+    /// Finds out in the background why no connection could be opened, and logs it. The pool retries
+    /// some refusals, such as the connection limit of a role, and reports only its timeout.
+    fn diagnose(&self) {
+        if !self.probe.health.may_diagnose() {
+            return;
+        }
+        let (probe, options) = (self.probe.clone(), self.pool.connect_options());
+        tokio::spawn(async move {
+            match probe.with_timeout(options.connect()).await {
+                // The pool is exhausted by its own users.
+                Ok(connection) => drop(connection.close().await),
+                Err(error) => probe.log_diagnosis(&error),
+            }
+        });
     }
 
     pub(super) fn state(&self) -> PoolState {

@@ -2,6 +2,8 @@
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
+use sqlx::migrate::MigrateError;
+
 use crate::{
     Error,
     error::{describe, is_sqlstate},
@@ -193,6 +195,19 @@ impl Failure {
             Class::Closed => Error::Closed,
             Class::Refused => Error::Database(error),
         }
+    }
+}
+
+/// Returns the error of a failed migration. Failures of the connection or of the server are not
+/// failures of the migration.
+pub(crate) fn migration_failed(error: MigrateError) -> Error {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)
+            if classify(&error) != Class::Refused =>
+        {
+            Failure::from(error).into_error()
+        }
+        error => error.into(),
     }
 }
 

@@ -1,7 +1,10 @@
 //! What recent operations say about the state of the database.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -9,6 +12,10 @@ use super::{Failure, failure::Class};
 
 /// The interval in which each class of failures is logged at most once.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a failed write counts before writes are tested. The test writes less than a purchase, and
+/// may succeed on a disk that is almost full.
+const WRITE_FAILURE_HOLD: Duration = Duration::from_secs(2);
 
 /// State of the database as seen by recent operations.
 #[derive(Debug)]
@@ -19,9 +26,10 @@ pub(super) struct Health {
     lost: AtomicU64,
     /// When an operation succeeded last.
     answered: AtomicU64,
-    /// Whether the last write failed in a way that suggests that the next one will too.
-    writes_fail: AtomicBool,
+    /// The failure of the last write and its time, if it suggests that the next write fails too.
+    write_failure: Mutex<Option<(Failure, Instant)>>,
     log: [LogLimit; Class::COUNT],
+    diagnoses: LogLimit,
 }
 
 /// Rate limit of the log lines of one class.
@@ -38,8 +46,9 @@ impl Default for Health {
             base: Instant::now(),
             lost: AtomicU64::new(0),
             answered: AtomicU64::new(0),
-            writes_fail: AtomicBool::new(false),
+            write_failure: Mutex::new(None),
             log: Default::default(),
+            diagnoses: LogLimit::default(),
         }
     }
 }
@@ -57,15 +66,31 @@ impl Health {
     /// Records the result of a write.
     pub(super) fn record_write<T>(&self, result: &Result<T, Failure>) {
         match result {
-            Ok(_) => self.writes_fail.store(false, Relaxed),
-            Err(failure) if failure.stops_writes() => self.writes_fail.store(true, Relaxed),
+            Ok(_) => *self.write_failure() = None,
+            Err(failure) if failure.stops_writes() => {
+                *self.write_failure() = Some((failure.clone(), Instant::now()));
+            }
             Err(_) => {}
         }
     }
 
-    /// Returns whether writes have failed and none has succeeded since.
-    pub(super) fn writes_fail(&self) -> bool {
-        self.writes_fail.load(Relaxed)
+    /// Returns whether a ping has to test writes, because they have failed and none has succeeded
+    /// since.
+    ///
+    /// # Errors
+    /// The failure of the last write, if it is less than [`WRITE_FAILURE_HOLD`] ago.
+    pub(super) fn must_test_writes(&self) -> Result<bool, Failure> {
+        match &*self.write_failure() {
+            None => Ok(false),
+            Some((failure, at)) if at.elapsed() < WRITE_FAILURE_HOLD => Err(failure.clone()),
+            Some(_) => Ok(true),
+        }
+    }
+
+    fn write_failure(&self) -> MutexGuard<'_, Option<(Failure, Instant)>> {
+        self.write_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns whether a connection that has been idle for `idle` was already open when a
@@ -79,6 +104,11 @@ impl Health {
     /// Returns whether a connection broke and no operation has succeeded since.
     pub(super) fn is_down(&self) -> bool {
         self.lost.load(Relaxed) > self.answered.load(Relaxed)
+    }
+
+    /// Returns whether a diagnostic connection may be opened, at most one every [`LOG_INTERVAL`].
+    pub(super) fn may_diagnose(&self) -> bool {
+        self.diagnoses.admit(self.now()).is_some()
     }
 
     /// Logs a failure of `operation`, at most one line per class every [`LOG_INTERVAL`].
@@ -150,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn writes_fail_until_one_succeeds() {
+    fn a_failed_write_counts_until_one_succeeds() {
         let health = Health::default();
         health.record_write::<()>(&Err(Failure::Injected));
-        assert!(!health.writes_fail());
+        assert!(matches!(health.must_test_writes(), Ok(false)));
         health.record_write::<()>(&Err(sqlx::Error::PoolTimedOut.into()));
-        assert!(health.writes_fail());
+        assert!(health.must_test_writes().is_err());
         health.record_write(&Ok(()));
-        assert!(!health.writes_fail());
+        assert!(matches!(health.must_test_writes(), Ok(false)));
     }
 }

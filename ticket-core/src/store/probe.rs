@@ -9,6 +9,7 @@ use std::{
 use super::{Failure, health::Health};
 use crate::{
     Observer,
+    error::describe,
     observer::FaultKind,
     policy::{Fail, Faults, Operation},
 };
@@ -89,6 +90,15 @@ impl Probe {
         let result = self.read(operation, work).await;
         self.health.record_write(&result);
         result
+    }
+
+    /// Logs why no connection can be opened.
+    pub(super) fn log_diagnosis(&self, error: &sqlx::Error) {
+        tracing::error!(
+            system = self.system,
+            error = describe(error),
+            "no connection can be opened"
+        );
     }
 
     /// Logs a failure, rate-limited.

@@ -1,4 +1,9 @@
-//! A PostgreSQL cluster of our own: made for a test run, gone with it.
+//! A PostgreSQL cluster that lives as long as the test run.
+
+#![allow(
+    dead_code,
+    reason = "each test binary with this module uses a part of it"
+)]
 
 use std::{
     env, fs,
@@ -8,11 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A cluster that listens on a socket in its own folder, and on no port.
+/// A cluster that listens on a socket in its own folder and, if it has TLS, on a local port.
 pub(crate) struct Cluster {
     folder: PathBuf,
     bin: PathBuf,
-    settings: &'static str,
+    settings: String,
+    port: u16,
     running: Option<(Child, ChildStdin)>,
 }
 
@@ -21,7 +27,51 @@ impl Cluster {
     ///
     /// # Panics
     /// Where `CI` is set and PostgreSQL is not installed.
-    pub(crate) fn start(settings: &'static str) -> Option<Self> {
+    pub(crate) fn start(settings: &str) -> Option<Self> {
+        let mut cluster = Self::create(settings)?;
+        cluster.up();
+        Some(cluster)
+    }
+
+    /// Starts a cluster that accepts TLS on a local port, with a certificate for `localhost` by an
+    /// authority of its own. Passwords are required there.
+    pub(crate) fn start_with_tls() -> Option<Self> {
+        let mut cluster = Self::create(
+            "-c fsync=off -c ssl=on -c ssl_cert_file=server.crt \
+             -c ssl_key_file=server.key -c listen_addresses=127.0.0.1",
+        )?;
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        cluster.port = port.local_addr().unwrap().port();
+        drop(port);
+        let made = cluster
+            .as_postgres(
+                "set -e
+                 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
+                     -subj /CN=authority -keyout ca.key -out ca.crt
+                 openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+                     -subj /CN=localhost -keyout data/server.key -out server.csr
+                 echo subjectAltName=DNS:localhost > extensions
+                 openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial \
+                     -days 2 -extfile extensions -out data/server.crt
+                 chmod 600 data/server.key
+                 chmod 755 . && chmod 644 ca.crt
+                 echo 'local all all trust' > data/pg_hba.conf
+                 echo 'hostssl all all all scram-sha-256' >> data/pg_hba.conf",
+            )
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(made.unwrap().success(), "openssl failed");
+        cluster.up();
+        Some(cluster)
+    }
+
+    /// The local port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn create(settings: &str) -> Option<Self> {
         let Some(bin) = binaries() else {
             let missing = "no initdb on PATH nor in /usr/lib/postgresql/*/bin";
             assert!(env::var_os("CI").is_none(), "{missing}");
@@ -33,10 +83,11 @@ impl Cluster {
             .tempdir()
             .unwrap()
             .keep();
-        let mut cluster = Self {
+        let cluster = Self {
             folder,
             bin,
-            settings,
+            settings: settings.to_owned(),
+            port: 5432,
             running: None,
         };
         let made = cluster
@@ -49,7 +100,6 @@ impl Cluster {
             .status()
             .unwrap();
         assert!(made.success(), "initdb failed");
-        cluster.up();
         Some(cluster)
     }
 
@@ -57,14 +107,16 @@ impl Cluster {
     pub(crate) fn create_database(&self, name: &str) -> String {
         let made = self
             .as_postgres(&format!(
-                "'{}/createdb' -h '{}' -U postgres {name}",
+                "'{}/createdb' -h '{}' -p {} -U postgres {name}",
                 self.bin.display(),
-                self.folder.display()
+                self.folder.display(),
+                self.port
             ))
             .status();
         assert!(made.unwrap().success(), "createdb failed");
         let folder = self.folder.display();
-        format!("postgres://postgres@localhost/{name}?host={folder}")
+        let port = self.port;
+        format!("postgres://postgres@localhost:{port}/{name}?host={folder}")
     }
 
     /// Starts the server and waits until it takes connections.
@@ -72,12 +124,13 @@ impl Cluster {
         // The server ends with the pipe to the shell that started it, and so with this process,
         // however that ends. The last one out removes the folder.
         let script = format!(
-            "'{bin}/postgres' -D data -k '{folder}' -c listen_addresses= -c max_connections=300 \
+            "'{bin}/postgres' -D data -k '{folder}' -p {port} -c listen_addresses= -c max_connections=300 \
                  {settings} >>log 2>&1 & server=$!
              read how; kill -${{how:-INT}} $server; wait $server
              [ \"$how\" ] || rm -rf '{folder}'",
             bin = self.bin.display(),
             folder = self.folder.display(),
+            port = self.port,
             settings = self.settings,
         );
         let mut server = self
@@ -91,9 +144,10 @@ impl Cluster {
         loop {
             let ready = self
                 .as_postgres(&format!(
-                    "'{}/pg_isready' -q -h '{}'",
+                    "'{}/pg_isready' -q -h '{}' -p {}",
                     self.bin.display(),
-                    self.folder.display()
+                    self.folder.display(),
+                    self.port
                 ))
                 .status()
                 .unwrap();
@@ -108,6 +162,39 @@ impl Cluster {
         }
     }
 
+    /// Freezes the server's processes, as a machine that stalls, until the guard is dropped.
+    pub(crate) fn freeze(&self) -> Frozen<'_> {
+        self.signal("STOP");
+        Frozen(self)
+    }
+
+    fn signal(&self, signal: &str) {
+        let script = format!(
+            "server=$(head -n 1 data/postmaster.pid); \
+             kill -{signal} $server $(cat /proc/$server/task/$server/children)"
+        );
+        let sent = self.as_postgres(&script).status().unwrap();
+        assert!(sent.success(), "SIG{signal} could not be sent");
+    }
+
+    /// Runs SQL as the superuser of `database`.
+    pub(crate) fn sql(&self, database: &str, sql: &str) {
+        let run = self
+            .as_postgres(&format!(
+                "'{}/psql' -q -o /dev/null -v ON_ERROR_STOP=1 -h '{}' -p {} -U postgres -d {database}",
+                self.bin.display(),
+                self.folder.display(),
+                self.port
+            ))
+            .stdin(Stdio::piped())
+            .spawn();
+        let mut run = run.unwrap();
+        let mut input = run.stdin.take().unwrap();
+        input.write_all(sql.as_bytes()).unwrap();
+        drop(input);
+        assert!(run.wait().unwrap().success(), "{sql}");
+    }
+
     /// Stops the server with a signal: `INT` ends its sessions, `QUIT` is as good as a crash.
     pub(crate) fn down(&mut self, signal: &str) {
         if let Some((mut server, mut pipe)) = self.running.take() {
@@ -116,7 +203,12 @@ impl Cluster {
         }
     }
 
-    fn as_postgres(&self, script: &str) -> Command {
+    /// The folder with the data, the socket and the log.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn as_postgres(&self, script: &str) -> Command {
         // PostgreSQL refuses to run as root.
         let root = fs::metadata(&self.folder).is_ok_and(|_| user() == "0");
         if !root {
@@ -134,6 +226,15 @@ impl Cluster {
             .args(["-u", "postgres", "--", "sh", "-c", script])
             .current_dir(&self.folder);
         command
+    }
+}
+
+/// A frozen server.
+pub(crate) struct Frozen<'a>(&'a Cluster);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        self.0.signal("CONT");
     }
 }
 
@@ -168,7 +269,7 @@ fn binaries() -> Option<PathBuf> {
 }
 
 fn is_complete(folder: &Path) -> bool {
-    ["initdb", "postgres", "pg_isready", "createdb"]
+    ["initdb", "postgres", "pg_isready", "createdb", "psql"]
         .iter()
         .all(|program| folder.join(program).is_file())
 }

@@ -4,12 +4,17 @@ mod cluster;
 mod commits;
 mod concerts;
 mod constraints;
+mod failover;
+mod files;
 mod kill;
 mod model;
 mod outages;
+mod pooler;
 mod proxy;
 mod purchases;
 mod timeouts;
+mod tls;
+mod values;
 
 use std::sync::{
     Arc, LazyLock,

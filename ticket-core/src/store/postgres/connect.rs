@@ -11,7 +11,7 @@ use crate::{
     Error,
     database_url::PostgresUrl,
     error::describe,
-    store::{Failure, Probe, Timeouts, migrate},
+    store::{Failure, Probe, Timeouts, failure::migration_failed, migrate},
 };
 
 /// Key of the advisory lock that serializes migrations; "tickets" in ASCII.
@@ -115,7 +115,8 @@ async fn migrate(connection: &mut PgConnection, mode: &SessionMode) -> Result<()
     }
     migrate::postgres()
         .run_direct(None, &mut *transaction, false)
-        .await?;
+        .await
+        .map_err(migration_failed)?;
     if mode.is_shared() {
         transaction
             .execute("DEALLOCATE ALL")

@@ -167,7 +167,7 @@ impl Store for Postgres {
 
     fn ping(&self) -> Response<'_, ()> {
         Box::pin(async move {
-            if self.probe.health.writes_fail() {
+            if self.probe.health.must_test_writes()? {
                 let mut session = self.session().await?;
                 let written = self.probe.write("ping", session.write_nothing()).await;
                 return session.lease.release(written);

@@ -21,6 +21,7 @@ use self::{
 use super::{
     Failure, Order, OrderResult, PoolState, Probe, Reads, Response, Stock, Store, Timeouts,
     connections::Connections,
+    failure::migration_failed,
     migrate,
     rows::{self, concert_columns, stock_columns},
 };
@@ -116,7 +117,8 @@ impl Sqlite {
             .map_err(refused)?;
         migrate::sqlite()
             .run_direct(None, &mut *migration, false)
-            .await?;
+            .await
+            .map_err(migration_failed)?;
         migration.commit().await.map_err(refused)?;
         // SQLite silently opens a file without write permission for reading only, and the
         // statements above write nothing if the schema is up to date.
@@ -345,7 +347,7 @@ impl Store for Sqlite {
 
     fn ping(&self) -> Response<'_, ()> {
         Box::pin(async move {
-            if self.probe.health.writes_fail() {
+            if self.probe.health.must_test_writes()? {
                 let mut writer = self.writer().await?;
                 let write = async { Ok(transactions::write_header(writer.connection()).await?) };
                 let written = self.probe.write("ping", write).await;

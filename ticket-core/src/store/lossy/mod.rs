@@ -1,4 +1,6 @@
-//! A database whose answers get lost on their way, and what the platform makes of it.
+//! Tests on a store that loses responses, fails or panics on demand.
+
+mod outcomes;
 
 use std::{
     collections::VecDeque,
@@ -22,21 +24,26 @@ use crate::{
 };
 
 /// What happens to a call.
+#[derive(Clone, Debug)]
 enum Fate {
-    /// It is done, and nobody hears of it.
+    /// The call is executed and its response is lost.
     Lost,
-    /// It is not done.
+    /// The call is not executed and fails.
     Failed(Failure),
-    /// The program has a mistake.
+    /// The call panics before it is executed.
     Panics,
+    /// The call panics after it was executed.
+    PanicsLate,
 }
 
 struct Lossy {
     inner: Sqlite,
-    /// The fates of the next writes, in their order; after them all goes well.
+    /// Fates of the next writes; later ones succeed.
     writes: Mutex<VecDeque<Fate>>,
-    /// Those of the next questions for what stands.
-    standing: Mutex<VecDeque<Fate>>,
+    /// Fates of the next lookups of committed orders.
+    lookups: Mutex<VecDeque<Fate>>,
+    /// The `may_have_committed` of every refund.
+    refunds: Mutex<Vec<bool>>,
     _folder: TempDir,
 }
 
@@ -57,16 +64,21 @@ impl Lossy {
         Arc::new(Self {
             inner: Sqlite::open(&url, 2, timeouts, probe).await.unwrap(),
             writes: Mutex::new(writes.into_iter().collect()),
-            standing: Mutex::default(),
+            lookups: Mutex::default(),
+            refunds: Mutex::default(),
             _folder: folder,
         })
     }
 
-    fn meet<'a, T: 'a>(fates: &Mutex<VecDeque<Fate>>, call: Response<'a, T>) -> Response<'a, T> {
+    fn apply<'a, T: 'a>(fates: &Mutex<VecDeque<Fate>>, call: Response<'a, T>) -> Response<'a, T> {
         match fates.lock().unwrap().pop_front() {
             None => call,
             Some(Fate::Failed(failure)) => Box::pin(async { Err(failure) }),
-            Some(Fate::Panics) => Box::pin(async { panic!("a mistake") }),
+            Some(Fate::Panics) => Box::pin(async { panic!("a bug") }),
+            Some(Fate::PanicsLate) => Box::pin(async {
+                call.await?;
+                panic!("a bug after COMMIT")
+            }),
             Some(Fate::Lost) => Box::pin(async {
                 call.await?;
                 Err(Failure::committing(sqlx::Error::WorkerCrashed))
@@ -85,19 +97,19 @@ impl Store for Lossy {
     }
 
     fn create_concert<'a>(&'a self, concert: &'a Concert) -> Response<'a, bool> {
-        Self::meet(&self.writes, self.inner.create_concert(concert))
+        Self::apply(&self.writes, self.inner.create_concert(concert))
     }
 
     fn sell<'a>(&'a self, orders: &'a [Order]) -> Response<'a, bool> {
-        Self::meet(&self.writes, self.inner.sell(orders))
+        Self::apply(&self.writes, self.inner.sell(orders))
     }
 
     fn decide<'a>(&'a self, orders: &'a [Order]) -> Response<'a, Vec<OrderResult>> {
-        Self::meet(&self.writes, self.inner.decide(orders))
+        Self::apply(&self.writes, self.inner.decide(orders))
     }
 
     fn committed<'a>(&'a self, orders: &'a [Order]) -> Response<'a, Vec<bool>> {
-        Self::meet(&self.standing, self.inner.committed(orders))
+        Self::apply(&self.lookups, self.inner.committed(orders))
     }
 
     fn refund(
@@ -106,15 +118,16 @@ impl Store for Lossy {
         at: Timestamp,
         may_have_committed: bool,
     ) -> Response<'_, Option<(Purchase, bool)>> {
-        Self::meet(&self.writes, self.inner.refund(id, at, may_have_committed))
+        self.refunds.lock().unwrap().push(may_have_committed);
+        Self::apply(&self.writes, self.inner.refund(id, at, may_have_committed))
     }
 
     fn restock(&self, id: ConcertId, tickets: u32) -> Response<'_, Option<Concert>> {
-        Self::meet(&self.writes, self.inner.restock(id, tickets))
+        Self::apply(&self.writes, self.inner.restock(id, tickets))
     }
 
     fn reset_sales(&self, id: ConcertId) -> Response<'_, Option<(Concert, u32)>> {
-        Self::meet(&self.writes, self.inner.reset_sales(id))
+        Self::apply(&self.writes, self.inner.reset_sales(id))
     }
 
     fn stock_of<'a>(&'a self, ids: &'a [ConcertId]) -> Response<'a, Vec<Stock>> {
@@ -182,7 +195,33 @@ async fn what_must_not_be_done_twice_is_not_tried_again_when_its_answer_is_lost(
 }
 
 #[tokio::test]
-async fn a_batch_that_panics_ends_alone_and_its_outcome_is_unknown() {
+async fn only_an_attempt_that_may_have_committed_lets_a_refund_claim_an_earlier_one() {
+    let store = Lossy::open([]).await;
+    let tickets = Tickets::new(store.clone(), Options::default());
+    let concert = tickets.create_concert(new_concert()).await.unwrap();
+    let rolled_back = || Failure::from(sqlx::Error::WorkerCrashed);
+    for (fates, expected) in [
+        (vec![], vec![false]),
+        (vec![Fate::Failed(rolled_back())], vec![false, false]),
+        (vec![Fate::Lost], vec![false, true]),
+        (
+            vec![Fate::Failed(rolled_back()), Fate::Lost],
+            vec![false, false, true],
+        ),
+    ] {
+        let new = NewPurchase::new("ann", 1).unwrap();
+        let bought = tickets.purchase(concert.id, new, None).await.unwrap();
+        let before = tickets.payments().amount;
+        store.writes.lock().unwrap().extend(fates.clone());
+        tickets.refund(bought.purchase.id).await.unwrap();
+        let refunds = std::mem::take(&mut *store.refunds.lock().unwrap());
+        assert_eq!(refunds, expected, "{fates:?}");
+        assert_eq!(before - tickets.payments().amount, 6500, "{fates:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_outcome_of_a_purchase_whose_transaction_panics_is_unknown_and_looked_up() {
     let store = Lossy::open([]).await;
     let tickets = Tickets::new(store.clone(), Options::default());
     let concert = tickets.create_concert(new_concert()).await.unwrap();
@@ -232,7 +271,7 @@ async fn orders_that_may_stand_are_not_reported_as_failed_when_they_are_tried_on
         .unwrap()
         .extend([Fate::Lost, refused(), refused()]);
     let busy = Failure::from(sqlx::Error::PoolTimedOut);
-    store.standing.lock().unwrap().push_back(Fate::Failed(busy));
+    store.lookups.lock().unwrap().push_back(Fate::Failed(busy));
     let committer = Committer {
         store: store.clone(),
         observer: Arc::new(()),
