@@ -32,6 +32,6 @@ pub use self::{
     page::{Cursor, MAX_PAGE, Page},
     payment::Payments,
     purchase::{IdempotencyKey, MAX_QUANTITY, NewPurchase, Purchase, Purchased, Status},
-    store::{Line, PoolState, Stock, StockSums, Totals},
+    store::{Audit, Line, PoolState, Stock, StockSums, Totals},
     tickets::{Options, Tickets},
 };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::Registry;
 use prometheus::proto::MetricFamily;
-use ticket_core::{Error, Tickets, Totals};
+use ticket_core::{Audit, Error, Tickets};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tower_metrics::prometheus::gauge_value;
@@ -16,7 +16,7 @@ use crate::api::Seen;
 use crate::metrics::PlatformMetrics;
 
 /// Concerts whose books are off that are named one by one.
-const NAMED: usize = 3;
+const NAMED: u32 = 3;
 /// To read every purchase may take this share of the time at most.
 const SHARE: u32 = 50;
 
@@ -147,7 +147,7 @@ impl Books {
             return Ok(equations.clone());
         }
         let begun = Instant::now();
-        let equations = on_the_books(&self.tickets.totals().await?);
+        let equations = on_the_books(&self.tickets.audit(NAMED).await?);
         let next = Instant::now() + SHARE * begun.elapsed();
         self.state().rows = Some((equations.clone(), next));
         Ok(equations)
@@ -206,21 +206,17 @@ fn middleware(families: &[MetricFamily], names: &Names) -> (f64, f64) {
     (ended.sum(), in_flight.sum())
 }
 
-fn on_the_books(totals: &Totals) -> Vec<Equation> {
+fn on_the_books(audit: &Audit) -> Vec<Equation> {
     let compare = |title: String, concerts: u64, purchases: u64| {
         Equation::new(title)
             .side(Side::exact("concerts", concerts as f64))
             .side(Side::exact("purchases", purchases as f64))
     };
-    let lines = || totals.concerts.iter();
-    let sold = lines().map(|line| u64::from(line.stock.sold)).sum();
-    let bought = lines().map(|line| line.tickets).sum();
-    let off = lines().filter(|line| u64::from(line.stock.sold) != line.tickets);
-    let off = off.take(NAMED).map(|line| {
+    let off = audit.differing.iter().map(|line| {
         let title = format!("tickets of {}", line.stock.slug);
         compare(title, line.stock.sold.into(), line.tickets)
     });
-    let all = compare("tickets in the database".to_owned(), sold, bought);
+    let all = compare("tickets in the database".to_owned(), audit.sold, audit.paid);
     std::iter::once(all).chain(off).collect()
 }
 

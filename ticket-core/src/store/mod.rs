@@ -21,7 +21,7 @@ use std::{pin::Pin, time::Duration};
 
 use jiff::Timestamp;
 
-pub use self::stock::{Line, PoolState, Stock, StockSums, Totals};
+pub use self::stock::{Audit, Line, PoolState, Stock, StockSums, Totals};
 pub(crate) use self::{
     failure::Failure,
     order::{Key, Order, OrderResult},

@@ -7,7 +7,7 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
-    Failure, Response, Stock, StockSums, Totals,
+    Audit, Failure, Response, Stock, StockSums, Totals,
     connections::Connections,
     rows::{self, Cells, concert_columns, purchase_columns, stock_columns, totals},
 };
@@ -39,6 +39,10 @@ pub(crate) trait Reads: Send + Sync {
     fn stock_sums(&self) -> Response<'_, StockSums>;
 
     fn totals(&self) -> Response<'_, Totals>;
+
+    /// Compares the concerts' rows with the purchases' rows; names up to `limit` concerts that
+    /// differ.
+    fn audit(&self, limit: u32) -> Response<'_, Audit>;
 }
 
 impl<DB> Connections<DB>
@@ -186,9 +190,38 @@ where
 
     fn totals(&self) -> Response<'_, Totals> {
         Box::pin(async move {
-            let rows = self.rows("read_totals", sqlx::query(totals!())).await?;
+            let rows = self
+                .rows("read_totals", sqlx::query(totals!("ORDER BY c.id")))
+                .await?;
             let concerts = rows.iter().map(rows::line).collect::<Result<_, _>>()?;
             Ok(Totals { concerts })
+        })
+    }
+
+    fn audit(&self, limit: u32) -> Response<'_, Audit> {
+        Box::pin(async move {
+            // One statement, so that both sums are of the same snapshot.
+            let sums = sqlx::query(
+                "SELECT (SELECT CAST(COALESCE(SUM(sold), 0) AS BIGINT) FROM concerts), \
+                 (SELECT CAST(COALESCE(SUM(quantity), 0) AS BIGINT) FROM purchases \
+                 WHERE status = 'paid')",
+            );
+            let rows = self.rows("read_totals", sums).await?;
+            let sums = rows.first().map(rows::sold_and_paid).transpose()?;
+            let (sold, paid) = sums.unwrap_or_default();
+            let differing = sqlx::query(totals!(
+                "HAVING c.sold <> COALESCE(SUM(CASE WHEN p.status = 'paid' THEN p.quantity END), 0) \
+                 OR c.sold > c.capacity ORDER BY c.id LIMIT $1"
+            ));
+            let rows = self
+                .rows("read_totals", differing.bind(i64::from(limit)))
+                .await?;
+            let differing = rows.iter().map(rows::line).collect::<Result<_, _>>()?;
+            Ok(Audit {
+                sold,
+                paid,
+                differing,
+            })
         })
     }
 }

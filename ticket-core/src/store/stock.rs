@@ -81,6 +81,19 @@ pub struct Line {
     pub amount: Money,
 }
 
+/// Comparison of the concerts' counters with the purchases' rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Audit {
+    /// Sold tickets, by the concerts' rows.
+    pub sold: u64,
+    /// Tickets of the paid purchases, by their rows.
+    pub paid: u64,
+    /// Concerts whose counter differs from the tickets of their paid purchases or exceeds the
+    /// capacity, ordered by id, up to the requested number.
+    pub differing: Vec<Line>,
+}
+
 /// Connections of a pool at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

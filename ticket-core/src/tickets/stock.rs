@@ -1,7 +1,7 @@
 //! Stock and totals.
 
 use super::Tickets;
-use crate::{ConcertId, Error, Stock, StockSums, Totals};
+use crate::{Audit, ConcertId, Error, Stock, StockSums, Totals};
 
 impl Tickets {
     /// Returns the stock of every concert, ordered by id. Reads every concert's row.
@@ -55,5 +55,15 @@ impl Tickets {
     /// Errors of the database.
     pub async fn totals(&self) -> Result<Totals, Error> {
         self.retry(|| self.0.store.reads().totals()).await
+    }
+
+    /// Compares the concerts' counters with the purchases' rows, and returns up to `limit` concerts
+    /// that differ. The database reads every purchase's row, but returns only these.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the database.
+    pub async fn audit(&self, limit: u32) -> Result<Audit, Error> {
+        self.retry(|| self.0.store.reads().audit(limit)).await
     }
 }

@@ -103,6 +103,11 @@ impl Platform {
     async fn check_books(&self) -> ticket_core::Totals {
         let totals = self.tickets.totals().await.unwrap();
         assert!(totals.balance(), "{}: {totals:?}", self.name);
+        let audit = self.tickets.audit(10).await.unwrap();
+        let lines = totals.concerts.iter();
+        let tickets: u64 = lines.map(|line| line.tickets).sum();
+        assert_eq!((audit.sold, audit.paid), (tickets, tickets));
+        assert_eq!(audit.differing, [], "{}", self.name);
         let payments = self.tickets.payments();
         let settled = payments.captured + payments.voided;
         assert_eq!(payments.authorized, settled, "{}: {payments:?}", self.name);
