@@ -1,5 +1,7 @@
 //! Rendering of expressions as PromQL.
 
+use std::fmt::Write as _;
+
 use tower_metrics::prometheus::format_bound;
 
 use crate::dashboard::Event;
@@ -175,14 +177,27 @@ pub(crate) fn quoted(text: &str) -> String {
     out.push('"');
     for c in text.chars() {
         match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
+            '"' | '\\' => out.extend(['\\', c]),
+            // Grafana would expand `$name` as a variable.
+            '$' => out.push_str(r"\u0024"),
+            c if must_be_escaped(c) => {
+                let _ = write!(out, r"\u{:04x}", u32::from(c));
+            }
             c => out.push(c),
         }
     }
     out.push('"');
     out
+}
+
+/// Returns `true` for control characters, line separators and byte order marks, which YAML does not
+/// preserve or does not allow.
+pub(crate) fn must_be_escaped(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+        )
 }
 
 /// A regular expression that matches any of the values literally.
@@ -206,6 +221,15 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_is_escaped_for_promql_grafana_and_yaml() {
+        assert_eq!(quoted("a\"b\\c"), r#""a\"b\\c""#);
+        assert_eq!(
+            quoted("$job\r\n\u{2028}"),
+            r#""\u0024job\u000d\u000a\u2028""#
+        );
+    }
 
     #[test]
     fn a_bucket_bound_is_matched_in_every_text_that_an_encoder_writes() {

@@ -168,7 +168,7 @@ impl Slo {
     /// # Errors
     ///
     /// Returns the first problem: a name that is not a valid label name, an empty condition, an
-    /// objective outside of (0, 1), or an invalid selector.
+    /// objective that leaves no error budget or is not above 0, or an invalid selector.
     pub fn validate(&self) -> Result<(), Error> {
         let context = format!("objective {:?}", self.name);
         check_label(&context, &self.name)?;
@@ -177,8 +177,9 @@ impl Slo {
             &context,
             "objective",
             &self.objective.to_string(),
-            self.objective > 0.0 && self.objective < 1.0,
-            "a ratio above 0 and below 1, such as 0.999",
+            // The second condition excludes an error budget that rounds to zero.
+            self.objective > 0.0 && self.error_budget() > 0.0,
+            "a ratio above 0 and below 1 with at most 12 decimals, such as 0.999",
         )?;
         check_expr(&context, &self.bad_ratio())
     }

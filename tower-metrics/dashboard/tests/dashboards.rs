@@ -164,6 +164,25 @@ fn every_builder_becomes_a_panel_of_its_visualization() {
 }
 
 #[test]
+fn labels_with_the_same_last_word_have_different_headings() {
+    let by = ["pool_name", "operation_name", "system"];
+    let waiting = Selector::new("waiting").value().sum_by(by);
+    let table = Table::new("Waiting", by)
+        .description("Waiting requests.")
+        .data_link("pool_name", "other", "pool")
+        .column(Column::new("Waiting", Unit::Count, waiting));
+    let dashboard = Dashboard::new("db", "Database", "").row(Row::new("Pools").panel(table));
+    let json = json(&dashboard, GrafanaTarget::Provision);
+    let table = panels(&json).next().unwrap();
+    let names = &table["transformations"][1]["options"]["renameByName"];
+    assert_eq!(names["pool_name"], "pool_name");
+    assert_eq!(names["operation_name"], "operation_name");
+    assert_eq!(names["system"], "System");
+    let link = table["fieldConfig"]["overrides"][0]["properties"][1]["value"][0]["url"].to_string();
+    assert!(link.contains("${__data.fields.pool_name:percentencode}"));
+}
+
+#[test]
 fn queries_use_the_names_of_the_layer() {
     let mut names = Names::open_telemetry();
     names.duration = "shop_latency_seconds".to_owned();

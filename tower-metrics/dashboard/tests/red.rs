@@ -28,9 +28,9 @@ fn a_latency_objective_selects_the_bucket_that_the_recorder_exposes() {
     ] {
         let recorder = Prometheus::builder().objective(threshold).build().unwrap();
         let layer = MetricsLayer::builder(recorder).initialize(
-            http::Method::GET,
+            axum::http::Method::GET,
             "/",
-            [http::StatusCode::OK],
+            [axum::http::StatusCode::OK],
         );
         layer.build().unwrap();
         let exposed = recorder.exposition().render(Format::Text);
@@ -153,7 +153,7 @@ fn an_objective_out_of_range_or_added_twice_is_an_error() {
     assert_eq!(
         error.to_string(),
         "objective \"availability\": invalid objective \"99.9\": must be a ratio above 0 and below \
-         1, such as 0.999"
+         1 with at most 12 decimals, such as 0.999"
     );
     let error = red().availability(0.9).availability(0.99).build();
     assert!(matches!(error, Err(Error::Duplicate { .. })));

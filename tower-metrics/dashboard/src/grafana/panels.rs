@@ -216,8 +216,9 @@ fn table(panel: &Panel, by: &[String], columns: &[Column], link: Option<&DataLin
     let mut names = json!({});
     let mut overrides = Vec::new();
     for (i, label) in by.iter().enumerate() {
+        let heading = heading(label, by, columns);
         order[label] = json!(i);
-        names[label] = json!(heading(label));
+        names[label] = json!(heading);
         let mut properties = vec![json!({
             "id": "mappings",
             "value": [{
@@ -226,10 +227,10 @@ fn table(panel: &Panel, by: &[String], columns: &[Column], link: Option<&DataLin
             }],
         })];
         if let Some(link) = link.filter(|link| link.label == *label) {
-            properties.push(json!({ "id": "links", "value": [data_link(link)] }));
+            properties.push(json!({ "id": "links", "value": [data_link(link, &heading)] }));
         }
         overrides.push(json!({
-            "matcher": { "id": "byName", "options": heading(label) },
+            "matcher": { "id": "byName", "options": heading },
             "properties": properties,
         }));
     }
@@ -284,7 +285,18 @@ fn table(panel: &Panel, by: &[String], columns: &[Column], link: Option<&DataLin
 }
 
 /// The heading of a label's column: the last word of its name, such as "Route" for `http_route`.
-fn heading(label: &str) -> String {
+/// The whole name if another column would have the same heading.
+fn heading(label: &str, by: &[String], columns: &[Column]) -> String {
+    let word = capitalized_last_word(label);
+    let others = by.iter().filter(|other| *other != label);
+    let taken = others
+        .map(|other| capitalized_last_word(other))
+        .any(|other| other == word)
+        || columns.iter().any(|column| column.title == word);
+    if taken { label.to_owned() } else { word }
+}
+
+fn capitalized_last_word(label: &str) -> String {
     let word = label.rsplit('_').next().unwrap_or(label);
     let mut letters = word.chars();
     match letters.next() {
@@ -293,13 +305,13 @@ fn heading(label: &str) -> String {
     }
 }
 
-fn data_link(link: &DataLink) -> Value {
+fn data_link(link: &DataLink, heading: &str) -> Value {
     let DataLink {
-        label,
         dashboard,
         variable,
+        ..
     } = link;
-    let value = format!("${{__data.fields.{}:percentencode}}", heading(label));
+    let value = format!("${{__data.fields.{heading}:percentencode}}");
     json!({
         "title": "Show details",
         "url": format!(

@@ -206,7 +206,8 @@ impl RedBuilder {
 
     fn known_labels(&self, recorder: &Prometheus) -> Vec<String> {
         let names = &self.names;
-        let own = [&names.method, &names.status].into_iter();
+        // Only layers with gRPC have its status. The recorder does not know them.
+        let own = [&names.method, &names.status, &names.grpc_status].into_iter();
         let own = own.chain(&names.error_type).map(String::as_str);
         let custom = recorder.custom_labels().into_iter();
         let constant = recorder.constant_labels().map(|(name, _)| name);

@@ -2,6 +2,7 @@
 
 use super::rule::{
     AlertText, Rule, RuleKind, Target, camel_case, prometheus_duration, severity_label,
+    template_text,
 };
 use crate::burn_rate::{BurnRateAlert, Severity};
 use crate::format::percent;
@@ -40,7 +41,7 @@ fn rule(
         Severity::Page => ("Fast", "fast"),
         Severity::Ticket => ("Slow", "slowly"),
     };
-    let (objective, condition) = (percent(slo.objective), &slo.condition);
+    let (objective, condition) = (percent(slo.objective), template_text(&slo.condition));
     Rule {
         expr: conditions.join("\nor\n"),
         labels: vec![severity_label(severity), ("slo", slo.name.clone())],
@@ -50,7 +51,8 @@ fn rule(
             pending: None,
             summary: format!(
                 "{} burns the error budget of its {} objective {adverb}.",
-                target.job, slo.name,
+                template_text(&target.job),
+                slo.name,
             ),
             description: format!(
                 "The objective is that {objective} of requests to {{{{ $labels.job }}}} \
@@ -59,7 +61,7 @@ fn rule(
                 windows.join(" or "),
             ),
             runbook: format!(
-                "**Meaning.** The objective is that {objective} of requests {condition}, over 30 \
+                "**Meaning.** The objective is that {objective} of requests {}, over 30 \
                  days. The ratio of requests that do not exceeds {} in both a long and a short \
                  window: the loss is significant and continues. The alert resolves soon after the \
                  failures stop.\n\n\
@@ -72,6 +74,7 @@ fn rule(
                  database.\n\n\
                  **Low traffic.** The alert does not fire with less than {} requests, or less \
                  than {} bad requests, in the long window.",
+                slo.condition,
                 thresholds(slo, alerts),
                 slo.minimum_events.requests,
                 slo.minimum_events.bad_requests,

@@ -107,14 +107,15 @@ impl Rules {
     }
 
     /// Sets the URL of the [runbook](Self::runbook). An alert links to the anchor that is its name
-    /// in lower case. Defaults to `runbook.md`.
+    /// in lower case. Prometheus expands templates in the URL. Defaults to `runbook.md`.
     #[must_use]
     pub fn runbook_url(mut self, url: impl Into<String>) -> Self {
         self.runbook_url = url.into();
         self
     }
 
-    /// Sets the URL of the dashboard to which alerts link. By default they link to none.
+    /// Sets the URL of the dashboard to which alerts link, in which Prometheus expands templates such
+    /// as `{{ $labels.job }}`. By default they link to none.
     #[must_use]
     pub fn dashboard_url(mut self, url: impl Into<String>) -> Self {
         self.dashboard_url = Some(url.into());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rule::{AlertText, Rule, RuleKind, Target, camel_case, severity_label};
+use super::rule::{AlertText, Rule, RuleKind, Target, camel_case, severity_label, template_text};
 use crate::burn_rate::Severity;
 use crate::promql::Promql;
 use crate::selector::Selector;
@@ -23,11 +23,17 @@ pub(super) fn alerts(
 fn target_absent(target: &Target, prefix: &str) -> Rule {
     Rule {
         expr: format!("absent(up{{{}}} == 1)", target.matcher()),
-        labels: vec![severity_label(Severity::Page), ("job", target.job.clone())],
+        labels: vec![
+            severity_label(Severity::Page),
+            ("job", template_text(&target.job)),
+        ],
         kind: RuleKind::Alert(AlertText {
             name: format!("{prefix}Absent"),
             pending: Some(Duration::from_secs(300)),
-            summary: format!("No instance of {} is scraped successfully.", target.job),
+            summary: format!(
+                "No instance of {} is scraped successfully.",
+                template_text(&target.job)
+            ),
             description: "Every scrape of the job {{ $labels.job }} has failed for five minutes, \
                           or the job has no targets. Its other alerts cannot fire."
                 .to_owned(),
@@ -62,7 +68,10 @@ fn metrics_absent(target: &Target, prefix: &str, metric: &Selector) -> Rule {
         kind: RuleKind::Alert(AlertText {
             name: format!("{prefix}MetricsAbsent"),
             pending: Some(Duration::from_secs(300)),
-            summary: format!("An instance of {} does not expose its metrics.", target.job),
+            summary: format!(
+                "An instance of {} does not expose its metrics.",
+                template_text(&target.job)
+            ),
             description: format!(
                 "{{{{ $labels.instance }}}} is scraped successfully, but does not expose {}. Its \
                  requests are not counted.",
@@ -96,7 +105,8 @@ fn record_absent(target: &Target, prefix: &str, slo: &Slo) -> Rule {
             pending: Some(Duration::from_secs(900)),
             summary: format!(
                 "The {} objective of {} is not evaluated.",
-                slo.name, target.job
+                slo.name,
+                template_text(&target.job)
             ),
             description: "{{ $labels.job }} serves {{ $value | humanize }} requests per second, \
                           but the recording rules of its {{ $labels.slo }} objective have no \

@@ -16,7 +16,8 @@ pub(super) fn windows(target: &Target, slo: &Slo, alerts: &[BurnRateAlert]) -> V
         .chain([SHORTEST])
         .collect();
     windows.sort_unstable();
-    windows.dedup();
+    // Prometheus has no unit below a millisecond.
+    windows.dedup_by_key(|window| window.as_millis());
     let mut rules = Vec::new();
     for window in windows {
         let window = prometheus_duration(window);

@@ -86,6 +86,11 @@ impl Target {
     }
 }
 
+/// Escapes text for a label or an annotation of an alert, in which Prometheus expands templates.
+pub(super) fn template_text(text: &str) -> String {
+    text.replace("{{", r#"{{ "{{" }}"#)
+}
+
 /// The label `severity`.
 pub(super) fn severity_label(severity: Severity) -> (&'static str, String) {
     let value = match severity {

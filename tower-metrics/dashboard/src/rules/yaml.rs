@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::rule::{AlertText, Group, Rule, RuleKind, prometheus_duration};
+use crate::promql::must_be_escaped;
 
 /// Links in the annotations of alerts.
 #[derive(Clone, Copy, Debug)]
@@ -95,13 +96,10 @@ fn quoted(text: &str) -> String {
     out.push('"');
     for c in text.chars() {
         match c {
-            '"' | '\\' => {
-                out.push('\\');
-                out.push(c);
-            }
+            '"' | '\\' => out.extend(['\\', c]),
             '\n' => out.push_str("\\n"),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            c if must_be_escaped(c) => {
+                let _ = write!(out, r"\u{:04x}", u32::from(c));
             }
             c => out.push(c),
         }
