@@ -90,20 +90,20 @@ class RequestFailed(RescheduleTask):
         self.status = status
 
     def is_transient(self):
-        """Whether the same request may succeed later: no response, 408, 429 or a server error."""
+        """Returns whether the same request may succeed later: no response, 408, 429 or a server error."""
         return self.status in (0, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or self.status >= 500
 
 
 def retry_after(headers):
-    """Seconds that a `Retry-After` header asks for, in either of its two forms; 0 without a valid one."""
+    """Returns the seconds of a `Retry-After` header, a number or an HTTP date; 0 without a valid one."""
     text = ((headers or {}).get("retry-after") or "").strip()
-    if text.isascii() and text.isdigit():
-        seconds = int(text)
-    else:
-        try:
+    try:
+        if text.isascii() and text.isdigit():
+            seconds = int(text)
+        else:
             seconds = parsedate_to_datetime(text).timestamp() - time.time()
-        except ValueError:
-            return 0
+    except (OverflowError, TypeError, ValueError):
+        return 0
     return min(max(seconds, 0), MAX_RETRY_AFTER)
 
 
@@ -123,11 +123,11 @@ class TicketUser(FastHttpUser):
         self.first_cursor = None
 
     def wait_time(self):
-        """Think time, or the back-off if that is longer."""
+        """Returns the think time, or the back-off if that is longer."""
         return max(self.think_time(), self.backoff)
 
     def send(self, method, path, name, expected, **options):
-        """Sends one request and returns the decoded JSON body of an expected response together with its status.
+        """Sends one request and returns the status and the decoded JSON body of an expected response.
 
         Raises `RequestFailed` for any status outside `expected`, after setting the back-off.
         """
@@ -138,8 +138,8 @@ class TicketUser(FastHttpUser):
                     raise CatchResponseError(f"status {status}")
                 body = response.json() if response.content else None
             except Exception as error:
-                # Without a status, the client's own connection error says more.
-                response.failure(error if status else response.error or error)
+                # Without a status, the response has the connection error of the client.
+                response.failure(error if status else getattr(response, "error", None) or error)
                 self.record_failure(response.headers)
                 failed = RequestFailed(status)
             else:
@@ -149,14 +149,14 @@ class TicketUser(FastHttpUser):
         raise failed
 
     def record_failure(self, headers):
-        """Sets the back-off before the next request: `Retry-After`, plus an exponential delay with full jitter."""
+        """Sets the back-off before the next request: `Retry-After`, plus an exponential delay with jitter."""
         limit = min(MAX_BACKOFF, MIN_BACKOFF * 2**self.consecutive_failures)
         self.consecutive_failures = min(self.consecutive_failures + 1, 16)
-        # At least half of the limit, so that a server that sends no `Retry-After` is spared too.
+        # Jitter of the upper half only, so that the delay grows without a `Retry-After` as well.
         self.backoff = retry_after(headers) + random.uniform(limit / 2, limit)
 
     def pages(self):
-        """Yields the pages of `GET /concerts`. Raises when one cannot be read: a failure is not an empty page."""
+        """Yields the pages of `GET /concerts`. Raises `RequestFailed` if one cannot be read."""
         cursor = self.first_cursor
         while True:
             query = f"?limit=20&cursor={cursor}" if cursor else "?limit=20"

@@ -226,7 +226,7 @@ class ErrorHandling(unittest.TestCase):
 
     def test_retry_after_takes_seconds_and_dates_and_ignores_everything_else(self):
         date = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=60), usegmt=True)
-        for value, seconds in (("7", 7), ("0", 0), ("99999", locustfile.MAX_RETRY_AFTER), ("-1", 0), ("soon", 0)):
+        for value, seconds in (("7", 7), ("0", 0), ("9" * 5000, 0), ("99999", locustfile.MAX_RETRY_AFTER), ("-1", 0), ("soon", 0)):
             self.assertEqual(locustfile.retry_after({"retry-after": value}), seconds, value)
         self.assertAlmostEqual(locustfile.retry_after({"retry-after": date}), 60, delta=2)
         self.assertEqual(locustfile.retry_after({"retry-after": "Sun, 06 Nov 1994 08:49:37 GMT"}), 0)
