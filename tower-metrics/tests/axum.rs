@@ -1,9 +1,9 @@
 //! What axum's ways to put routers together, and the layer's place among
-//! them, do to the figures. `docs/axum.md` tells the same as a table.
+//! them, do to the samples. `docs/axum.md` tells the same as a table.
 
 #![cfg(feature = "axum")]
 
-mod figures;
+mod scrape;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -22,7 +22,7 @@ use tower_http::cors::{Any, CorsLayer};
 use tower_metrics::prometheus::Format;
 use tower_metrics::{MetricsLayer, MetricsService, Prometheus, Route, Skip};
 
-use self::figures::Figures;
+use self::scrape::Samples;
 
 async fn ok() -> &'static str {
     "ok"
@@ -55,10 +55,10 @@ where
         let request = request.body(Body::empty()).unwrap();
         send(service.clone(), request).await;
     }
-    let figures = Figures::of(&prometheus);
-    assert_eq!(figures.in_flight(), 0.0);
+    let samples = Samples::of(&prometheus);
+    assert_eq!(samples.in_flight(), 0.0);
     let mut counted = Counted::new();
-    for ((name, labels), value) in figures.0 {
+    for ((name, labels), value) in samples.0 {
         if name == "http_server_request_duration_seconds_count" {
             let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
             assert_eq!(label("error_type"), "");
@@ -258,12 +258,12 @@ async fn a_web_socket_is_counted_when_it_opens() {
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 101");
-    while Figures::of(&prometheus).in_flight() > 0.0 {
+    while Samples::of(&prometheus).in_flight() > 0.0 {
         tokio::task::yield_now().await;
     }
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     let labels = [("http_route", "/rooms/{id}"), ("error_type", "")];
-    assert_eq!(figures.requests(&labels), 1.0);
+    assert_eq!(samples.requests(&labels), 1.0);
     drop(socket);
 }
 
@@ -440,8 +440,8 @@ async fn a_body_that_a_layer_outside_throws_away_was_not_sent() {
         .layer(metrics)
         .layer(replace);
     send(app, Request::new(Body::empty())).await;
-    let figures = Figures::of(&prometheus);
-    assert_eq!(figures.requests(&[("error_type", "body_cancelled")]), 1.0);
+    let samples = Samples::of(&prometheus);
+    assert_eq!(samples.requests(&[("error_type", "body_cancelled")]), 1.0);
 }
 
 #[tokio::test]
@@ -613,12 +613,12 @@ async fn bytes_are_those_that_pass_the_layer() {
     let (prometheus, metrics) = setup();
     let inside = app().layer(shorten.clone()).layer(metrics);
     counted(prometheus, inside, &[("GET", "/")]).await;
-    assert_eq!(Figures::of(&prometheus).response_bytes(), 1.0);
+    assert_eq!(Samples::of(&prometheus).response_bytes(), 1.0);
 
     let (prometheus, metrics) = setup();
     let outside = app().layer(metrics).layer(shorten);
     counted(prometheus, outside, &[("GET", "/")]).await;
-    assert_eq!(Figures::of(&prometheus).response_bytes(), 2.0);
+    assert_eq!(Samples::of(&prometheus).response_bytes(), 2.0);
 }
 
 #[tokio::test]
@@ -649,10 +649,10 @@ async fn bytes_of_requests_are_those_that_the_handler_reads() {
     ] {
         let prometheus = Prometheus::new();
         upload(app().layer(counting(prometheus).unwrap()), path).await;
-        let figures = Figures::of(&prometheus);
+        let samples = Samples::of(&prometheus);
         let labels = [("http_route", path), ("http_response_status_code", status)];
-        assert_eq!(figures.requests(&labels), 1.0, "{path}");
-        assert_eq!(figures.request_bytes(), bytes, "{path}");
+        assert_eq!(samples.requests(&labels), 1.0, "{path}");
+        assert_eq!(samples.request_bytes(), bytes, "{path}");
     }
 
     // Twice, and in the order of a service builder: each layer has its own.
@@ -662,7 +662,7 @@ async fn bytes_of_requests_are_those_that_the_handler_reads() {
         .layer(counting(inner).unwrap());
     upload(app().layer(stack), "/read").await;
     for prometheus in [outer, inner] {
-        assert_eq!(Figures::of(&prometheus).request_bytes(), 6.0);
+        assert_eq!(Samples::of(&prometheus).request_bytes(), 6.0);
     }
 }
 
@@ -682,7 +682,7 @@ async fn waiting_for_a_limit_counts_where_it_is_a_layer_of_its_own() {
             assert!(call.as_mut().poll(&mut context).is_pending());
             calls.push(call);
         }
-        Figures::of(&prometheus).in_flight()
+        Samples::of(&prometheus).in_flight()
     };
 
     let (prometheus, metrics) = setup();

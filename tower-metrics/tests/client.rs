@@ -1,6 +1,6 @@
 //! A layer around a client: what the callers of other servers see.
 
-mod figures;
+mod scrape;
 mod script;
 
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use tower_metrics::{
     Recorder, Route,
 };
 
-use self::figures::Figures;
+use self::scrape::Samples;
 use self::script::{Script, Step, data};
 
 #[derive(Clone, Copy)]
@@ -55,7 +55,7 @@ fn answer(status: u16) -> Response<Script> {
 
 fn count(prometheus: &Prometheus, labels: &[(&str, &str)]) -> f64 {
     let name = "http_client_request_duration_seconds_count";
-    Figures::of(prometheus).sum(name, labels)
+    Samples::of(prometheus).sum(name, labels)
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn an_answer_that_is_expected_stands_at_zero_as_it_is_counted() {
         .initialize(http::Method::GET, "/users/{id}", [expected])
         .build()
         .unwrap();
-    let series = || Figures::of(&prometheus).series("http_client_request_duration_seconds_count");
+    let series = || Samples::of(&prometheus).series("http_client_request_duration_seconds_count");
     assert_eq!(series(), 1);
     let mut response = answer(404);
     response.extensions_mut().insert(ErrorType::NONE);

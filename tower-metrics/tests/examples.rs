@@ -6,7 +6,7 @@
 
 #![cfg(all(unix, feature = "axum"))]
 
-mod figures;
+mod scrape;
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use self::figures::Figures;
+use self::scrape::Samples;
 
 /// Long enough for a busy machine, short enough to notice that nothing comes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -109,12 +109,12 @@ async fn get(url: String) -> (StatusCode, String) {
     get_with(url, HeaderMap::new()).await
 }
 
-async fn figures(url: String) -> Figures {
+async fn samples(url: String) -> Samples {
     let (status, text) = get(url).await;
     assert_eq!(status, StatusCode::OK);
-    let figures = Figures::parse(&text);
-    assert_eq!(figures.in_flight(), 0.0);
-    figures
+    let samples = Samples::parse(&text);
+    assert_eq!(samples.in_flight(), 0.0);
+    samples
 }
 
 #[tokio::test]
@@ -124,13 +124,13 @@ async fn axum_counts_by_template_and_by_a_label_of_its_own() {
     let metrics = format!("{url}/metrics");
 
     let concert = "/api/concerts/{id}";
-    let figures_before = figures(metrics.clone()).await;
+    let samples_before = samples(metrics.clone()).await;
     for status in ["200", "500"] {
         let at_zero = [
             ("http_route", concert),
             ("http_response_status_code", status),
         ];
-        assert_eq!(figures_before.requests(&at_zero), 0.0);
+        assert_eq!(samples_before.requests(&at_zero), 0.0);
     }
 
     let app =
@@ -147,9 +147,9 @@ async fn axum_counts_by_template_and_by_a_label_of_its_own() {
         assert_eq!(answer, status, "{path}");
     }
 
-    let figures = figures(metrics).await;
+    let samples = samples(metrics).await;
     let count = |app, route, status, error_type| {
-        figures.requests(&[
+        samples.requests(&[
             ("app", app),
             ("http_route", route),
             ("http_response_status_code", status),
@@ -161,7 +161,7 @@ async fn axum_counts_by_template_and_by_a_label_of_its_own() {
     assert_eq!(count("", concert, "404", ""), 1.0);
     assert_eq!(count("", "", "404", ""), 1.0);
     // Neither the health checks nor the scrapes.
-    assert_eq!(figures.requests(&[]), 5.0);
+    assert_eq!(samples.requests(&[]), 5.0);
     server.stop().await;
 }
 
@@ -178,15 +178,15 @@ async fn hyper_counts_by_the_template_that_its_function_says() {
     ] {
         assert_eq!(get(format!("{url}{path}")).await.0, status, "{path}");
     }
-    let figures = figures(format!("{url}/metrics")).await;
+    let samples = samples(format!("{url}/metrics")).await;
     let count = |route, status| {
-        figures.requests(&[("http_route", route), ("http_response_status_code", status)])
+        samples.requests(&[("http_route", route), ("http_response_status_code", status)])
     };
     assert_eq!(count("/hello/{name}", "404"), 1.0);
     assert_eq!(count("/hello/{name}", "200"), 1.0);
     assert_eq!(count("/", "200"), 1.0);
     assert_eq!(count("", "404"), 1.0);
-    assert_eq!(figures.requests(&[]), 4.0);
+    assert_eq!(samples.requests(&[]), 4.0);
     server.stop().await;
 }
 
@@ -213,9 +213,9 @@ async fn tonic_reads_statuses_of_unary_and_streaming_calls() {
     let end = broken.message().await.unwrap_err();
     assert_eq!(end.code(), Code::Internal);
 
-    let figures = figures(metrics).await;
+    let samples = samples(metrics).await;
     let count = |route, status, error_type| {
-        figures.requests(&[
+        samples.requests(&[
             ("http_route", route),
             ("rpc_response_status_code", status),
             ("error_type", error_type),
@@ -231,7 +231,7 @@ async fn tonic_reads_statuses_of_unary_and_streaming_calls() {
     assert_eq!(count(check, "NOT_FOUND", ""), 1.0);
     assert_eq!(count(watch, "OK", ""), 1.0);
     assert_eq!(count(watch, "INTERNAL", "INTERNAL"), 1.0);
-    assert_eq!(figures.requests(&[]), 5.0);
+    assert_eq!(samples.requests(&[]), 5.0);
     drop((client, whole, broken));
     server.stop().await;
 }
@@ -242,9 +242,9 @@ fn the_client_counts_its_answers_and_its_failures() {
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     let (_, exposition) = text.split_once("# HELP").unwrap();
-    let figures = Figures::parse(&format!("# HELP{exposition}"));
+    let samples = Samples::parse(&format!("# HELP{exposition}"));
     let count = |template, status, error_type| {
-        figures.sum(
+        samples.sum(
             "http_client_request_duration_seconds_count",
             &[
                 ("url_template", template),
@@ -258,5 +258,5 @@ fn the_client_counts_its_answers_and_its_failures() {
     assert_eq!(count("/concerts/{id}", "404", "404"), 1.0);
     assert_eq!(count("/slow", "", "timeout"), 1.0);
     assert_eq!(count("/slow", "", "connection"), 1.0);
-    assert_eq!(figures.sum("http_client_active_requests", &[]), 0.0);
+    assert_eq!(samples.sum("http_client_active_requests", &[]), 0.0);
 }

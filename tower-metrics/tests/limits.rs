@@ -2,7 +2,7 @@
 //! headers, through the public API.
 
 mod fates;
-mod figures;
+mod scrape;
 mod script;
 
 use std::convert::Infallible;
@@ -22,7 +22,7 @@ use tower_metrics::{
 };
 
 use self::fates::quiet;
-use self::figures::Figures;
+use self::scrape::Samples;
 use self::script::{Script, Step, data, trailers};
 
 const OVERFLOW: &str = "tower_metrics_overflow_total";
@@ -108,14 +108,14 @@ mod a_size {
         let mut before = 0.0;
         for length in [i64::MAX as u64, u64::MAX, 1 << 41] {
             send(&layer, declared(&length.to_string()), response(200));
-            let sum = Figures::of(&prometheus).request_bytes();
+            let sum = Samples::of(&prometheus).request_bytes();
             assert_eq!(sum - before, (1_u64 << 40) as f64, "{length}");
             before = sum;
         }
         let mut sized = request("/");
         sized.body_mut().exact = Some(u64::MAX);
         send(&layer, sized, response(200));
-        let sum = Figures::of(&prometheus).request_bytes();
+        let sum = Samples::of(&prometheus).request_bytes();
         assert_eq!(sum - before, (1_u64 << 40) as f64);
     }
 
@@ -131,7 +131,7 @@ mod a_size {
             .headers_mut()
             .append("content-length", "8".parse().unwrap());
         send(&layer, twice, response(200));
-        assert_eq!(Figures::of(&prometheus).request_bytes(), 0.0);
+        assert_eq!(Samples::of(&prometheus).request_bytes(), 0.0);
     }
 
     /// Data that claims more bytes than any machine has.
@@ -187,12 +187,12 @@ mod a_size {
         let mut before = 0.0;
         for (bytes, frames) in [(1 << 62, 1), (1 << 62, 3), (u64::MAX, 3), (1, 1)] {
             send_claims(&layer, bytes, frames);
-            let figures = Figures::of(&prometheus);
-            assert!(figures.response_bytes() >= before, "{bytes} {frames}");
-            before = figures.response_bytes();
+            let samples = Samples::of(&prometheus);
+            assert!(samples.response_bytes() >= before, "{bytes} {frames}");
+            before = samples.response_bytes();
         }
         assert_eq!(before, u64::MAX as f64);
-        assert_eq!(Figures::of(&prometheus).requests(&[]), 4.0);
+        assert_eq!(Samples::of(&prometheus).requests(&[]), 4.0);
     }
 
     /// The cells of two threads are as full as one can be.
@@ -204,8 +204,8 @@ mod a_size {
         std::thread::spawn(move || send_claims(&layer, 1 << 63, 1))
             .join()
             .unwrap();
-        let figures = Figures::of(&prometheus);
-        assert_eq!(figures.response_bytes(), u64::MAX as f64);
+        let samples = Samples::of(&prometheus);
+        assert_eq!(samples.response_bytes(), u64::MAX as f64);
     }
 
     #[cfg(feature = "opentelemetry")]
@@ -257,10 +257,10 @@ mod a_label_value {
             request.headers_mut().insert("tenant", tenant);
             send(&layer, request, response(200));
         }
-        let figures = Figures::of(&prometheus);
-        assert_eq!(figures.requests(&[("tenant", &longest)]), 1.0);
-        assert_eq!(figures.requests(&[("tenant", "_OTHER")]), 52.0);
-        assert_eq!(figures.sum(OVERFLOW, &[("limit", "tenant")]), 52.0);
+        let samples = Samples::of(&prometheus);
+        assert_eq!(samples.requests(&[("tenant", &longest)]), 1.0);
+        assert_eq!(samples.requests(&[("tenant", "_OTHER")]), 52.0);
+        assert_eq!(samples.sum(OVERFLOW, &[("limit", "tenant")]), 52.0);
         let text = prometheus
             .exposition()
             .render(tower_metrics::prometheus::Format::Text);
@@ -289,10 +289,10 @@ mod a_route {
             for length in [128, 129, 16_000] {
                 send(&layer, request(&path(length)), response(200));
             }
-            let figures = Figures::of(&prometheus);
-            assert_eq!(figures.requests(&[("http_route", &path(128))]), 1.0);
-            assert_eq!(figures.requests(&[("http_route", "_OTHER")]), 2.0);
-            assert_eq!(figures.sum(OVERFLOW, &[("limit", "routes")]), 2.0);
+            let samples = Samples::of(&prometheus);
+            assert_eq!(samples.requests(&[("http_route", &path(128))]), 1.0);
+            assert_eq!(samples.requests(&[("http_route", "_OTHER")]), 2.0);
+            assert_eq!(samples.sum(OVERFLOW, &[("limit", "routes")]), 2.0);
         }
     }
 
@@ -308,9 +308,9 @@ mod a_route {
             grpc_request(&path(5000)),
             grpc_response([message(), trailers("grpc-status", "0")]),
         );
-        let figures = Figures::of(&prometheus);
-        assert_eq!(figures.requests(&[("http_route", "")]), 2.0);
-        assert_eq!(figures.sum(OVERFLOW, &[("limit", "routes")]), 1.0);
+        let samples = Samples::of(&prometheus);
+        assert_eq!(samples.requests(&[("http_route", "")]), 2.0);
+        assert_eq!(samples.sum(OVERFLOW, &[("limit", "routes")]), 1.0);
     }
 
     fn one_slot(route: Route) -> MetricsLayerBuilder<Prometheus> {
@@ -331,11 +331,11 @@ mod a_route {
             scan(&layer, number);
         }
         real(&layer);
-        let figures = Figures::of(&prometheus);
-        assert_eq!(figures.requests(&[("http_route", "")]), 10.0);
-        assert_eq!(figures.requests(&[("http_route", route)]), 1.0);
-        assert_eq!(figures.sum(OVERFLOW, &[]), 0.0);
-        assert_eq!(figures.in_flight(), 0.0);
+        let samples = Samples::of(&prometheus);
+        assert_eq!(samples.requests(&[("http_route", "")]), 10.0);
+        assert_eq!(samples.requests(&[("http_route", route)]), 1.0);
+        assert_eq!(samples.sum(OVERFLOW, &[]), 0.0);
+        assert_eq!(samples.in_flight(), 0.0);
     }
 
     #[test]
@@ -399,13 +399,13 @@ mod a_route {
                 grpc_request("/pkg.Service/Real"),
                 proof(),
             );
-            let figures = Figures::of(&prometheus);
+            let samples = Samples::of(&prometheus);
             assert_eq!(
-                figures.requests(&[("http_route", "/pkg.Service/Real")]),
+                samples.requests(&[("http_route", "/pkg.Service/Real")]),
                 1.0
             );
-            assert_eq!(figures.requests(&[]), 1.0);
-            assert_eq!(figures.in_flight(), 0.0);
+            assert_eq!(samples.requests(&[]), 1.0);
+            assert_eq!(samples.in_flight(), 0.0);
         }
     }
 
@@ -415,9 +415,9 @@ mod a_route {
         let layer = MetricsLayer::builder(prometheus).grpc(true).client(true);
         let call = grpc_request("/pkg.Service/Real");
         send(&layer.build().unwrap(), call, grpc_refusal("14"));
-        let figures = Figures::of(&prometheus);
+        let samples = Samples::of(&prometheus);
         assert_eq!(
-            figures.requests(&[("http_route", "/pkg.Service/Real")]),
+            samples.requests(&[("http_route", "/pkg.Service/Real")]),
             1.0
         );
     }
@@ -435,19 +435,19 @@ mod a_route {
             let layer = layer.unwrap();
             let sent = || send(&layer, request("/"), response(200));
             catch_unwind(AssertUnwindSafe(sent)).unwrap_err();
-            let figures = Figures::of(&prometheus);
+            let samples = Samples::of(&prometheus);
             let labels = [
                 ("http_route", ""),
                 ("error_type", "panic"),
                 ("http_request_method", "GET"),
             ];
-            assert_eq!(figures.requests(&labels), 1.0);
-            assert_eq!(figures.in_flight(), 0.0);
+            assert_eq!(samples.requests(&labels), 1.0);
+            assert_eq!(samples.in_flight(), 0.0);
             // A request that a layer outside left out is not even asked.
             let mut skipped = request("/");
             skipped.extensions_mut().insert(Skip);
             send(&layer, skipped, response(200));
-            assert_eq!(Figures::of(&prometheus).requests(&[]), 1.0);
+            assert_eq!(Samples::of(&prometheus).requests(&[]), 1.0);
         }
     }
 
@@ -462,9 +462,9 @@ mod a_route {
         let mut skipped = request("/");
         skipped.extensions_mut().insert(Skip);
         send(&layer, skipped, response(200));
-        assert_eq!(Figures::of(&prometheus).sum(OVERFLOW, &[]), 0.0);
+        assert_eq!(Samples::of(&prometheus).sum(OVERFLOW, &[]), 0.0);
         send(&layer, request("/"), response(200));
-        assert_eq!(Figures::of(&prometheus).sum(OVERFLOW, &[]), 1.0);
+        assert_eq!(Samples::of(&prometheus).sum(OVERFLOW, &[]), 1.0);
     }
 
     #[test]
@@ -556,7 +556,7 @@ mod an_error_type {
                 ("http_response_status_code", &*status),
                 ("error_type", "timeout"),
             ];
-            assert_eq!(Figures::of(&prometheus).requests(&labels), 1.0, "{status}");
+            assert_eq!(Samples::of(&prometheus).requests(&labels), 1.0, "{status}");
         }
     }
 
@@ -579,7 +579,7 @@ mod an_error_type {
                 ("rpc_response_status_code", "UNAVAILABLE"),
                 ("error_type", "shed"),
             ];
-            assert_eq!(Figures::of(&prometheus).requests(&labels), 1.0);
+            assert_eq!(Samples::of(&prometheus).requests(&labels), 1.0);
         }
     }
 }
@@ -587,7 +587,7 @@ mod an_error_type {
 mod an_event_stream {
     use super::*;
 
-    fn count(steps: impl IntoIterator<Item = Step>, status: u16) -> Figures {
+    fn count(steps: impl IntoIterator<Item = Step>, status: u16) -> Samples {
         quiet();
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::new(prometheus);
@@ -595,10 +595,10 @@ mod an_event_stream {
         let events = events.status(status).body(Script::new(steps)).unwrap();
         let sent = || send(&layer, request("/"), events);
         let _ = catch_unwind(AssertUnwindSafe(sent));
-        let figures = Figures::of(&prometheus);
-        assert_eq!(figures.requests(&[]), 1.0);
-        assert_eq!(figures.in_flight(), 0.0);
-        figures
+        let samples = Samples::of(&prometheus);
+        assert_eq!(samples.requests(&[]), 1.0);
+        assert_eq!(samples.in_flight(), 0.0);
+        samples
     }
 
     #[test]
@@ -610,9 +610,9 @@ mod an_event_stream {
                 (Step::Stuck, ""),
             ];
             for (last, error_type) in fates {
-                let figures = count([data("data: 1\n\n"), last], status);
-                assert_eq!(figures.requests(&[("error_type", error_type)]), 1.0);
-                assert_eq!(figures.response_bytes(), 9.0);
+                let samples = count([data("data: 1\n\n"), last], status);
+                assert_eq!(samples.requests(&[("error_type", error_type)]), 1.0);
+                assert_eq!(samples.response_bytes(), 9.0);
             }
         }
     }
@@ -656,7 +656,7 @@ mod a_header {
         headers.append("grpc-status", "13".parse().unwrap());
         send(&layer, grpc_request("/pkg.Service/Method"), twice);
         let labels = [("rpc_response_status_code", "UNKNOWN"), ("http_route", "")];
-        assert_eq!(Figures::of(&prometheus).requests(&labels), 1.0);
+        assert_eq!(Samples::of(&prometheus).requests(&labels), 1.0);
     }
 
     #[test]
@@ -671,7 +671,7 @@ mod a_header {
         headers.append("content-type", "text/plain".parse().unwrap());
         send(&layer, twice, grpc_refusal("0"));
         let labels = [("rpc_response_status_code", ""), ("http_route", "")];
-        assert_eq!(Figures::of(&prometheus).requests(&labels), 1.0);
+        assert_eq!(Samples::of(&prometheus).requests(&labels), 1.0);
     }
 }
 
@@ -707,7 +707,7 @@ mod a_body {
         }
     }
 
-    fn panics(request_panics: bool) -> Figures {
+    fn panics(request_panics: bool) -> Samples {
         quiet();
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::new(prometheus);
@@ -732,16 +732,16 @@ mod a_body {
             read(response.into_body());
         };
         catch_unwind(AssertUnwindSafe(sent)).unwrap_err();
-        Figures::of(&prometheus)
+        Samples::of(&prometheus)
     }
 
     #[test]
     fn that_panics_outside_of_a_poll_is_counted_as_a_panic() {
         for request_panics in [true, false] {
-            let figures = panics(request_panics);
-            let count = figures.requests(&[("error_type", "panic")]);
-            assert_eq!(count, 1.0, "{figures:#?}");
-            assert_eq!(figures.in_flight(), 0.0);
+            let samples = panics(request_panics);
+            let count = samples.requests(&[("error_type", "panic")]);
+            assert_eq!(count, 1.0, "{samples:#?}");
+            assert_eq!(samples.in_flight(), 0.0);
         }
     }
 }
@@ -775,6 +775,6 @@ mod a_recorder {
             send(&first, request("/"), response(200));
             send(&second, request("/"), response(500));
         }
-        assert_eq!(Figures::of(&prometheus).requests(&[]), 10.0);
+        assert_eq!(Samples::of(&prometheus).requests(&[]), 10.0);
     }
 }

@@ -1,8 +1,8 @@
 //! The same requests through one layer into Prometheus and into an
-//! OpenTelemetry meter: the figures are the same, at each step.
+//! OpenTelemetry meter: the samples are the same, at each step.
 
 mod fates;
-mod figures;
+mod scrape;
 mod script;
 mod timed;
 
@@ -30,7 +30,7 @@ use tower_metrics::{
 };
 
 use self::fates::{Fate, FutureEnd, Inner, InnerFuture, fate, quiet};
-use self::figures::Figures;
+use self::scrape::Samples;
 use self::script::{Script, Step, trailers};
 use self::timed::Timed;
 
@@ -57,7 +57,7 @@ impl Sdk {
 
     /// Every number, with the names of OpenTelemetry and the samples of
     /// Prometheus.
-    fn figures(&self) -> BTreeMap<Key, f64> {
+    fn samples(&self) -> BTreeMap<Key, f64> {
         self.provider.force_flush().unwrap();
         let mut all = BTreeMap::new();
         let exported = self.exporter.get_finished_metrics().unwrap();
@@ -134,14 +134,14 @@ fn add_histogram<T>(
     for (count, bound) in point.bucket_counts().zip(bounds) {
         so_far += count;
         let mut attributes = attributes.clone();
-        let le = Figures::parse(&format!("x{{le=\"{bound}\"}} 1")).0;
+        let le = Samples::parse(&format!("x{{le=\"{bound}\"}} 1")).0;
         let le = le.into_keys().next().unwrap().1.remove("le").unwrap();
         attributes.insert("le".into(), le);
         add("_bucket", attributes, so_far as f64);
     }
 }
 
-/// Prometheus' figures with OpenTelemetry's names.
+/// Prometheus' samples with OpenTelemetry's names.
 fn translated(prometheus: &Prometheus) -> BTreeMap<Key, f64> {
     let names = [
         ("_seconds", ""),
@@ -171,7 +171,7 @@ fn translated(prometheus: &Prometheus) -> BTreeMap<Key, f64> {
         ("url_scheme", "url.scheme"),
     ];
     let mut all = BTreeMap::new();
-    for ((mut name, attributes), value) in Figures::of(prometheus).0 {
+    for ((mut name, attributes), value) in Samples::of(prometheus).0 {
         for (from, to) in names {
             name = name.replace(from, to);
         }
@@ -212,7 +212,7 @@ fn both(sdk: &Sdk, time_to_head: bool) -> (Prometheus, OpenTelemetry) {
 
 fn compare(prometheus: &Prometheus, sdk: &Sdk) -> Result<(), TestCaseError> {
     let ours = translated(prometheus);
-    let theirs = sdk.figures();
+    let theirs = sdk.samples();
     for (key, ours) in &ours {
         // Prometheus shows a series' histograms from its first request on; the
         // SDK shows each from its first value.
@@ -371,7 +371,7 @@ proptest! {
             "http.server.active_requests" => value,
             _ => 0.0,
         };
-        prop_assert_eq!(sdk.figures().into_iter().map(in_flight).sum::<f64>(), 0.0);
+        prop_assert_eq!(sdk.samples().into_iter().map(in_flight).sum::<f64>(), 0.0);
     }
 }
 
@@ -393,8 +393,8 @@ fn answered(recorder: impl Recorder, route: &'static str, status: u16) {
 
 /// The attributes of the only metric of this name.
 fn attributes(sdk: &Sdk, name: &str) -> Vec<(String, String)> {
-    let figures = sdk.figures();
-    let mut found = figures.into_keys().filter(|(found, _)| found == name);
+    let samples = sdk.samples();
+    let mut found = samples.into_keys().filter(|(found, _)| found == name);
     let attributes = found.next().expect("it is there").1;
     assert_eq!(found.next(), None);
     attributes.into_iter().collect()
@@ -448,11 +448,11 @@ fn two_layers_share_their_series() {
     let recorder = sdk.builder().build().unwrap();
     answered(recorder, "/a", 200);
     answered(recorder, "/a", 200);
-    let figures = sdk.figures();
+    let samples = sdk.samples();
     let count = |((name, _), value): (&Key, &f64)| {
         (name == "http.server.request.duration_count").then_some(*value)
     };
-    assert_eq!(figures.iter().filter_map(count).collect::<Vec<_>>(), [2.0]);
+    assert_eq!(samples.iter().filter_map(count).collect::<Vec<_>>(), [2.0]);
 }
 
 #[test]
@@ -461,10 +461,10 @@ fn an_initialized_route_shows_that_nothing_is_in_flight() {
     let layer = MetricsLayer::builder(sdk.builder().build().unwrap());
     let layer = layer.initialize(Method::GET, "/a", [StatusCode::OK]);
     layer.build().unwrap();
-    let figures: Vec<_> = sdk.figures().into_iter().collect();
-    assert_eq!(figures.len(), 1, "{figures:?}");
-    assert_eq!(figures[0].0.0, "http.server.active_requests");
-    assert_eq!(figures[0].1, 0.0);
+    let samples: Vec<_> = sdk.samples().into_iter().collect();
+    assert_eq!(samples.len(), 1, "{samples:?}");
+    assert_eq!(samples[0].0.0, "http.server.active_requests");
+    assert_eq!(samples[0].1, 0.0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How requests end, over real connections: every row of the table of
 //! outcomes, and every rule about where a response ends.
 
-mod figures;
+mod scrape;
 mod script;
 mod server;
 
@@ -65,8 +65,8 @@ mod a_response_that_is_sent_whole {
         let mut watch = Watch::new();
         let address = always(&watch, || ok(Script::chunks(&["hel", "lo"]).sized())).await;
         assert_eq!(get(address).await.unwrap().1, "hello");
-        let figures = watch.ended("200", "").await;
-        assert_eq!(figures.response_bytes(), 5.0);
+        let samples = watch.ended("200", "").await;
+        assert_eq!(samples.response_bytes(), 5.0);
     }
 
     #[tokio::test]
@@ -82,8 +82,8 @@ mod a_response_that_is_sent_whole {
         })
         .await;
         assert_eq!(get(address).await.unwrap().1, "onetwo");
-        let figures = watch.ended("200", "").await;
-        assert_eq!(figures.response_bytes(), 6.0);
+        let samples = watch.ended("200", "").await;
+        assert_eq!(samples.response_bytes(), 6.0);
     }
 
     #[tokio::test]
@@ -104,8 +104,8 @@ mod a_response_that_is_sent_whole {
         })
         .await;
         assert_eq!(get(address).await.unwrap().1, "hello");
-        let figures = watch.ended("200", "").await;
-        assert_eq!(figures.response_bytes(), 5.0);
+        let samples = watch.ended("200", "").await;
+        assert_eq!(samples.response_bytes(), 5.0);
     }
 
     #[tokio::test]
@@ -152,9 +152,9 @@ mod a_response_that_is_sent_whole {
         let address = always(&watch, || ok(Script::chunks(&["hello"]).sized())).await;
         let (status, body) = fetch(address, request("HEAD", "/")).await.unwrap();
         assert_eq!((status, body.len()), (StatusCode::OK, 0));
-        let figures = watch.ended("200", "").await;
-        assert_eq!(figures.requests(&[("http_request_method", "HEAD")]), 1.0);
-        assert_eq!(figures.response_bytes(), 0.0);
+        let samples = watch.ended("200", "").await;
+        assert_eq!(samples.requests(&[("http_request_method", "HEAD")]), 1.0);
+        assert_eq!(samples.response_bytes(), 0.0);
     }
 
     #[tokio::test]
@@ -177,9 +177,9 @@ mod a_response_that_is_sent_whole {
                     .oneshot(request.unwrap())
                     .await,
             );
-            let figures = figures::Figures::of(&prometheus);
-            assert_eq!(figures.requests(&[("error_type", "")]), 1.0);
-            assert_eq!(figures.in_flight(), 0.0);
+            let samples = scrape::Samples::of(&prometheus);
+            assert_eq!(samples.requests(&[("error_type", "")]), 1.0);
+            assert_eq!(samples.in_flight(), 0.0);
         }
     }
 
@@ -213,8 +213,8 @@ mod a_response_that_is_sent_whole {
                 .await
                 .unwrap();
             assert_eq!(body.to_bytes(), "hello");
-            let figures = watch.ended("200", "").await;
-            assert_eq!(figures.response_bytes(), 5.0);
+            let samples = watch.ended("200", "").await;
+            assert_eq!(samples.response_bytes(), 5.0);
         }
     }
 
@@ -229,9 +229,9 @@ mod a_response_that_is_sent_whole {
             response.into_body().collect().await.unwrap();
             watch.told().await;
         }
-        let figures = watch.figures();
-        assert_eq!(figures.requests(&[("error_type", "")]), 10.0);
-        assert_eq!(figures.in_flight(), 0.0);
+        let samples = watch.samples();
+        assert_eq!(samples.requests(&[("error_type", "")]), 10.0);
+        assert_eq!(samples.in_flight(), 0.0);
     }
 
     #[tokio::test]
@@ -277,8 +277,8 @@ mod a_response_that_is_sent_whole {
         let mut stream = connect(address).await;
         let text = b"POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 7\r\n\r\n1234567";
         stream.write_all(text).await.unwrap();
-        let figures = watch.ended("200", "").await;
-        assert_eq!(figures.request_bytes(), 7.0);
+        let samples = watch.ended("200", "").await;
+        assert_eq!(samples.request_bytes(), 7.0);
     }
 }
 
@@ -305,7 +305,7 @@ mod a_client_that_hangs_up {
         let text = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
         stream.write_all(text).await.unwrap();
         patient(has_request.notified()).await;
-        assert_eq!(watch.figures().in_flight(), 1.0);
+        assert_eq!(watch.samples().in_flight(), 1.0);
         drop(stream);
         watch.ended("", "cancelled").await;
     }
@@ -330,8 +330,8 @@ mod a_client_that_hangs_up {
             let frame = patient(body.frame()).await.unwrap().unwrap();
             assert_eq!(frame.into_data().unwrap(), "some");
             drop(body);
-            let figures = watch.ended("200", "body_cancelled").await;
-            assert_eq!(figures.response_bytes(), 4.0);
+            let samples = watch.ended("200", "body_cancelled").await;
+            assert_eq!(samples.response_bytes(), 4.0);
         }
     }
 
@@ -416,7 +416,7 @@ mod a_response_that_goes_on {
         let mut body = response.unwrap().into_body();
         patient(body.frame()).await.unwrap().unwrap();
 
-        let open = watch.figures();
+        let open = watch.samples();
         assert_eq!(open.requests(&[]), 0.0);
         assert_eq!(open.in_flight(), 1.0);
         let opened = std::time::Instant::now();
@@ -426,10 +426,10 @@ mod a_response_that_goes_on {
 
         // A client that leaves is the ordinary end of a stream.
         drop(body);
-        let figures = watch.ended("200", "").await;
-        assert_eq!(figures.response_bytes(), 9.0);
+        let samples = watch.ended("200", "").await;
+        assert_eq!(samples.response_bytes(), 9.0);
         let seconds = "http_server_request_duration_seconds_sum";
-        assert!(figures.sum(seconds, &[]) < sent.elapsed().as_secs_f64() - 0.02);
+        assert!(samples.sum(seconds, &[]) < sent.elapsed().as_secs_f64() - 0.02);
     }
 
     #[tokio::test]
@@ -502,8 +502,8 @@ mod a_response_that_goes_on {
         patient(hyper::upgrade::on(response.unwrap()))
             .await
             .unwrap();
-        let figures = watch.ended("200", "").await;
-        assert_eq!(figures.requests(&[("http_request_method", "CONNECT")]), 1.0);
+        let samples = watch.ended("200", "").await;
+        assert_eq!(samples.requests(&[("http_request_method", "CONNECT")]), 1.0);
     }
 
     #[tokio::test]
@@ -550,8 +550,8 @@ mod a_failure {
         let mut watch = Watch::new();
         let address = always(&watch, || ok(Script::new([data("some"), Step::Error]))).await;
         assert!(get(address).await.is_err());
-        let figures = watch.ended("200", "body_error").await;
-        assert_eq!(figures.response_bytes(), 4.0);
+        let samples = watch.ended("200", "body_error").await;
+        assert_eq!(samples.response_bytes(), 4.0);
     }
 
     #[tokio::test]
@@ -572,8 +572,8 @@ mod a_failure {
         let watch = Watch::new();
         let address = serve(MetricsLayer::new(watch.recorder()).layer(NeverReady)).await;
         assert!(get(address).await.is_err());
-        assert_eq!(watch.figures().requests(&[]), 0.0);
-        assert_eq!(watch.figures().in_flight(), 0.0);
+        assert_eq!(watch.samples().requests(&[]), 0.0);
+        assert_eq!(watch.samples().in_flight(), 0.0);
     }
 }
 
@@ -625,8 +625,8 @@ mod a_panic {
         let mut watch = Watch::new();
         let address = always(&watch, || ok(Script::new([data("some"), Step::Panic]))).await;
         assert!(get(address).await.is_err());
-        let figures = watch.ended("200", "panic").await;
-        assert_eq!(figures.response_bytes(), 4.0);
+        let samples = watch.ended("200", "panic").await;
+        assert_eq!(samples.response_bytes(), 4.0);
     }
 
     #[tokio::test]
@@ -670,8 +670,8 @@ mod a_panic {
         let grpc = "application/grpc".parse().unwrap();
         call.headers_mut().insert("content-type", grpc);
         assert!(fetch(address, call).await.is_err());
-        let figures = watch.ended("", "panic").await;
-        assert_eq!(figures.requests(&[("rpc_response_status_code", "")]), 1.0);
+        let samples = watch.ended("", "panic").await;
+        assert_eq!(samples.requests(&[("rpc_response_status_code", "")]), 1.0);
     }
 
     #[tokio::test]
@@ -733,9 +733,9 @@ mod a_request_that_is_left_out {
     use super::*;
 
     async fn nothing_is_counted(watch: &Watch) {
-        let figures = watch.figures();
-        assert_eq!(figures.requests(&[]), 0.0);
-        assert_eq!(figures.in_flight(), 0.0);
+        let samples = watch.samples();
+        assert_eq!(samples.requests(&[]), 0.0);
+        assert_eq!(samples.in_flight(), 0.0);
     }
 
     #[tokio::test]
@@ -754,7 +754,7 @@ mod a_request_that_is_left_out {
             let address = serve(layer.layer(service)).await;
             fetch(address, request("GET", "/healthz")).await.unwrap();
             nothing_is_counted(&watch).await;
-            assert_eq!(watch.figures().series("http_server_active_requests"), 0);
+            assert_eq!(watch.samples().series("http_server_active_requests"), 0);
         }
     }
 
@@ -796,7 +796,7 @@ mod a_duration {
     const SECONDS: &str = "http_server_request_duration_seconds_sum";
     const HEAD_SECONDS: &str = "http_server_time_to_head_seconds_sum";
 
-    /// The figures of a response whose body comes to its end only when its
+    /// The samples of a response whose body comes to its end only when its
     /// head is counted to have taken less than the whole.
     async fn of_a_slow_body(to: DurationTo, only_route: bool) -> (f64, f64) {
         let prometheus = Prometheus::builder().time_to_head(true).build().unwrap();
@@ -826,12 +826,12 @@ mod a_duration {
             std::hint::spin_loop();
         }
         response.into_body().collect().await.unwrap();
-        let figures = watch.ended("200", "").await;
+        let samples = watch.ended("200", "").await;
         assert_eq!(
-            figures.sum("http_server_time_to_head_seconds_count", &[]),
+            samples.sum("http_server_time_to_head_seconds_count", &[]),
             1.0
         );
-        (figures.sum(SECONDS, &[]), figures.sum(HEAD_SECONDS, &[]))
+        (samples.sum(SECONDS, &[]), samples.sum(HEAD_SECONDS, &[]))
     }
 
     #[tokio::test]
@@ -861,9 +861,9 @@ mod a_duration {
             .oneshot(Request::new(Script::default()))
             .await
             .unwrap_err();
-        let figures = watch.ended("", "service_error").await;
+        let samples = watch.ended("", "service_error").await;
         assert_eq!(
-            figures.sum("http_server_time_to_head_seconds_count", &[]),
+            samples.sum("http_server_time_to_head_seconds_count", &[]),
             0.0
         );
     }
@@ -877,8 +877,8 @@ async fn unknown_methods_are_one_series() {
         fetch(address, request(method, "/")).await.unwrap();
         watch.told().await;
     }
-    let figures = watch.figures();
-    assert_eq!(figures.requests(&[("http_request_method", "_OTHER")]), 3.0);
-    assert_eq!(figures.requests(&[("http_request_method", "QUERY")]), 1.0);
-    assert_eq!(figures.series("http_server_active_requests"), 2);
+    let samples = watch.samples();
+    assert_eq!(samples.requests(&[("http_request_method", "_OTHER")]), 3.0);
+    assert_eq!(samples.requests(&[("http_request_method", "QUERY")]), 1.0);
+    assert_eq!(samples.series("http_server_active_requests"), 2);
 }

@@ -2,7 +2,7 @@
 //! counted: requests, bytes and requests in flight agree exactly, at each step.
 
 mod fates;
-mod figures;
+mod scrape;
 mod script;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ use tower_metrics::{
 };
 
 use self::fates::{Answer, Fate, FutureEnd, Inner, InnerFuture, fate, quiet};
-use self::figures::Figures;
+use self::scrape::Samples;
 use self::script::{Script, Step};
 
 /// Method and route.
@@ -87,7 +87,7 @@ impl Model {
     }
 
     /// The request's place among the series that end like it.
-    fn figures(&mut self, counted: &Counted) -> &mut (u64, u64, u64) {
+    fn samples(&mut self, counted: &Counted) -> &mut (u64, u64, u64) {
         let key = (
             counted.endpoint(),
             counted.status.clone(),
@@ -109,10 +109,10 @@ impl Model {
             Outcome::BodyCancelled => "body_cancelled".into(),
             _ => unreachable!(),
         };
-        let figures = self.figures(&counted);
-        figures.0 += 1;
-        figures.1 += counted.request_bytes;
-        figures.2 += counted.sent;
+        let samples = self.samples(&counted);
+        samples.0 += 1;
+        samples.1 += counted.request_bytes;
+        samples.2 += counted.sent;
     }
 
     /// The head came; `None` where nothing more is counted.
@@ -157,10 +157,10 @@ impl Model {
         Some(counted)
     }
 
-    fn compare(&self, figures: &Figures) -> Result<(), TestCaseError> {
+    fn compare(&self, samples: &Samples) -> Result<(), TestCaseError> {
         let mut in_flight = self.in_flight.clone();
         let mut requests = BTreeMap::new();
-        for ((name, labels), value) in &figures.0 {
+        for ((name, labels), value) in &samples.0 {
             let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
             let endpoint = (label("http_request_method"), label("http_route"));
             let key = (
@@ -368,27 +368,27 @@ proptest! {
             .iter()
             .map(|fate| Running::begin(&mut service, fate, &mut model))
             .collect();
-        model.compare(&Figures::of(&prometheus))?;
+        model.compare(&Samples::of(&prometheus))?;
         for index in &order {
             let i = index.index(running.len());
             if running[i].step(&mut model) {
-                model.compare(&Figures::of(&prometheus))?;
+                model.compare(&Samples::of(&prometheus))?;
             }
         }
         for running in &mut running {
             while running.step(&mut model) {}
         }
-        let figures = Figures::of(&prometheus);
-        model.compare(&figures)?;
+        let samples = Samples::of(&prometheus);
+        model.compare(&samples)?;
 
-        prop_assert_eq!(figures.in_flight(), 0.0);
-        let sizes = figures.sum("http_server_response_body_size_bytes_count", &[]);
-        prop_assert_eq!(sizes, figures.requests(&[]));
+        prop_assert_eq!(samples.in_flight(), 0.0);
+        let sizes = samples.sum("http_server_response_body_size_bytes_count", &[]);
+        prop_assert_eq!(sizes, samples.requests(&[]));
 
         // The registry shows the same.
         let encoder = prometheus::TextEncoder::new();
         let gathered = encoder.encode_to_string(&prometheus.registry().gather()).unwrap();
         let rendered = prometheus.exposition().render(Format::Text);
-        prop_assert_eq!(Figures::parse(&gathered), Figures::parse(&rendered));
+        prop_assert_eq!(Samples::parse(&gathered), Samples::parse(&rendered));
     }
 }

@@ -2,7 +2,7 @@
 //! read when the request ends, whatever the head says.
 
 mod fates;
-mod figures;
+mod scrape;
 mod script;
 mod server;
 
@@ -33,7 +33,7 @@ use tower_metrics::{
 };
 
 use self::fates::{quiet, step};
-use self::figures::Figures;
+use self::scrape::Samples;
 use self::script::{Script, Step, data, failure, trailers};
 use self::server::{Told, Watch, connect, http1, http2, patient, serve};
 
@@ -127,7 +127,7 @@ async fn around_a_client_it_is_what_was_sent() {
         .await
         .unwrap();
     let sent = "http_client_request_body_size_bytes_sum";
-    assert_eq!(Figures::of(&prometheus).sum(sent, &[]), 6.0);
+    assert_eq!(Samples::of(&prometheus).sum(sent, &[]), 6.0);
     assert_eq!(watch.ended("200", "").await.request_bytes(), 6.0);
 }
 
@@ -221,7 +221,7 @@ async fn a_client_that_leaves_before_the_head_has_sent_what_was_read() {
 }
 
 /// An answer that goes on while the request does: its own body comes back.
-async fn echo(content_type: &'static str) -> Figures {
+async fn echo(content_type: &'static str) -> Samples {
     let mut watch = Watch::new();
     let service = service_fn(move |request: Request<RequestBody<Incoming>>| async move {
         let response = Response::builder().header("content-type", content_type);
@@ -246,9 +246,9 @@ async fn echo(content_type: &'static str) -> Figures {
 #[tokio::test]
 async fn bytes_that_are_read_after_the_head_count_to_the_end_of_the_response() {
     for content_type in ["text/plain", "text/event-stream"] {
-        let figures = echo(content_type).await;
-        assert_eq!(figures.request_bytes(), 15.0, "{content_type}");
-        assert_eq!(figures.response_bytes(), 15.0, "{content_type}");
+        let samples = echo(content_type).await;
+        assert_eq!(samples.request_bytes(), 15.0, "{content_type}");
+        assert_eq!(samples.response_bytes(), 15.0, "{content_type}");
     }
 }
 
@@ -283,7 +283,7 @@ async fn without_the_option_a_size_is_what_the_head_says() {
         patient(sent).await.unwrap();
         assert!(matches!(watch.told().await, Told::Ended(_)));
     }
-    assert_eq!(watch.figures().request_bytes(), 2.0);
+    assert_eq!(watch.samples().request_bytes(), 2.0);
 }
 
 #[tokio::test]
@@ -301,9 +301,9 @@ async fn it_goes_with_a_classifier_and_other_options() {
     }));
     let request = Request::new(Script::new([data("hello"), Step::Error]));
     assert!(service.oneshot(request).await.is_err());
-    let figures = Figures::of(&prometheus);
-    assert_eq!(figures.requests(&[("error_type", "upload")]), 1.0);
-    assert_eq!(figures.request_bytes(), 5.0);
+    let samples = Samples::of(&prometheus);
+    assert_eq!(samples.requests(&[("error_type", "upload")]), 1.0);
+    assert_eq!(samples.request_bytes(), 5.0);
 }
 
 /// What the service sees of its requests is as it would be without us.
@@ -325,9 +325,9 @@ async fn a_request_comes_through_as_it_was() {
         let request = request.body(body()).unwrap();
         layer.layer(service).oneshot(request).await.unwrap();
     }
-    let figures = Figures::of(&prometheus);
-    assert_eq!(figures.requests(&[]), 1.0);
-    assert_eq!(figures.request_bytes(), 5.0);
+    let samples = Samples::of(&prometheus);
+    assert_eq!(samples.requests(&[]), 1.0);
+    assert_eq!(samples.request_bytes(), 5.0);
 }
 
 #[tokio::test]
@@ -346,7 +346,7 @@ async fn what_is_read_of_a_clone_counts_and_what_is_unwrapped_does_not() {
     });
     let request = Request::new(Full::from("hello"));
     layer.layer(service).oneshot(request).await.unwrap();
-    assert_eq!(Figures::of(&prometheus).request_bytes(), 10.0);
+    assert_eq!(Samples::of(&prometheus).request_bytes(), 10.0);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -395,9 +395,9 @@ proptest! {
         let mut cx = Context::from_waker(Waker::noop());
         let _ = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx).is_ready()));
         drop(future);
-        let figures = Figures::of(&prometheus);
-        prop_assert_eq!(figures.requests(&[]), 1.0);
-        prop_assert_eq!(figures.in_flight(), 0.0);
-        prop_assert_eq!(figures.request_bytes(), read as f64);
+        let samples = Samples::of(&prometheus);
+        prop_assert_eq!(samples.requests(&[]), 1.0);
+        prop_assert_eq!(samples.in_flight(), 0.0);
+        prop_assert_eq!(samples.request_bytes(), read as f64);
     }
 }

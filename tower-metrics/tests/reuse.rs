@@ -1,6 +1,6 @@
 //! What a thread keeps from one request to the next is never seen in another.
 
-mod figures;
+mod scrape;
 mod script;
 
 use std::io;
@@ -12,7 +12,7 @@ use http_body::Body;
 use tower::{Layer, Service, service_fn};
 use tower_metrics::{Label, MetricsLayer, Prometheus, Route};
 
-use self::figures::Figures;
+use self::scrape::Samples;
 use self::script::{Script, data};
 
 /// Sends a request and reads its answer to the end, or drops it.
@@ -49,12 +49,12 @@ fn many_ways_to_end_on_one_thread_are_told_apart() {
             send(&layer, tenant, 404, true);
         }
     }
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     for tenant in 0..40 {
         let tenant = tenant.to_string();
-        assert_eq!(figures.requests(&[("tenant", &tenant)]), 6.0);
+        assert_eq!(samples.requests(&[("tenant", &tenant)]), 6.0);
     }
-    assert_eq!(figures.in_flight(), 0.0);
+    assert_eq!(samples.in_flight(), 0.0);
 }
 
 #[test]
@@ -69,11 +69,11 @@ fn a_layer_without_labels_sees_none_of_another_on_the_same_thread() {
         send(&labelled, tenant, 200, false);
         send(&plain, tenant, 404, true);
     }
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     let of_plain = [("http_route", "/b"), ("tenant", ""), ("error_type", "")];
-    assert_eq!(figures.requests(&of_plain), 60.0);
+    assert_eq!(samples.requests(&of_plain), 60.0);
     let dropped = [("http_route", "/a"), ("error_type", "body_cancelled")];
-    assert_eq!(figures.requests(&dropped), 30.0);
-    assert_eq!(figures.requests(&[]), 120.0);
-    assert_eq!(figures.in_flight(), 0.0);
+    assert_eq!(samples.requests(&dropped), 30.0);
+    assert_eq!(samples.requests(&[]), 120.0);
+    assert_eq!(samples.in_flight(), 0.0);
 }

@@ -1,6 +1,6 @@
 //! Many threads record while others read.
 
-mod figures;
+mod scrape;
 mod script;
 
 use std::cell::RefCell;
@@ -18,7 +18,7 @@ use tower::{Layer, Service, service_fn};
 use tower_metrics::prometheus::Format;
 use tower_metrics::{Label, MetricsLayer, Prometheus, ResponseBody, Route};
 
-use self::figures::{Figures, Key};
+use self::scrape::{Key, Samples};
 use self::script::{Script, Step};
 
 type Inflight = Pin<Box<ResponseBody<Script, Prometheus>>>;
@@ -69,15 +69,15 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(&mut self, figures: &Figures) {
-        let figures = &figures.0;
-        for (key @ (name, labels), value) in figures {
+    fn read(&mut self, samples: &Samples) {
+        let samples = &samples.0;
+        for (key @ (name, labels), value) in samples {
             if let Some(histogram) = name.strip_suffix("_bucket")
                 && labels["le"] == "inf"
             {
                 let mut labels = labels.clone();
                 labels.remove("le");
-                let count = figures[&(format!("{histogram}_count"), labels)];
+                let count = samples[&(format!("{histogram}_count"), labels)];
                 assert_eq!(count, *value, "{key:?}");
             }
             if name == "http_server_active_requests" {
@@ -90,7 +90,7 @@ impl Reader {
         }
         for (name, labels) in self.last.keys() {
             let key = (name.clone(), labels.clone());
-            assert!(figures.contains_key(&key), "{key:?} is gone");
+            assert!(samples.contains_key(&key), "{key:?} is gone");
         }
     }
 }
@@ -134,7 +134,7 @@ fn a_scraper_in_a_loop_sees_figures_that_agree_and_never_go_back() {
                 };
                 while !done.load(Ordering::Relaxed) {
                     let text = prometheus.exposition().render(format);
-                    reader.read(&Figures::parse(&text));
+                    reader.read(&Samples::parse(&text));
                 }
             });
         }
@@ -145,11 +145,11 @@ fn a_scraper_in_a_loop_sees_figures_that_agree_and_never_go_back() {
         done.store(true, Ordering::Relaxed);
     });
 
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     let all = (THREADS * REQUESTS) as f64;
-    assert_eq!(figures.requests(&[("error_type", "")]), all);
-    assert_eq!(figures.response_bytes(), 10.0 * all);
-    assert_eq!(figures.in_flight(), 0.0);
+    assert_eq!(samples.requests(&[("error_type", "")]), all);
+    assert_eq!(samples.response_bytes(), 10.0 * all);
+    assert_eq!(samples.in_flight(), 0.0);
 }
 
 #[test]
@@ -167,10 +167,10 @@ fn threads_that_come_and_go_lose_nothing() {
             }
         });
     }
-    let figures = Figures::of(&prometheus);
-    assert_eq!(figures.requests(&[]), 1000.0);
-    assert_eq!(figures.response_bytes(), 10_000.0);
-    assert_eq!(figures.in_flight(), 0.0);
+    let samples = Samples::of(&prometheus);
+    assert_eq!(samples.requests(&[]), 1000.0);
+    assert_eq!(samples.response_bytes(), 10_000.0);
+    assert_eq!(samples.in_flight(), 0.0);
 }
 
 /// Each ends its own requests and the other's in turns, at the same time: who
@@ -198,10 +198,10 @@ fn two_threads_that_end_each_others_requests_lose_nothing() {
             });
         }
     });
-    let figures = Figures::of(&prometheus);
-    assert_eq!(figures.requests(&[]), 4.0 * REQUESTS as f64);
-    assert_eq!(figures.response_bytes(), 40.0 * REQUESTS as f64);
-    assert_eq!(figures.in_flight(), 0.0);
+    let samples = Samples::of(&prometheus);
+    assert_eq!(samples.requests(&[]), 4.0 * REQUESTS as f64);
+    assert_eq!(samples.response_bytes(), 40.0 * REQUESTS as f64);
+    assert_eq!(samples.in_flight(), 0.0);
 }
 
 #[test]
@@ -216,13 +216,13 @@ fn a_request_may_begin_and_end_on_different_threads() {
                 .unwrap()
         })
         .collect();
-    assert_eq!(Figures::of(&prometheus).in_flight(), 10.0);
+    assert_eq!(Samples::of(&prometheus).in_flight(), 10.0);
     for body in bodies {
         std::thread::spawn(move || finish(body)).join().unwrap();
     }
-    let figures = Figures::of(&prometheus);
-    assert_eq!(figures.requests(&[]), 10.0);
-    assert_eq!(figures.in_flight(), 0.0);
+    let samples = Samples::of(&prometheus);
+    assert_eq!(samples.requests(&[]), 10.0);
+    assert_eq!(samples.in_flight(), 0.0);
 }
 
 #[test]
@@ -248,10 +248,10 @@ fn requests_that_end_with_their_thread_are_counted() {
     })
     .join()
     .unwrap();
-    let figures = Figures::of(&prometheus);
-    assert_eq!(figures.requests(&[("error_type", "body_cancelled")]), 2.0);
-    assert_eq!(figures.requests(&[("error_type", "")]), 2.0);
-    assert_eq!(figures.in_flight(), 0.0);
+    let samples = Samples::of(&prometheus);
+    assert_eq!(samples.requests(&[("error_type", "body_cancelled")]), 2.0);
+    assert_eq!(samples.requests(&[("error_type", "")]), 2.0);
+    assert_eq!(samples.in_flight(), 0.0);
 }
 
 #[test]
@@ -277,10 +277,10 @@ fn a_thread_that_first_records_while_it_ends_is_counted() {
         .join()
         .unwrap();
     }
-    let figures = Figures::of(&prometheus);
-    assert_eq!(figures.requests(&[("http_route", "/b")]), 1.0);
-    assert_eq!(figures.requests(&[("http_route", "/a")]), 2.0);
-    assert_eq!(figures.in_flight(), 0.0);
+    let samples = Samples::of(&prometheus);
+    assert_eq!(samples.requests(&[("http_route", "/b")]), 1.0);
+    assert_eq!(samples.requests(&[("http_route", "/a")]), 2.0);
+    assert_eq!(samples.in_flight(), 0.0);
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn scrapes_together_never_miss_what_was_counted_before_them() {
             scope.spawn(|| {
                 loop {
                     let before = counted.load(Ordering::Acquire);
-                    let seen = Figures::of(&prometheus).requests(&[]);
+                    let seen = Samples::of(&prometheus).requests(&[]);
                     assert!(seen >= before as f64, "{before} were counted, {seen} seen");
                     if before == REQUESTS {
                         return;
@@ -469,12 +469,12 @@ fn requests_that_wander_between_short_lived_threads_are_counted_exactly() {
             .entry((tenant.to_string(), error_type))
             .or_default() += 1.0;
     }
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     for ((tenant, error_type), requests) in &requests {
         let labels = [("tenant", tenant.as_str()), ("error_type", error_type)];
-        assert_eq!(figures.requests(&labels), *requests, "{labels:?}");
+        assert_eq!(samples.requests(&labels), *requests, "{labels:?}");
     }
     let all = (STARTERS * THREADS * REQUESTS) as f64;
-    assert_eq!(figures.requests(&[]), all);
-    assert_eq!(figures.in_flight(), 0.0);
+    assert_eq!(samples.requests(&[]), all);
+    assert_eq!(samples.in_flight(), 0.0);
 }

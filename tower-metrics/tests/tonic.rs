@@ -1,9 +1,9 @@
 //! What tonic's ways to answer, and the layer's place among tonic's own layers,
-//! do to the figures. `docs/tonic.md` tells the same as a table.
+//! do to the samples. `docs/tonic.md` tells the same as a table.
 
 #![cfg(feature = "axum")]
 
-mod figures;
+mod scrape;
 mod server;
 
 use std::pin::Pin;
@@ -111,7 +111,7 @@ async fn ended(watch: &mut Watch) {
 
 /// How many calls of a method ended so.
 fn count(watch: &Watch, route: &str, status: &str, error_type: &str) -> f64 {
-    watch.figures().requests(&[
+    watch.samples().requests(&[
         ("http_route", route),
         ("rpc_response_status_code", status),
         ("error_type", error_type),
@@ -132,7 +132,7 @@ async fn a_unary_call_is_counted_by_its_code() {
     assert_eq!(count(&watch, CHECK, "OK", ""), 1.0);
     assert_eq!(count(&watch, CHECK, "NOT_FOUND", ""), 1.0);
     assert_eq!(count(&watch, CHECK, "INTERNAL", "INTERNAL"), 1.0);
-    assert_eq!(watch.figures().in_flight(), 0.0);
+    assert_eq!(watch.samples().in_flight(), 0.0);
 }
 
 #[tokio::test]
@@ -156,8 +156,8 @@ async fn the_size_of_a_call_is_what_was_read_of_it() {
     HealthClient::new(channel).check(ask(0)).await.unwrap();
     ended(&mut watch).await;
     // gRPC's five bytes before a message, the field's two, and the text.
-    assert_eq!(watch.figures().request_bytes(), 8.0);
-    let sent = figures::Figures::of(&at_client).request_bytes();
+    assert_eq!(watch.samples().request_bytes(), 8.0);
+    let sent = scrape::Samples::of(&at_client).request_bytes();
     assert_eq!(sent, 8.0);
 }
 
@@ -172,7 +172,7 @@ async fn a_stream_is_counted_by_the_code_in_its_trailers() {
     assert_eq!(count(&watch, WATCH, "OK", ""), 1.0);
     assert_eq!(count(&watch, WATCH, "ABORTED", ""), 1.0);
     assert_eq!(count(&watch, WATCH, "DATA_LOSS", "DATA_LOSS"), 1.0);
-    assert_eq!(watch.figures().in_flight(), 0.0);
+    assert_eq!(watch.samples().in_flight(), 0.0);
 }
 
 #[tokio::test]
@@ -260,7 +260,7 @@ async fn the_servers_own_timeout_is_seen_as_a_client_that_left() {
     client.check(ask("never")).await.unwrap_err();
     ended(&mut watch).await;
     assert_eq!(
-        watch.figures().requests(&[("error_type", "cancelled")]),
+        watch.samples().requests(&[("error_type", "cancelled")]),
         1.0
     );
 }
@@ -284,8 +284,8 @@ async fn calls_that_the_server_itself_sheds_never_come_to_the_layer() {
     while client.check(ask(0)).await.is_ok() {
         answered += 1.0;
     }
-    assert_eq!(watch.figures().requests(&[]), answered);
-    assert_eq!(watch.figures().in_flight(), 1.0);
+    assert_eq!(watch.samples().requests(&[]), answered);
+    assert_eq!(watch.samples().in_flight(), 1.0);
     waiting.abort();
 }
 
@@ -310,7 +310,7 @@ async fn a_timeout_inside_the_layer_is_an_error_of_the_service() {
     let mut client = HealthClient::new(endpoint.connect().await.unwrap());
     client.check(ask("never")).await.unwrap_err();
     ended(&mut watch).await;
-    assert_eq!(watch.figures().requests(&[("error_type", "timeout")]), 1.0);
+    assert_eq!(watch.samples().requests(&[("error_type", "timeout")]), 1.0);
 }
 
 #[tokio::test]
@@ -347,14 +347,14 @@ async fn around_a_channel_every_code_but_ok_is_an_error() {
     for code in [Code::Ok, Code::NotFound] {
         let _ = client.check(ask(code as i32)).await;
     }
-    let figures = figures::Figures::of(&prometheus);
+    let samples = scrape::Samples::of(&prometheus);
     let count = |status, error_type| {
         let labels = [
             ("url_template", CHECK),
             ("rpc_response_status_code", status),
             ("error_type", error_type),
         ];
-        figures.sum("http_client_request_duration_seconds_count", &labels)
+        samples.sum("http_client_request_duration_seconds_count", &labels)
     };
     assert_eq!(count("OK", ""), 1.0);
     assert_eq!(count("NOT_FOUND", "NOT_FOUND"), 1.0);

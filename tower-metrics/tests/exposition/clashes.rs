@@ -64,10 +64,10 @@ async fn recorder(names: Names, others: Vec<Box<dyn Collector>>) -> Prometheus {
 /// Checks that the strict parser and promtool read all samples of both
 /// formats, and returns the types that OpenMetrics declares.
 fn assert_readable(prometheus: Prometheus) -> HashMap<String, String> {
-    let expected = Figures::parse(&gathered(prometheus.registry())).texts();
+    let expected = Samples::parse(&gathered(prometheus.registry())).texts();
     for format in FORMATS {
         let text = prometheus.exposition().render(format);
-        assert_eq!(Figures::parse(&text).texts(), expected, "{text}");
+        assert_eq!(Samples::parse(&text).texts(), expected, "{text}");
     }
     let text = prometheus.exposition().render(Format::Text);
     if programs::present("promtool", &["--version"]) {

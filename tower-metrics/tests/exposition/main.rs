@@ -1,10 +1,10 @@
 //! What a scraper is shown, and what others read in it.
 
 mod clashes;
-#[path = "../figures/mod.rs"]
-mod figures;
 #[path = "../programs/mod.rs"]
 mod programs;
+#[path = "../scrape/mod.rs"]
+mod scrape;
 #[path = "../script/mod.rs"]
 mod script;
 #[path = "../server/mod.rs"]
@@ -29,7 +29,7 @@ use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_metrics::prometheus::{Exposition, Format, format_bound};
 use tower_metrics::{MetricsLayer, Names, Prometheus, Route, TraceId};
 
-use self::figures::Figures;
+use self::scrape::Samples;
 use self::script::{Script, Step, data, failure};
 use self::server::{fetch, request, serve};
 
@@ -159,11 +159,11 @@ fn gathered(registry: &Registry) -> String {
 #[tokio::test]
 async fn gather_and_both_formats_show_the_same_figures() {
     for prometheus in recorders().await {
-        let expected = Figures::parse(&gathered(prometheus.registry())).texts();
+        let expected = Samples::parse(&gathered(prometheus.registry())).texts();
         assert!(expected.len() > 50);
         for format in FORMATS {
             let text = prometheus.exposition().render(format);
-            assert_eq!(Figures::parse(&text).texts(), expected, "{format:?}");
+            assert_eq!(Samples::parse(&text).texts(), expected, "{format:?}");
         }
     }
 }
@@ -223,7 +223,7 @@ async fn the_strict_parser_reads_our_openmetrics() {
         let text = prometheus.exposition().render(Format::OpenMetrics);
         let (content, said) = programs::judge(&python, &[SCRIPT], &text);
         assert!(content, "{said}\n{text}");
-        assert_eq!(said, format!("samples {}\n", Figures::parse(&text).0.len()));
+        assert_eq!(said, format!("samples {}\n", Samples::parse(&text).0.len()));
     }
 }
 
@@ -398,9 +398,9 @@ mod a_scrape {
         layer.build().unwrap();
         let first = scrape(prometheus.exposition(), "GET", &[]).await.2;
         assert!(first.len() > 2 << 20);
-        let figures = Figures::parse(std::str::from_utf8(&first).unwrap());
+        let samples = Samples::parse(std::str::from_utf8(&first).unwrap());
         assert_eq!(
-            figures.series("http_server_request_duration_seconds_count"),
+            samples.series("http_server_request_duration_seconds_count"),
             1_500
         );
         // One is still being read while the next is written.

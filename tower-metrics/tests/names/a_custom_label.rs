@@ -65,12 +65,12 @@ async fn may_be_an_enum_of_the_request_or_of_the_response() {
     send(&layer, paid, response(402)).await;
     send(&layer, request("GET", "/"), response(200)).await;
 
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     assert_eq!(
-        figures.requests(&[("plan", "paid"), ("served", "paid")]),
+        samples.requests(&[("plan", "paid"), ("served", "paid")]),
         1.0
     );
-    assert_eq!(figures.requests(&[("plan", ""), ("served", "free")]), 1.0);
+    assert_eq!(samples.requests(&[("plan", ""), ("served", "free")]), 1.0);
 }
 
 /// Nothing but its count is new of any request, whatever its plan.
@@ -96,7 +96,7 @@ async fn that_is_an_enum_stands_at_zero_with_each_value() {
         )
         .build()
         .unwrap();
-    let before = Figures::of(&prometheus);
+    let before = Samples::of(&prometheus);
     // Three by three with an answer, and three without.
     assert_eq!(before.sum("tower_metrics_series", &[]), 12.0);
     let plans = [None, Some(Plan::Free), Some(Plan::Paid)];
@@ -114,7 +114,7 @@ async fn that_is_an_enum_stands_at_zero_with_each_value() {
         }));
         drop(tower::Service::call(&mut never, request));
     }
-    let after = Figures::of(&prometheus);
+    let after = Samples::of(&prometheus);
     assert!(before.0.keys().eq(after.0.keys()), "{after:#?}");
     let count = "http_server_request_duration_seconds_count";
     for (key, requests) in after.0.iter().filter(|((name, _), _)| name == count) {
@@ -142,9 +142,9 @@ async fn of_the_response_is_empty_where_there_was_none() {
         Err::<Response<Script>, _>(script::failure())
     }));
     service.oneshot(request("GET", "/")).await.unwrap_err();
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     assert_eq!(
-        figures.requests(&[("plan", ""), ("error_type", "service_error")]),
+        samples.requests(&[("plan", ""), ("error_type", "service_error")]),
         1.0
     );
 }
@@ -155,7 +155,7 @@ async fn beyond_its_cap_is_other_and_counted() {
     let layer = MetricsLayer::builder(prometheus).label(header("tenant", 2));
     let layer = layer.build().unwrap();
     // There before it moves, as `increase()` needs it.
-    let before = Figures::of(&prometheus);
+    let before = Samples::of(&prometheus);
     assert_eq!(before.series("tower_metrics_overflow_total"), 2);
     assert_eq!(before.sum("tower_metrics_overflow_total", &[]), 0.0);
     for tenant in ["a", "b", "c", "d", "a", "c"] {
@@ -165,20 +165,20 @@ async fn beyond_its_cap_is_other_and_counted() {
             .insert("tenant", tenant.parse().unwrap());
         send(&layer, request, response(200)).await;
     }
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     for (tenant, requests) in [("a", 2.0), ("b", 1.0), ("_OTHER", 3.0)] {
         assert_eq!(
-            figures.requests(&[("tenant", tenant)]),
+            samples.requests(&[("tenant", tenant)]),
             requests,
             "{tenant}"
         );
     }
     assert_eq!(
-        figures.sum("tower_metrics_overflow_total", &[("limit", "tenant")]),
+        samples.sum("tower_metrics_overflow_total", &[("limit", "tenant")]),
         3.0
     );
     assert_eq!(
-        figures.sum("tower_metrics_overflow_total", &[("limit", "routes")]),
+        samples.sum("tower_metrics_overflow_total", &[("limit", "routes")]),
         0.0
     );
 }
@@ -193,7 +193,7 @@ async fn is_escaped() {
         .build()
         .unwrap();
     send(&layer, request("GET", "/"), response(200)).await;
-    assert_eq!(Figures::of(&prometheus).requests(&[("odd", value)]), 1.0);
+    assert_eq!(Samples::of(&prometheus).requests(&[("odd", value)]), 1.0);
 }
 
 #[tokio::test]
@@ -210,10 +210,10 @@ async fn of_two_layers_is_each_ones_own() {
         request.headers_mut().insert("b", "1".parse().unwrap());
         send(&builder.build().unwrap(), request, response(200)).await;
     }
-    let figures = Figures::of(&prometheus);
-    assert_eq!(figures.requests(&[("a", "1"), ("b", "")]), 1.0);
-    assert_eq!(figures.requests(&[("a", ""), ("b", "1")]), 1.0);
-    assert_eq!(figures.requests(&[("a", ""), ("b", "")]), 1.0);
+    let samples = Samples::of(&prometheus);
+    assert_eq!(samples.requests(&[("a", "1"), ("b", "")]), 1.0);
+    assert_eq!(samples.requests(&[("a", ""), ("b", "1")]), 1.0);
+    assert_eq!(samples.requests(&[("a", ""), ("b", "")]), 1.0);
 }
 
 /// To Prometheus an empty label is an absent one, and the order of labels
@@ -245,13 +245,13 @@ async fn that_is_empty_or_elsewhere_in_the_order_makes_no_series_of_its_own() {
             send(&layer, request, response(200)).await;
         }
     }
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     let series = "http_server_request_duration_seconds_count";
-    assert_eq!(figures.series(series), 3);
-    assert_eq!(figures.sum("tower_metrics_series", &[]), 3.0);
-    assert_eq!(figures.requests(&[("a", ""), ("b", "")]), 6.0);
-    assert_eq!(figures.requests(&[("a", "1"), ("b", "")]), 4.0);
-    assert_eq!(figures.requests(&[("a", "1"), ("b", "2")]), 2.0);
+    assert_eq!(samples.series(series), 3);
+    assert_eq!(samples.sum("tower_metrics_series", &[]), 3.0);
+    assert_eq!(samples.requests(&[("a", ""), ("b", "")]), 6.0);
+    assert_eq!(samples.requests(&[("a", "1"), ("b", "")]), 4.0);
+    assert_eq!(samples.requests(&[("a", "1"), ("b", "2")]), 2.0);
     let registered = prometheus.registry().gather();
     let duration = registered.iter().find(|f| f.name().ends_with("seconds"));
     assert_eq!(duration.unwrap().get_metric().len(), 3);

@@ -2,7 +2,7 @@ use super::*;
 
 #[tokio::test]
 async fn of_open_telemetry_follows_the_convention() {
-    let figures = figures_of(Prometheus::new()).await;
+    let samples = samples_of(Prometheus::new()).await;
     let labels = [
         "http_request_method",
         "http_route",
@@ -19,7 +19,7 @@ async fn of_open_telemetry_follows_the_convention() {
             &["http_request_method", "http_route", "url_scheme"],
         ),
     ];
-    assert_eq!(shape(&figures), expected.into_iter().flatten().collect());
+    assert_eq!(shape(&samples), expected.into_iter().flatten().collect());
     let labels = [
         ("http_request_method", "GET"),
         ("http_route", "/users/{id}"),
@@ -27,13 +27,13 @@ async fn of_open_telemetry_follows_the_convention() {
         ("error_type", "500"),
         ("url_scheme", "http"),
     ];
-    assert_eq!(figures.requests(&labels), 1.0);
+    assert_eq!(samples.requests(&labels), 1.0);
 }
 
 #[tokio::test]
 async fn of_open_telemetry_for_clients_has_no_scheme() {
     let names = Names::open_telemetry_client();
-    let figures = figures_of(Prometheus::builder().names(names).build().unwrap()).await;
+    let samples = samples_of(Prometheus::builder().names(names).build().unwrap()).await;
     let labels = [
         "http_request_method",
         "url_template",
@@ -49,12 +49,12 @@ async fn of_open_telemetry_for_clients_has_no_scheme() {
             &["http_request_method", "url_template"],
         ),
     ];
-    assert_eq!(shape(&figures), expected.into_iter().flatten().collect());
+    assert_eq!(shape(&samples), expected.into_iter().flatten().collect());
 }
 
 #[tokio::test]
 async fn that_is_classic_is_what_promhttp_has() {
-    let figures = figures_of(
+    let samples = samples_of(
         Prometheus::builder()
             .names(Names::classic())
             .build()
@@ -69,9 +69,9 @@ async fn that_is_classic_is_what_promhttp_has() {
         histogram("http_response_size_bytes", &labels),
         one("http_requests_in_flight", &["method", "route"]),
     ];
-    assert_eq!(shape(&figures), expected.into_iter().flatten().collect());
+    assert_eq!(shape(&samples), expected.into_iter().flatten().collect());
     assert_eq!(
-        figures.sum("http_requests_total", &[("code", "200"), ("error", "")]),
+        samples.sum("http_requests_total", &[("code", "200"), ("error", "")]),
         1.0
     );
 }
@@ -80,7 +80,7 @@ async fn that_is_classic_is_what_promhttp_has() {
 #[tokio::test]
 async fn of_axum_prometheus_answers_that_crates_queries() {
     let names = Names::axum_prometheus();
-    let figures = figures_of(Prometheus::builder().names(names).build().unwrap()).await;
+    let samples = samples_of(Prometheus::builder().names(names).build().unwrap()).await;
     let labels = ["method", "endpoint", "status"];
     let expected = [
         one("axum_http_requests_total", &labels),
@@ -88,15 +88,15 @@ async fn of_axum_prometheus_answers_that_crates_queries() {
         histogram("axum_http_response_body_size", &labels),
         one("axum_http_requests_pending", &["method", "endpoint"]),
     ];
-    assert_eq!(shape(&figures), expected.into_iter().flatten().collect());
+    assert_eq!(shape(&samples), expected.into_iter().flatten().collect());
     let labels = [
         ("method", "GET"),
         ("endpoint", "/users/{id}"),
         ("status", "200"),
     ];
-    assert_eq!(figures.sum("axum_http_requests_total", &labels), 1.0);
+    assert_eq!(samples.sum("axum_http_requests_total", &labels), 1.0);
     assert_eq!(
-        figures.sum("axum_http_requests_duration_seconds_count", &labels),
+        samples.sum("axum_http_requests_duration_seconds_count", &labels),
         1.0
     );
 }
@@ -105,9 +105,9 @@ async fn of_axum_prometheus_answers_that_crates_queries() {
 async fn of_axum_prometheus_may_tell_errors_apart() {
     let mut names = Names::axum_prometheus();
     names.error_type = Some("error_type".into());
-    let figures = figures_of(Prometheus::builder().names(names).build().unwrap()).await;
+    let samples = samples_of(Prometheus::builder().names(names).build().unwrap()).await;
     let labels = [("status", "500"), ("error_type", "500")];
-    assert_eq!(figures.sum("axum_http_requests_total", &labels), 1.0);
+    assert_eq!(samples.sum("axum_http_requests_total", &labels), 1.0);
 }
 
 /// Without a label for it, a request that was cancelled and one that
@@ -129,10 +129,10 @@ async fn without_error_types_puts_failures_into_one_series() {
         request("GET", "/"),
     ));
     // Reading it would refuse a sample that stands there twice.
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     assert_eq!(
-        figures.sum("axum_http_requests_total", &[("status", "")]),
+        samples.sum("axum_http_requests_total", &[("status", "")]),
         2.0
     );
-    assert_eq!(figures.series("axum_http_requests_total"), 1);
+    assert_eq!(samples.series("axum_http_requests_total"), 1);
 }

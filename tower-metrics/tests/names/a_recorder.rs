@@ -14,16 +14,16 @@ async fn may_stand_beside_others_in_one_registry() {
         .build()
         .unwrap();
     for prometheus in [first, second, third] {
-        figures_of(prometheus).await;
+        samples_of(prometheus).await;
     }
     for prometheus in [first, second, third] {
-        let figures = Figures::of(&prometheus);
+        let samples = Samples::of(&prometheus);
         for name in [
             "http_server_request_duration_seconds_count",
             "admin_http_server_request_duration_seconds_count",
             "http_request_duration_seconds_count",
         ] {
-            assert_eq!(figures.sum(name, &[]), 2.0);
+            assert_eq!(samples.sum(name, &[]), 2.0);
         }
     }
 }
@@ -75,10 +75,10 @@ async fn may_be_shared_by_several_layers() {
         let layer = MetricsLayer::builder(prometheus).route(Route::fixed("/a"));
         send(&layer.build().unwrap(), request("GET", "/"), response(200)).await;
     }
-    let figures = Figures::of(&prometheus);
-    assert_eq!(figures.requests(&[("http_route", "/a")]), 2.0);
+    let samples = Samples::of(&prometheus);
+    assert_eq!(samples.requests(&[("http_route", "/a")]), 2.0);
     assert_eq!(
-        figures.series("http_server_request_duration_seconds_count"),
+        samples.series("http_server_request_duration_seconds_count"),
         1
     );
 }
@@ -89,6 +89,6 @@ async fn may_be_a_pair_of_recorders() {
     let second = second.names(Names::classic()).build().unwrap();
     let layer = MetricsLayer::new((first, second));
     send(&layer, request("GET", "/"), response(200)).await;
-    assert_eq!(Figures::of(&first).requests(&[]), 1.0);
-    assert_eq!(Figures::of(&second).sum("http_requests_total", &[]), 1.0);
+    assert_eq!(Samples::of(&first).requests(&[]), 1.0);
+    assert_eq!(Samples::of(&second).sum("http_requests_total", &[]), 1.0);
 }

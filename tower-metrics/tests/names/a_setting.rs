@@ -9,8 +9,8 @@ async fn of_a_prefix_and_constant_labels_is_on_everything() {
         .time_to_head(true)
         .build()
         .unwrap();
-    let figures = figures_of(prometheus).await;
-    for (name, labels) in figures
+    let samples = samples_of(prometheus).await;
+    for (name, labels) in samples
         .0
         .keys()
         .filter(|(name, _)| !name.starts_with("tower_"))
@@ -44,7 +44,7 @@ async fn of_own_names_is_followed() {
     names.status = "answer".into();
     names.error_type = Some("why".into());
     names.scheme = None;
-    let figures = figures_of(Prometheus::builder().names(names).build().unwrap()).await;
+    let samples = samples_of(Prometheus::builder().names(names).build().unwrap()).await;
     let labels = ["verb", "template", "answer", "why"];
     let expected = [
         one("answers_total", &labels),
@@ -52,14 +52,14 @@ async fn of_own_names_is_followed() {
         histogram("sent_bytes", &labels),
         one("open", &["verb", "template"]),
     ];
-    assert_eq!(shape(&figures), expected.into_iter().flatten().collect());
+    assert_eq!(shape(&samples), expected.into_iter().flatten().collect());
 }
 
-fn bounds(figures: &Figures, name: &str, route: &str) -> Vec<f64> {
-    let of_route = |(found, labels): &&figures::Key| {
+fn bounds(samples: &Samples, name: &str, route: &str) -> Vec<f64> {
+    let of_route = |(found, labels): &&scrape::Key| {
         *found == format!("{name}_bucket") && labels.get("http_route").is_some_and(|r| r == route)
     };
-    let mut bounds: Vec<f64> = figures
+    let mut bounds: Vec<f64> = samples
         .0
         .keys()
         .filter(of_route)
@@ -85,31 +85,31 @@ async fn of_bounds_is_for_all_routes_or_for_one_and_has_the_objective() {
         let layer = MetricsLayer::builder(prometheus).route(Route::fixed(route));
         send(&layer.build().unwrap(), request("GET", "/"), response(200)).await;
     }
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     let duration = "http_server_request_duration_seconds";
     assert_eq!(
-        bounds(&figures, duration, "/fast"),
+        bounds(&samples, duration, "/fast"),
         [0.1, 0.25, 1.0, f64::INFINITY]
     );
     assert_eq!(
-        bounds(&figures, duration, "/slow"),
+        bounds(&samples, duration, "/slow"),
         [0.25, 1.0, 10.0, f64::INFINITY]
     );
     let size = "http_server_response_body_size_bytes";
     assert_eq!(
-        bounds(&figures, size, "/fast"),
+        bounds(&samples, size, "/fast"),
         [0.0, 1024.0, f64::INFINITY]
     );
     let size = "http_server_request_body_size_bytes";
-    assert_eq!(bounds(&figures, size, "/fast"), [f64::INFINITY]);
+    assert_eq!(bounds(&samples, size, "/fast"), [f64::INFINITY]);
 }
 
 #[tokio::test]
 async fn of_no_bounds_leaves_a_count_and_a_sum() {
     let prometheus = Prometheus::builder().duration_bounds([]).build().unwrap();
-    let figures = figures_of(prometheus).await;
+    let samples = samples_of(prometheus).await;
     assert_eq!(
-        figures.sum("http_server_request_duration_seconds_bucket", &[]),
+        samples.sum("http_server_request_duration_seconds_bucket", &[]),
         2.0
     );
 }
@@ -139,9 +139,9 @@ fn of_the_default_bounds_is_the_conventions_advice() {
         10.0,
         f64::INFINITY,
     ];
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     assert_eq!(
-        bounds(&figures, "http_server_request_duration_seconds", "/a"),
+        bounds(&samples, "http_server_request_duration_seconds", "/a"),
         advice
     );
 }
@@ -159,12 +159,12 @@ fn of_initial_series_shows_them_at_zero() {
         .initialize(Method::GET, "/a", endings)
         .build()
         .unwrap();
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     assert_eq!(
-        figures.series("http_server_request_duration_seconds_count"),
+        samples.series("http_server_request_duration_seconds_count"),
         4
     );
-    assert_eq!(figures.series("http_server_active_requests"), 1);
+    assert_eq!(samples.series("http_server_active_requests"), 1);
     for (status, error_type) in [
         ("200", ""),
         ("500", "500"),
@@ -186,7 +186,7 @@ fn of_initial_series_shows_them_at_zero() {
                 .map(|(name, value)| (name.to_owned(), value.to_owned())),
             ),
         );
-        assert_eq!(figures.0[&series], 0.0);
+        assert_eq!(samples.0[&series], 0.0);
     }
-    assert_eq!(figures.sum("tower_metrics_series", &[]), 4.0);
+    assert_eq!(samples.sum("tower_metrics_series", &[]), 4.0);
 }

@@ -47,16 +47,16 @@ async fn a_status_is_read_from_trailers_and_from_the_head() {
         for (answer, route) in [(in_trailers(code), METHOD), (in_head(code), refused_route)] {
             let prometheus = Prometheus::new();
             send(&layer(prometheus), call(), answer).await;
-            let figures = Figures::of(&prometheus);
+            let samples = Samples::of(&prometheus);
             let labels = [
                 ("http_route", route),
                 ("http_response_status_code", "200"),
                 ("rpc_response_status_code", name),
                 ("error_type", error_type),
             ];
-            assert_eq!(figures.requests(&labels), 1.0, "{code}: {figures:#?}");
-            assert_eq!(figures.requests(&[]), 1.0);
-            assert_eq!(figures.in_flight(), 0.0);
+            assert_eq!(samples.requests(&labels), 1.0, "{code}: {samples:#?}");
+            assert_eq!(samples.requests(&[]), 1.0);
+            assert_eq!(samples.in_flight(), 0.0);
         }
     }
 }
@@ -69,7 +69,7 @@ async fn the_error_types_are_the_conventions() {
         // In trailers: the method exists, whatever it answers.
         let code: &'static str = code.leak();
         send(&layer(prometheus), call(), in_trailers(code)).await;
-        let failed = Figures::of(&prometheus).requests(&[("error_type", "")]) == 0.0;
+        let failed = Samples::of(&prometheus).requests(&[("error_type", "")]) == 0.0;
         assert_eq!(failed, errors.contains(&code), "{code}");
     }
 }
@@ -83,8 +83,8 @@ async fn a_client_that_leaves_before_the_trailers_is_no_error() {
     let mut body = Box::pin(service.oneshot(call()).await.unwrap().into_body());
     body.frame().await.unwrap().unwrap();
     drop(body);
-    let figures = Figures::of(&prometheus);
-    assert_eq!(figures.requests(&[("error_type", "body_cancelled")]), 1.0);
+    let samples = Samples::of(&prometheus);
+    assert_eq!(samples.requests(&[("error_type", "body_cancelled")]), 1.0);
 }
 
 #[tokio::test]
@@ -96,13 +96,13 @@ async fn other_requests_are_as_without_it() {
         in_trailers("13"),
     )
     .await;
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     let labels = [
         ("http_route", ""),
         ("rpc_response_status_code", ""),
         ("error_type", ""),
     ];
-    assert_eq!(figures.requests(&labels), 1.0);
+    assert_eq!(samples.requests(&labels), 1.0);
 }
 
 #[tokio::test]
@@ -116,10 +116,10 @@ async fn methods_that_do_not_exist_take_no_place() {
         send(&layer, scan, in_head("12")).await;
     }
     send(&layer, call(), in_trailers("0")).await;
-    let figures = Figures::of(&prometheus);
-    assert_eq!(figures.requests(&[("http_route", "")]), 10.0);
-    assert_eq!(figures.requests(&[("http_route", METHOD)]), 1.0);
-    assert_eq!(figures.sum("tower_metrics_overflow_total", &[]), 0.0);
+    let samples = Samples::of(&prometheus);
+    assert_eq!(samples.requests(&[("http_route", "")]), 10.0);
+    assert_eq!(samples.requests(&[("http_route", METHOD)]), 1.0);
+    assert_eq!(samples.sum("tower_metrics_overflow_total", &[]), 0.0);
 }
 
 /// A page that is shown for whatever is asked, and who refuses at the door,
@@ -133,15 +133,15 @@ async fn an_answer_that_is_not_grpc_shows_no_method() {
             let mut scan = call();
             *scan.method_mut() = method.parse().unwrap();
             send(&layer, scan, response(status)).await;
-            let figures = Figures::of(&prometheus);
+            let samples = Samples::of(&prometheus);
             let labels = [("http_route", ""), ("http_request_method", method)];
-            assert_eq!(figures.requests(&labels), 1.0, "{figures:#?}");
+            assert_eq!(samples.requests(&labels), 1.0, "{samples:#?}");
             // A method that has its place is the route of such answers too.
             send(&layer, call(), in_trailers("0")).await;
             send(&layer, call(), response(status)).await;
-            let figures = Figures::of(&prometheus);
-            assert_eq!(figures.requests(&[("http_route", METHOD)]), 2.0);
-            assert_eq!(figures.in_flight(), 0.0);
+            let samples = Samples::of(&prometheus);
+            assert_eq!(samples.requests(&[("http_route", METHOD)]), 2.0);
+            assert_eq!(samples.in_flight(), 0.0);
         }
     }
 }
@@ -151,7 +151,7 @@ async fn a_method_may_be_left_out() {
     let prometheus = Prometheus::new();
     let builder = MetricsLayer::builder(prometheus).grpc(true).skip([METHOD]);
     send(&builder.build().unwrap(), call(), in_trailers("0")).await;
-    assert_eq!(Figures::of(&prometheus).requests(&[]), 0.0);
+    assert_eq!(Samples::of(&prometheus).requests(&[]), 0.0);
 }
 
 /// Nothing but the first call may be new: `increase()` is to see it.
@@ -167,7 +167,7 @@ async fn a_methods_answers_may_stand_at_zero_from_the_start() {
         )
         .build()
         .unwrap();
-    let before = Figures::of(&prometheus);
+    let before = Samples::of(&prometheus);
     let codes = [
         ("0", "OK", ""),
         ("5", "NOT_FOUND", ""),
@@ -176,7 +176,7 @@ async fn a_methods_answers_may_stand_at_zero_from_the_start() {
     for (code, ..) in codes {
         send(&layer, call(), in_trailers(code)).await;
     }
-    let after = Figures::of(&prometheus);
+    let after = Samples::of(&prometheus);
     assert!(before.0.keys().eq(after.0.keys()), "{before:#?} {after:#?}");
     for (_, name, error_type) in codes {
         let labels = [
@@ -195,9 +195,9 @@ async fn the_classic_names_have_their_own_label() {
         .build()
         .unwrap();
     send(&layer(prometheus), call(), in_trailers("5")).await;
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     assert_eq!(
-        figures.sum("http_requests_total", &[("grpc_code", "NOT_FOUND")]),
+        samples.sum("http_requests_total", &[("grpc_code", "NOT_FOUND")]),
         1.0
     );
 }

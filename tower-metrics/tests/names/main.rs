@@ -6,10 +6,10 @@ mod a_preset;
 mod a_recorder;
 mod a_setting;
 mod a_setting_is_refused;
-#[path = "../figures/mod.rs"]
-mod figures;
 mod grpc;
 mod registry;
+#[path = "../scrape/mod.rs"]
+mod scrape;
 #[path = "../script/mod.rs"]
 mod script;
 mod what_a_client_thinks_of;
@@ -29,7 +29,7 @@ use tower_metrics::{
     Prometheus, Recorder, Route,
 };
 
-use self::figures::Figures;
+use self::scrape::Samples;
 use self::script::{Script, Step, data, trailers};
 
 /// Sends a request and reads its answer whole.
@@ -64,9 +64,9 @@ fn response(status: u16) -> Response<Script> {
 }
 
 /// The names of the samples there are, with their labels' names (`le` aside).
-fn shape(figures: &Figures) -> BTreeMap<String, BTreeSet<String>> {
+fn shape(samples: &Samples) -> BTreeMap<String, BTreeSet<String>> {
     let mut shape = BTreeMap::<_, BTreeSet<_>>::new();
-    for (name, labels) in figures.0.keys() {
+    for (name, labels) in samples.0.keys() {
         if !name.starts_with("tower_metrics_") {
             let labels = labels.keys().filter(|name| *name != "le").cloned();
             shape.entry(name.clone()).or_default().extend(labels);
@@ -89,12 +89,12 @@ fn one(name: &str, labels: &[&str]) -> Vec<(String, BTreeSet<String>)> {
     vec![(name.to_owned(), labels)]
 }
 
-/// The figures of a request that succeeds and of one that fails, both with a
+/// The samples of a request that succeeds and of one that fails, both with a
 /// route.
-async fn figures_of(prometheus: Prometheus) -> Figures {
+async fn samples_of(prometheus: Prometheus) -> Samples {
     let layer = MetricsLayer::builder(prometheus).route(Route::fixed("/users/{id}"));
     let layer = layer.build().unwrap();
     send(&layer, request("GET", "/users/1"), response(200)).await;
     send(&layer, request("GET", "/users/1"), response(500)).await;
-    Figures::of(&prometheus)
+    Samples::of(&prometheus)
 }

@@ -36,8 +36,8 @@ async fn reported_names_and_labels_are_those_of_the_exposition() {
     ];
     assert_eq!(constant, expected.into());
 
-    let figures = figures_of(prometheus).await;
-    let exposed: BTreeSet<_> = figures.0.keys().map(|(name, _)| name.as_str()).collect();
+    let samples = samples_of(prometheus).await;
+    let exposed: BTreeSet<_> = samples.0.keys().map(|(name, _)| name.as_str()).collect();
     for name in [
         names.in_flight.clone(),
         format!("{}_bucket", names.duration),
@@ -49,7 +49,7 @@ async fn reported_names_and_labels_are_those_of_the_exposition() {
         assert!(exposed.contains(&*name), "{name} is not among {exposed:?}");
     }
     assert!(exposed.iter().all(|name| name.starts_with("shop_")));
-    for (name, labels) in figures.0.keys() {
+    for (name, labels) in samples.0.keys() {
         assert_eq!((&*labels["zone"], &*labels["pod"]), ("eu", "a"), "{name}");
     }
 }
@@ -181,7 +181,7 @@ async fn buckets_are_written_as_queries_select_them() {
         .response_size_bounds([1_048_576])
         .build()
         .unwrap();
-    figures_of(prometheus).await;
+    samples_of(prometheus).await;
     let text = prometheus
         .exposition()
         .render(tower_metrics::prometheus::Format::Text);

@@ -39,16 +39,16 @@ async fn and_does_not_exist_makes_no_series() {
     for grpc in [false, true] {
         let prometheus = Prometheus::new();
         probe(&layer(prometheus, grpc), 404).await;
-        let figures = Figures::of(&prometheus);
+        let samples = Samples::of(&prometheus);
         // Three tenants and the others, of no route.
-        assert_eq!(figures.sum("tower_metrics_series", &[]), 4.0);
-        assert_eq!(figures.requests(&[("http_route", "")]), f64::from(MANY));
+        assert_eq!(samples.sum("tower_metrics_series", &[]), 4.0);
+        assert_eq!(samples.requests(&[("http_route", "")]), f64::from(MANY));
         let labels = [("tenant", "_OTHER"), ("http_request_method", "_OTHER")];
-        assert_eq!(figures.requests(&labels), f64::from(MANY - 3));
+        assert_eq!(samples.requests(&labels), f64::from(MANY - 3));
         let overflow = "tower_metrics_overflow_total";
-        assert_eq!(figures.sum(overflow, &[("limit", "routes")]), 0.0);
+        assert_eq!(samples.sum(overflow, &[("limit", "routes")]), 0.0);
         assert_eq!(
-            figures.sum(overflow, &[("limit", "tenant")]),
+            samples.sum(overflow, &[("limit", "tenant")]),
             f64::from(MANY - 3)
         );
     }
@@ -62,27 +62,27 @@ async fn and_has_no_place_is_counted_whatever_is_left_out() {
     for path in ["/first", "/second"] {
         send(&layer, request("GET", path), response(200)).await;
     }
-    let figures = Figures::of(&prometheus);
-    assert_eq!(figures.requests(&[("http_route", "_OTHER")]), 1.0);
+    let samples = Samples::of(&prometheus);
+    assert_eq!(samples.requests(&[("http_route", "_OTHER")]), 1.0);
 }
 
 #[tokio::test]
 async fn and_does_exist_is_bounded_and_still_counted() {
     let prometheus = Prometheus::new();
     probe(&layer(prometheus, false), 200).await;
-    let figures = Figures::of(&prometheus);
+    let samples = Samples::of(&prometheus);
     let series = "http_server_request_duration_seconds_count";
     // The first ten paths, three of them with a tenant, and the others.
-    assert_eq!(figures.series(series), 11);
-    assert_eq!(figures.requests(&[]), f64::from(MANY));
+    assert_eq!(samples.series(series), 11);
+    assert_eq!(samples.requests(&[]), f64::from(MANY));
     assert_eq!(
-        figures.requests(&[("http_route", "_OTHER")]),
+        samples.requests(&[("http_route", "_OTHER")]),
         f64::from(MANY - 10)
     );
     let overflow = "tower_metrics_overflow_total";
     assert_eq!(
-        figures.sum(overflow, &[("limit", "routes")]),
+        samples.sum(overflow, &[("limit", "routes")]),
         f64::from(MANY - 10)
     );
-    assert_eq!(figures.in_flight(), 0.0);
+    assert_eq!(samples.in_flight(), 0.0);
 }

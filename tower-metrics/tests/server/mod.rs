@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tower::Service;
 use tower_metrics::{CompletedRequest, Outcome, Prometheus, Recorder};
 
-use crate::figures::Figures;
+use crate::scrape::Samples;
 
 /// What the middleware said.
 #[derive(Debug, PartialEq)]
@@ -90,8 +90,8 @@ impl Watch {
         (self.prometheus, self.teller.clone())
     }
 
-    pub(crate) fn figures(&self) -> Figures {
-        Figures::of(&self.prometheus)
+    pub(crate) fn samples(&self) -> Samples {
+        Samples::of(&self.prometheus)
     }
 
     pub(crate) async fn told(&mut self) -> Told {
@@ -105,7 +105,7 @@ impl Watch {
         &mut self,
         status: &str,
         error_type: &str,
-    ) -> impl Future<Output = Figures> {
+    ) -> impl Future<Output = Samples> {
         let caller = std::panic::Location::caller();
         let (status, error_type) = (status.to_owned(), error_type.to_owned());
         async move {
@@ -120,22 +120,22 @@ impl Watch {
         status: &str,
         error_type: &str,
         caller: &std::panic::Location<'_>,
-    ) -> Figures {
-        let figures = self.figures();
+    ) -> Samples {
+        let samples = self.samples();
         let labels = [
             ("http_response_status_code", status),
             ("error_type", error_type),
         ];
-        assert_eq!(figures.requests(&[]), 1.0, "at {caller}\n{figures:#?}");
-        assert_eq!(figures.requests(&labels), 1.0, "at {caller}\n{figures:#?}");
-        assert_eq!(figures.in_flight(), 0.0, "at {caller}\n{figures:#?}");
+        assert_eq!(samples.requests(&[]), 1.0, "at {caller}\n{samples:#?}");
+        assert_eq!(samples.requests(&labels), 1.0, "at {caller}\n{samples:#?}");
+        assert_eq!(samples.in_flight(), 0.0, "at {caller}\n{samples:#?}");
         assert_eq!(
-            figures.sum("http_server_response_body_size_bytes_count", &[]),
+            samples.sum("http_server_response_body_size_bytes_count", &[]),
             1.0,
             "at {caller}"
         );
         assert!(self.told.try_recv().is_err(), "ended twice, at {caller}");
-        figures
+        samples
     }
 }
 

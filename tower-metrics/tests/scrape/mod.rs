@@ -1,21 +1,21 @@
-//! Reads samples out of an exposition.
+//! Parses expositions.
 
-#![allow(dead_code, reason = "every test file uses some of it")]
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
 
 use tower_metrics::prometheus::Format;
 use tower_metrics::{Names, Prometheus};
 
-/// A sample's name and its labels, without the empty ones: to Prometheus an
-/// empty label is an absent one.
+/// Name and labels of a sample, without empty labels, which are absent to
+/// Prometheus.
 pub(crate) type Key = (String, BTreeMap<String, String>);
 
-/// The samples of one scrape.
+/// Samples of one scrape.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Figures(pub(crate) BTreeMap<Key, f64>);
+pub(crate) struct Samples(pub(crate) BTreeMap<Key, f64>);
 
-impl Figures {
+impl Samples {
     pub(crate) fn of(prometheus: &Prometheus) -> Self {
         Self::parse(&prometheus.exposition().render(Format::Text))
     }
@@ -24,14 +24,14 @@ impl Figures {
         let mut samples = BTreeMap::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let (key, value) = sample(line);
-            let twice = samples.insert(key, value);
-            assert!(twice.is_none(), "a sample stands twice: {line}");
+            let previous = samples.insert(key, value);
+            assert!(previous.is_none(), "duplicate sample: {line}");
         }
         Self(samples)
     }
 
-    /// The sum of the samples with this name and (at least) these labels; an
-    /// empty value means that the label is absent or empty.
+    /// Returns the sum of the samples with this name and at least these labels. An
+    /// empty value selects samples without the label.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let wanted = |(found, all): &Key| {
             found == name
@@ -46,18 +46,18 @@ impl Figures {
             .sum()
     }
 
-    /// Comparable, which `NaN` is not.
+    /// Returns the values as text, so that `NaN` compares equal.
     pub(crate) fn texts(&self) -> BTreeMap<Key, String> {
         let text = |(key, value): (&Key, &f64)| (key.clone(), value.to_string());
         self.0.iter().map(text).collect()
     }
 
-    /// How many samples have this name.
+    /// Returns the number of samples with this name.
     pub(crate) fn series(&self, name: &str) -> usize {
         self.0.keys().filter(|(found, _)| found == name).count()
     }
 
-    /// Requests with OpenTelemetry's names.
+    /// Returns the number of requests with these labels, under OpenTelemetry's names.
     pub(crate) fn requests(&self, labels: &[(&str, &str)]) -> f64 {
         self.sum("http_server_request_duration_seconds_count", labels)
     }
@@ -87,13 +87,13 @@ fn sample(line: &str) -> (Key, f64) {
                 let (label, after) = rest.split_once("=\"").unwrap();
                 let (value, after) = quoted(after);
                 let value = match label {
-                    // `TextEncoder` writes `1` where we write `1.0`.
+                    // `TextEncoder` writes `1` instead of `1.0`.
                     "le" => value.parse::<f64>().unwrap().to_string(),
                     _ => value,
                 };
                 if !value.is_empty() {
-                    let twice = labels.insert(label.to_owned(), value);
-                    assert!(twice.is_none(), "a label stands twice: {line}");
+                    let previous = labels.insert(label.to_owned(), value);
+                    assert!(previous.is_none(), "duplicate label: {line}");
                 }
                 rest = after.strip_prefix(',').unwrap_or(after);
             }
@@ -103,7 +103,7 @@ fn sample(line: &str) -> (Key, f64) {
     ((name.to_owned(), labels), value.parse().unwrap())
 }
 
-/// An escaped value and what follows its closing quote.
+/// Splits an escaped value from the text after its closing quote.
 fn quoted(text: &str) -> (String, &str) {
     let mut value = String::new();
     let mut chars = text.char_indices();
