@@ -80,6 +80,15 @@ fn dashboard(dashboards: &Dashboards) -> Dashboard {
             row
         }));
     }
+    // Traffic and sales together, so that both are visible without scrolling.
+    let sales = page
+        .rows
+        .iter()
+        .position(|row| row.title == "Sales at a glance");
+    if let Some(sales) = sales {
+        let sales = page.rows.remove(sales);
+        page.rows.insert(1, sales);
+    }
     page
 }
 

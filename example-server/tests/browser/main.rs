@@ -221,6 +221,27 @@ async fn a_page_left_open_finds_a_restarted_server_again() {
 }
 
 #[tokio::test]
+async fn hidden_tabs_leave_their_connections_to_the_others() {
+    let Some(browser) = Browser::start() else {
+        return;
+    };
+    let server = Server::start(&[]);
+    // Chromium opens at most six HTTP/1 connections to a server.
+    let mut tabs = Vec::new();
+    for _ in 0..8 {
+        tabs.push(open(&browser, &server).await);
+    }
+    let mut first = tabs.swap_remove(0);
+    first.until("document.hidden").await;
+    first.command("Page.bringToFront", json!({})).await;
+    is_live(&mut first).await;
+    let switch = first.find("switch", "brown-out").await;
+    first.click(switch).await;
+    is_in_force(&server, "brown-out").await;
+    was_quiet(&mut first, &server, &[]).await;
+}
+
+#[tokio::test]
 async fn switches_are_reached_and_pressed_with_the_keyboard_alone() {
     let Some(browser) = Browser::start() else {
         return;

@@ -21,7 +21,7 @@ use super::source::MetricsSource;
 use super::wire;
 use crate::burn_rate::{BurnRateAlert, Severity};
 use crate::dashboard::{Dashboard, Row};
-use crate::panel::{Color, TimeSeries, Unit};
+use crate::panel::{Color, Panel, PanelKind, TimeSeries, Unit};
 use crate::slo::Slo;
 
 /// Why a page cannot be served.
@@ -235,7 +235,7 @@ impl Page {
         once("checks", self.checks.iter().map(|c| (&c.id, &c.title)))
     }
 
-    /// The dashboard's rows, and after the first one the burn rates.
+    /// Returns the dashboard's rows, with the objectives below the leading rows of single values.
     fn rows(&self) -> Vec<(Row, bool)> {
         let mut rows: Vec<_> = self
             .dashboard
@@ -244,8 +244,12 @@ impl Page {
             .map(|row| (row.clone(), false))
             .collect();
         if !self.slos.is_empty() {
-            let help = "How many times faster than allowed the error budgets burn; at 1 they last exactly their period.";
-            let mut panel = TimeSeries::new("Burn rate", Unit::Count).description(help);
+            let mut panel = TimeSeries::new("Burn rate", Unit::Count)
+                .description(
+                    "How fast each error budget is consumed. At 1× it lasts exactly as long as \
+                     the period of the objective.",
+                )
+                .size(8, 8);
             for burn in &self.burns {
                 let color = if burn.severity == Severity::Page {
                     Color::Red
@@ -254,10 +258,12 @@ impl Page {
                 };
                 panel = panel.threshold(burn.rate, color);
             }
-            rows.insert(
-                rows.len().min(1),
-                (Row::new("Objectives").panel(panel), true),
-            );
+            let is_stat = |panel: &Panel| matches!(panel.kind, PanelKind::Stat(_));
+            let at = rows
+                .iter()
+                .position(|(row, _)| !row.panels.iter().all(is_stat));
+            let objectives = Row::new("Objectives").panel(panel);
+            rows.insert(at.unwrap_or(rows.len()), (objectives, true));
         }
         rows
     }
@@ -350,7 +356,7 @@ fn objective(slo: &Slo, burns: &[BurnRateAlert]) -> Value {
     json!({
         "id": slug(&slo.name),
         "title": slo.name,
-        "promise": slo.condition,
+        "condition": slo.condition,
         "objective": slo.objective,
         "alerts": alerts.collect::<Vec<_>>(),
     })

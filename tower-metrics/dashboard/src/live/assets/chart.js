@@ -5,19 +5,22 @@ import { axis, clock, minute, text } from "./format.js";
 
 const FONT = "11px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
 const PALETTE = 12;
-/** What stands around a name in a legend, its figure included. */
-const BESIDE_NAME_PX = 86;
+/** Width of a legend item besides its name and value: color, gaps and padding. */
+const LEGEND_ITEM_PX = 32;
 /** The colours that names have been given. */
 const KNOWN = new Map();
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 300, 600, 900, 1800, 3600];
 
 const ruler = document.createElement("canvas").getContext("2d");
 
-/** Of a name in a legend. */
-function width(name) {
-  ruler.font = FONT.replace("11px", "12px");
-  return ruler.measureText(name).width;
+/** Width of a text in a legend, rounded up. */
+function width(text, weight = 400) {
+  ruler.font = `${weight} ${FONT.replace("11px", "12px")}`;
+  return Math.ceil(ruler.measureText(text).width);
 }
+
+/** Whether a tick lies between two counts that have ticks as well. */
+const isBetweenCounts = (value, unit, splits) => unit === "count" && !Number.isInteger(value) && splits.at(-1) >= 1;
 
 /** Options that every chart shares. `view` has the time shown, and takes a selection. */
 export function base(view, host, unit) {
@@ -50,7 +53,7 @@ export function base(view, host, unit) {
       {
         stroke: () => colour("muted"), font: FONT, size: 58, gap: 6, space: 34,
         grid: { stroke: () => colour("grid"), width: 1 }, ticks: { show: false },
-        values: (_, splits) => splits.map((value) => axis(value, unit)),
+        values: (_, splits) => splits.map((value) => (isBetweenCounts(value, unit, splits) ? "" : axis(value, unit))),
       },
     ],
     hooks: {
@@ -210,8 +213,8 @@ export class Lines {
     this.plot = new uPlot(options, this.empty(), this.host);
     // What is built beside it in this frame may still change its place.
     requestAnimationFrame(() => fit(this.plot, this.host));
-    const widths = this.names.map((name) => width(name));
-    this.legend.style.setProperty("--item", `${Math.ceil(Math.max(0, ...widths)) + BESIDE_NAME_PX}px`);
+    this.nameWidth = Math.max(0, ...this.names.map((name) => width(name)));
+    this.valueWidth = 0;
     this.legend.replaceChildren(...this.names.map((name, index) => this.item(name, index)));
   }
 
@@ -240,7 +243,17 @@ export class Lines {
   figures(index) {
     if (!this.data) return;
     const at = index ?? this.lastShown();
-    for (const [name, node] of this.items) put(node, text(this.data.series.get(name)?.[at] ?? null, this.panel.unit));
+    let widest = this.valueWidth;
+    for (const [name, node] of this.items) {
+      const value = text(this.data.series.get(name)?.[at] ?? null, this.panel.unit);
+      if (node.textContent !== value) widest = Math.max(widest, width(value, 600));
+      put(node, value);
+    }
+    // Columns only grow, so that the legend does not move with every sample.
+    if (widest > this.valueWidth) {
+      this.valueWidth = widest;
+      this.legend.style.setProperty("--item", `${this.nameWidth + widest + LEGEND_ITEM_PX}px`);
+    }
   }
 
   /** The last moment of what is shown: now, or the end of a pause. */

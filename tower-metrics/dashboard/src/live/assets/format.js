@@ -56,9 +56,16 @@ export function parts(value, unit) {
     case "per_minute": return rate(value, "/min");
     case "times": return [digits(value), "×"];
     case "exact": return [GROUPED.format(value), ""];
-    case "count": return (Number.isInteger(value) || Math.abs(value) >= 1000) && Math.abs(value) < 1e6 ? [GROUPED.format(value), ""] : scaled(value, 1000, SI);
+    case "count": return count(value);
     default: return unit.startsWith("currency:") ? money(value, unit.slice(9)) : scaled(value, 1000, SI);
   }
+}
+
+/** Things are counted in whole numbers. A small mean keeps a decimal. */
+function count(value) {
+  const size = Math.abs(value);
+  if (size >= 1e6) return scaled(value, 1000, SI);
+  return [size >= 10 || Number.isInteger(value) ? GROUPED.format(value) : digits(value), ""];
 }
 
 function rate(value, per) {

@@ -15,22 +15,21 @@ export class Objectives {
     this.cards = new Map();
     this.section = el("div.objectives");
     for (const objective of definitions) {
-      const lamp = el("span.pill", { "data-tone": "good" }, "ok");
+      const lamp = el("span.pill", { "data-tone": "good" }, "OK");
       const budget = el("b");
       const alerts = objective.alerts.map((alert) => {
         const long = el("td.num");
         const short = el("td.num");
         const state = el("td.state");
-        const row = el("tr", el("th", { scope: "row" }, alert.severity), el("td.num", text(alert.rate, "times")),
-          long, short, state);
+        const row = el("tr", el("th", { scope: "row" }, `${alert.severity} ≥\u00a0${text(alert.rate, "times")}`), long, short, state);
         return { row, long, short, state, alert };
       });
       const card = el("figure.panel.objective", { "aria-label": objective.title },
         el("figcaption", el("h3", objective.title), el("span.grow"), lamp),
-        el("p.budget", `${percent(objective.objective)} of requests ${objective.promise}. Now broken by `, budget, "."),
+        el("p.budget", `${percent(objective.objective)} of requests ${objective.condition}. Error ratio: `, budget),
         el("table", el("thead", el("tr",
-          el("th", { scope: "col" }, "alert"), el("th.num", { scope: "col" }, "from"),
-          el("th.num", { scope: "col" }, "long"), el("th.num", { scope: "col" }, "short"), el("th.num", { scope: "col" }, "lit since"))),
+          el("th", { scope: "col" }, "Burn rate alert"),
+          el("th.num", { scope: "col" }, "Long window"), el("th.num", { scope: "col" }, "Short window"), el("th.num", { scope: "col" }, "Firing since"))),
         el("tbody", alerts.map(({ row }) => row))));
       const badge = el("a.badge", { href: `#${objective.id}` });
       card.id = objective.id;
@@ -50,17 +49,17 @@ export class Objectives {
         const now = state.alerts[index];
         put(line.long, within(now.long, line.alert.long_s));
         put(line.short, within(now.short, line.alert.short_s));
-        put(line.state, now.since ? clock(now.since) : "");
+        put(line.state, now.since ? clock(now.since) : "–");
         line.row.dataset.tone = now.since ? "bad" : "";
         if (now.since && !lit) lit = line.alert;
       });
       put(budget, text(state.errors, "ratio"));
       const tone = lit ? (lit.severity === "page" ? "bad" : "warn") : "good";
-      put(lamp, lit ? `${lit.severity}: burning` : "ok");
+      put(lamp, lit ? `Firing: ${lit.severity}` : "OK");
       lamp.dataset.tone = card.dataset.tone = badge.dataset.tone = tone;
       put(badge, lit ? `${objective.title}: ${lit.severity}` : objective.title);
       if (Boolean(lit) !== entry.lit) {
-        this.say(lit ? `Alert: ${objective.title} burns its error budget` : `${objective.title}: alert over`);
+        this.say(lit ? `Firing: ${objective.title}, ${lit.severity}` : `Resolved: ${objective.title}`);
         entry.lit = Boolean(lit);
       }
     }
