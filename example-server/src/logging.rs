@@ -1,8 +1,8 @@
 //! Logging to standard output, which never blocks the caller.
 //!
-//! A dedicated thread writes the lines. When standard output stalls, for example because nobody
-//! reads the other end of a pipe, up to [`MAX_LINES`] lines of at most [`MAX_LINE`] bytes are
-//! buffered; further ones are dropped and counted.
+//! A dedicated thread writes the lines. When standard output stalls, for example on a full pipe, up
+//! to [`MAX_LINES`] lines of at most [`MAX_LINE`] bytes are buffered; further lines are dropped and
+//! counted.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -29,6 +29,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How often dropped lines are reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Invalid log filter.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "--log {filter:?} is not allowed: write levels as in `info` or `info,example_server=debug`"

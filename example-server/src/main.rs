@@ -1,5 +1,5 @@
-//! The ticket platform: an API that sells tickets, an ops port that shows how it fares, and the
-//! commands around them.
+//! Ticket platform that demonstrates tower-metrics: an HTTP API that sells tickets, an ops port with
+//! metrics, probes and a live page, and a command-line interface.
 
 mod api;
 mod config;
@@ -58,13 +58,13 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// An error with all that lies behind it.
+/// Formats an error together with its sources.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
         let cause = error.to_string();
-        // Some errors repeat their source in their own text.
+        // Some errors include their source in their own message.
         if !text.ends_with(&cause) {
             text.push_str(": ");
             text.push_str(&cause);

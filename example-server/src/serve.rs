@@ -1,4 +1,4 @@
-//! The server: what it is built from, and its life from the first socket to the last answer.
+//! Server startup and graceful shutdown.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,9 +19,10 @@ use crate::net::{self, Descriptors};
 use crate::ops::{self, Books, Ops, Readiness};
 use crate::{config, dashboards, faults_file, logging, signal};
 
-/// What requests that are under way at shutdown get beyond their own time limit.
-const MARGIN: Duration = Duration::from_secs(2);
+/// Time beyond the request timeout that requests in progress have to finish at shutdown.
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(2);
 
+/// Error that prevents the server from starting or stops it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("cannot listen on {address}")]
@@ -41,20 +42,20 @@ pub(crate) enum Error {
     Dashboards(#[from] tower_metrics_dashboard::Error),
     #[error("cannot start the ops port")]
     Ops(#[source] io::Error),
-    #[error("cannot wait for signals")]
+    #[error("cannot install signal handlers")]
     Signals(#[source] io::Error),
-    #[error("the API stopped")]
+    #[error("cannot serve the API")]
     Api(#[source] io::Error),
 }
 
-/// A server that is ready to run: its sockets are bound, its database is open, its ops port serves.
+/// Server whose sockets are bound, whose database is open, and whose ops port serves.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) tickets: Tickets,
     pub(crate) registry: Registry,
     pub(crate) api: SocketAddr,
     pub(crate) ops: SocketAddr,
-    /// Cancelled by the first signal: readiness is false from then on.
+    /// Cancelled by the first signal; `/readyz` fails from then on.
     pub(crate) stopping: CancellationToken,
     listener: TcpListener,
     router: axum::Router,
@@ -62,23 +63,26 @@ pub(crate) struct Server {
     connections: net::Settings,
     drain: Duration,
     ops_thread: JoinHandle<()>,
-    /// Cancelled when nothing needs the ops port any more.
+    /// Cancelled after the API has stopped, which stops the ops port.
     done: CancellationToken,
 }
 
 impl Server {
-    /// Builds the server. `ground` are the faults where no file says others.
+    /// Starts the ops port and prepares the API. `base` is the faults document that applies without
+    /// a `--faults` file.
     ///
     /// # Errors
-    /// When a socket, the faults file, the database or the metrics are not to be had.
-    pub(crate) async fn start(options: &config::Serve, ground: Document) -> Result<Self, Error> {
+    ///
+    /// Returns an error if an address cannot be bound, the faults file is invalid, the database
+    /// cannot be opened, or a metric cannot be registered.
+    pub(crate) async fn start(options: &config::Serve, base: Document) -> Result<Self, Error> {
         let (listener, api_address) = bind(options.listen)?;
         let (ops_listener, ops_address) = bind(options.ops_listen)?;
         let file = match &options.faults {
             Some(path) => Some(faults_file::File::open(path).await?),
             None => None,
         };
-        let faults = Faults::new(file.as_ref().map_or(ground, faults_file::File::document));
+        let faults = Faults::new(file.as_ref().map_or(base, faults_file::File::document));
 
         let prometheus = dashboards::recorder()?;
         let registry = prometheus.registry().clone();
@@ -178,10 +182,15 @@ impl Server {
         })
     }
 
-    /// Serves until a signal, lets what is under way end, and closes the database.
+    /// Serves the API until a signal arrives, drains it, and closes the database.
+    ///
+    /// Requests that have not ended by the request timeout and a margin of two seconds are
+    /// cancelled.
     ///
     /// # Errors
-    /// When the socket fails or signals cannot be waited for.
+    ///
+    /// Returns an error if the signal handlers cannot be installed or the listener cannot be
+    /// registered with the runtime.
     pub(crate) async fn run(self) -> Result<(), Error> {
         let signal = signal::Signals::listen().map_err(Error::Signals)?;
         let closing = CancellationToken::new();
@@ -204,25 +213,29 @@ impl Server {
             self.connections,
             closing.clone(),
         );
-        let too_late = async {
+        let deadline = async {
             closing.cancelled().await;
-            tokio::time::sleep(self.limits.timeout + MARGIN).await;
+            tokio::time::sleep(self.limits.timeout + SHUTDOWN_MARGIN).await;
         };
         tokio::select! {
             served = serving => served.map_err(Error::Api)?,
-            () = too_late => tracing::warn!("connections are still open after their time: they are cut"),
+            () = deadline => tracing::warn!("requests did not finish in time and were cancelled"),
         }
         self.tickets.close().await;
         self.done.cancel();
         if self.ops_thread.join().is_err() {
-            tracing::error!("the ops thread panicked");
+            tracing::error!("ops thread panicked");
         }
         tracing::info!("stopped");
         Ok(())
     }
 }
 
-/// After a signal: not ready, then, once load balancers had time to see it, no new connections.
+/// Waits for signals.
+///
+/// The first one fails readiness and, after the drain period, which gives load balancers time to
+/// notice, closes the API's listener. The second one ends the drain period, and the third one exits
+/// without waiting for requests.
 async fn shut_down(
     mut signals: signal::Signals,
     stopping: CancellationToken,
@@ -231,14 +244,16 @@ async fn shut_down(
 ) {
     let signal = signals.next().await;
     tracing::info!(signal, ?drain, "shutting down");
+    // systemd and shells send SIGHUP along with SIGTERM: that is not a second request to stop.
+    signals.ignore_hang_up();
     stopping.cancel();
     tokio::select! {
         () = tokio::time::sleep(drain) => {}
-        signal = signals.next() => tracing::info!(signal, "not waiting any longer"),
+        signal = signals.next() => tracing::info!(signal, "drain period interrupted"),
     }
     closing.cancel();
     let signal = signals.next().await;
-    tracing::warn!(signal, "stopped at once");
+    tracing::warn!(signal, "exiting without waiting for requests");
     logging::shut_down();
     std::process::exit(1);
 }

@@ -15,6 +15,8 @@ pub(crate) struct Signals {
     interrupt: Signal,
     #[cfg(unix)]
     hang_up: Signal,
+    #[cfg(unix)]
+    ignores_hang_up: bool,
 }
 
 impl Signals {
@@ -31,7 +33,17 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             #[cfg(unix)]
             hang_up: signal(SignalKind::hangup())?,
+            #[cfg(unix)]
+            ignores_hang_up: false,
         })
+    }
+
+    /// Ignores SIGHUP from now on.
+    pub(crate) fn ignore_hang_up(&mut self) {
+        #[cfg(unix)]
+        {
+            self.ignores_hang_up = true;
+        }
     }
 
     /// Waits for the next signal and returns its name.
@@ -40,7 +52,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hang_up.recv() => "SIGHUP",
+            _ = self.hang_up.recv(), if !self.ignores_hang_up => "SIGHUP",
         }
     }
 

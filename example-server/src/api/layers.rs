@@ -38,8 +38,8 @@ pub(crate) struct Limits {
     pub(crate) timeout: Duration,
 }
 
-/// Wraps the routes, outermost first. Admission comes before everything that costs: a request that
-/// is shed is counted and has a request ID, but no log line.
+/// Applies the middleware stack, listed from the outermost layer. Admission precedes the expensive
+/// layers: a request that is shed is counted and has a request ID, but no log line.
 pub(super) fn wrap(routes: Router, metrics: Metrics, limits: Limits, seen: Seen) -> Router {
     routes.layer(
         ServiceBuilder::new()

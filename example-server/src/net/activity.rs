@@ -19,8 +19,8 @@ use super::Settings;
 /// requests of a busy client.
 const MIN_IDLE: Duration = Duration::from_secs(1);
 
-/// What a connection is doing. The atomics only carry timestamps for timeouts: `Relaxed` is enough,
-/// no other memory is published through them.
+/// State of a connection that its timeouts depend on. `Relaxed` suffices for the atomics: they
+/// publish no other memory.
 #[derive(Debug)]
 pub(super) struct Activity {
     started: Instant,
@@ -28,9 +28,9 @@ pub(super) struct Activity {
     active: AtomicUsize,
     /// Those of them whose body has not arrived completely.
     receiving: AtomicUsize,
-    /// Whether a request has arrived completely at least once.
+    /// True once a request head has arrived.
     served: AtomicBool,
-    /// Whether the connection speaks HTTP/2, known from its first request.
+    /// True if the first request came over HTTP/2.
     http2: AtomicBool,
     /// When the last request began or ended.
     waiting_since: AtomicU64,
@@ -77,8 +77,8 @@ impl Activity {
         self.active.load(Relaxed) > 0
     }
 
-    /// Whether the connection may be closed to make room: for a while it has served nothing and
-    /// waited for the client.
+    /// Returns true if the connection can be closed to make room: it has been waiting for the client
+    /// for [`MIN_IDLE`].
     pub(super) fn is_recyclable(&self) -> bool {
         let waiting = self.now().saturating_sub(self.waiting_since.load(Relaxed));
         self.active.load(Relaxed) == self.receiving.load(Relaxed)

@@ -1,8 +1,8 @@
 //! Admission control: reads the request body, then waits for a permit.
 //!
 //! A request holds no permit while its body arrives, so that slow clients do not occupy the
-//! server. Under overload a request waits in FIFO order before it is refused: a client that retries
-//! immediately is slowed down by that wait, and a refusal costs neither a log line nor parsing.
+//! server. Under overload a request waits in FIFO order before it is shed: the wait slows down clients
+//! that retry immediately, and shedding skips parsing and logging.
 //!
 //! # Bounds
 //! Bodies: [`MAX_BUFFERED`] bytes in all. Waiting requests: [`MAX_WAITING`], each of which holds a

@@ -40,7 +40,7 @@ pub(super) fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// What a connection needs besides its socket.
+/// Configuration and shared state of a connection.
 pub(super) struct Connection {
     pub(super) builder: auto::Builder<TokioExecutor>,
     pub(super) router: Router,

@@ -1,8 +1,8 @@
 //! HTTP server on hyper: accepts connections, enforces limits and timeouts on them, and drains
 //! them.
 //!
-//! `axum::serve` configures neither timeouts nor a connection limit, so that clients that send half
-//! a request hold a file descriptor for ever.
+//! `axum::serve` has no timeouts and no connection limit: a client that sends half a request holds a
+//! file descriptor indefinitely.
 //!
 //! # Bounds
 //! Per connection: a read buffer of [`MAX_HEAD`] bytes, and over HTTP/2 [`MAX_STREAMS`] streams with

@@ -18,7 +18,7 @@ use crate::metrics::PlatformMetrics;
 /// Concerts whose books are off that are named one by one.
 const NAMED: u32 = 3;
 /// To read every purchase may take this share of the time at most.
-const SHARE: u32 = 50;
+const SHARE: u32 = 400;
 
 /// What is done is counted a moment later. Figures that differ are read again after these pauses,
 /// in milliseconds, before it is said that they do.

@@ -1,5 +1,5 @@
-//! The ops port: metrics, probes, faults and the live page, on a thread of their own, so that
-//! they answer when the API is busy.
+//! Ops port: metrics, probes, faults and the live page, on a dedicated thread and runtime, so that
+//! they respond while the API is busy.
 
 mod books;
 mod commit;
@@ -39,7 +39,7 @@ use scrape::Scrapes;
 /// Maximum number of threads for renderings and file access.
 const MAX_BLOCKING_THREADS: usize = 4;
 
-/// What the handlers share.
+/// State of the handlers.
 #[derive(Clone, Debug)]
 pub(crate) struct Ops {
     pub(crate) tickets: Tickets,
@@ -49,11 +49,11 @@ pub(crate) struct Ops {
 }
 
 impl Ops {
-    /// Commits purchases this way from now on.
+    /// Sets the commit mode of purchases.
     fn switch_commit(&self, commit: Commit) {
         self.tickets.set_commit(commit);
         self.metrics.set_commit_mode(commit);
-        tracing::info!(%commit, "purchases are committed another way");
+        tracing::info!(%commit, "commit mode changed");
     }
 }
 
@@ -69,7 +69,7 @@ impl FromRef<Ops> for Readiness {
     }
 }
 
-/// The ops routes.
+/// Returns the routes of the ops port, except the live page.
 pub(crate) fn router(ops: Ops, prometheus: Prometheus) -> Router {
     Router::new()
         .route(
@@ -144,10 +144,10 @@ pub(crate) fn serve(
     thread::Builder::new().name("ops".into()).spawn(move || {
         runtime.block_on(async move {
             tokio::spawn(background);
-            // Open event streams would never end by themselves: requests are cancelled.
+            // Without waiting for connections: event streams do not end.
             tokio::select! {
                 Err(error) = net::serve(port.listener, router, port.settings, stop.clone()) => {
-                    tracing::error!(%error, "the ops port stopped");
+                    tracing::error!(%error, "cannot serve the ops port");
                 }
                 () = stop.cancelled() => {}
             }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-/// Share of the time that computing may take, as a divisor.
-const SHARE: u32 = 4;
+/// Inverse of the maximum share of time spent on computing.
+const INVERSE_SHARE: u32 = 4;
 
 /// Computes a result once for all requests that wait for it.
 ///
-/// At most one result is computed at a time, and that takes at most a quarter of the time. Requests
-/// that arrive meanwhile wait for the next one: a result is never older than the request.
+/// One result is computed at a time, for at most a quarter of the time. A request that arrives
+/// during a computation waits for the next one, so that a result is never older than the request.
 ///
 /// # Bounds
 /// A key per waiting request.
@@ -42,7 +42,7 @@ impl<K: Eq + Clone, V: Clone> Shared<K, V> {
             self.leave(&cell);
             let begun = Instant::now();
             let result = compute().await;
-            release(turn, begun.elapsed() * (SHARE - 1));
+            release(turn, begun.elapsed() * (INVERSE_SHARE - 1));
             result
         });
         result.await.clone()

@@ -1,4 +1,4 @@
-//! A purchase is on disk before its answer leaves, by what the kernel is asked to do.
+//! Order of system calls: a purchase is on disk before its response is sent.
 
 use std::collections::HashMap;
 use std::env;
@@ -9,28 +9,28 @@ use crate::process::{Server, order, sqlite, until};
 
 const PURCHASES: usize = 5;
 
-/// What a traced process did, as far as it matters here, in the order in which it did it.
+/// Relevant system call of a traced process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Event {
-    /// A purchase was asked for.
-    Asked,
-    /// Something was written to SQLite's log.
+    /// A purchase request was received.
+    Received,
+    /// The write-ahead log was written.
     Written,
-    /// All that was written to the log before is on disk.
+    /// The write-ahead log was synced.
     Synced,
-    /// A 201 begins to leave.
-    Answered,
+    /// Sending a 201 response began.
+    Responded,
 }
 
 #[tokio::test]
-async fn a_purchase_is_on_disk_before_its_answer_leaves() {
-    // Not every machine lets a process be traced.
+async fn a_purchase_is_on_disk_before_its_response_is_sent() {
+    // Containers may forbid ptrace.
     let traces = Command::new("strace")
         .args(["-o", "/dev/null", "true"])
         .status();
     if !traces.is_ok_and(|status| status.success()) {
-        assert!(env::var_os("CI").is_none(), "strace does not run");
-        eprintln!("SKIPPED: strace does not run");
+        assert!(env::var_os("CI").is_none(), "strace cannot trace processes");
+        eprintln!("SKIPPED: strace cannot trace processes");
         return;
     }
     for commit in ["each", "group"] {
@@ -40,37 +40,38 @@ async fn a_purchase_is_on_disk_before_its_answer_leaves() {
         let concert = server.concert(100).await;
         let path = format!("/concerts/{concert}/purchases");
         for _ in 0..PURCHASES {
-            let answer = server.post(&path, &order("Ada", 1)).await;
-            assert_eq!(answer.status, 201);
+            let response = server.post(&path, &order("Ada", 1)).await;
+            assert_eq!(response.status, 201);
         }
         server.kill();
         let mut traced = String::new();
-        until("the trace is whole", async || {
+        until("the trace is complete", async || {
             traced = fs::read_to_string(&trace).unwrap();
             traced.ends_with("+++ killed by SIGKILL +++\n")
         })
         .await;
 
         let events = events(&traced);
-        let asked: Vec<_> = (0..events.len())
-            .filter(|at| events[*at] == Event::Asked)
+        let received: Vec<_> = (0..events.len())
+            .filter(|at| events[*at] == Event::Received)
             .collect();
-        assert_eq!(asked.len(), PURCHASES, "{commit}: {events:?}");
-        for at in asked {
+        assert_eq!(received.len(), PURCHASES, "{commit}: {events:?}");
+        for at in received {
             let events = &events[at..];
-            let answered = events.iter().position(|event| *event == Event::Answered);
-            let events = &events[..answered.unwrap()];
+            let responded = events.iter().position(|event| *event == Event::Responded);
+            let events = &events[..responded.unwrap()];
             let written = events.iter().rposition(|event| *event == Event::Written);
             let synced = events.iter().rposition(|event| *event == Event::Synced);
             assert!(
                 written.is_some() && synced > written,
-                "{commit}: written, synced, and then answered: {events:?}"
+                "{commit}: written, synced, and then responded: {events:?}"
             );
         }
     }
 }
 
-/// Reads what `strace -f -y` wrote: a line for each call, and two where another thread came between.
+/// Parses the output of `strace -f -y`, which has two lines for a call that another thread
+/// interrupted.
 fn events(trace: &str) -> Vec<Event> {
     let mut begun = HashMap::new();
     let mut events = Vec::new();
@@ -91,13 +92,13 @@ fn events(trace: &str) -> Vec<Event> {
         let name = of.split('(').next().unwrap();
         let log = of.contains("tickets.db-wal>");
         events.extend(match name {
-            "recvfrom" if ends && call.contains("/purchases HTTP/1.1") => Some(Event::Asked),
+            "recvfrom" if ends && call.contains("/purchases HTTP/1.1") => Some(Event::Received),
             "pwrite64" if ends && log => Some(Event::Written),
-            // Only when it has returned.
+            // Counts once the call has returned.
             "fdatasync" | "fsync" if ends && log && call.ends_with("= 0") => Some(Event::Synced),
-            // As soon as it is called.
+            // Counts once the call begins.
             "writev" | "sendto" if !resumed && call.contains("HTTP/1.1 201") => {
-                Some(Event::Answered)
+                Some(Event::Responded)
             }
             _ => None,
         });

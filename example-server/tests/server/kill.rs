@@ -1,3 +1,5 @@
+//! Durability of acknowledged purchases when the server is killed.
+
 use std::collections::HashMap;
 use std::sync::Mutex;
 
@@ -8,23 +10,23 @@ use crate::process::{Server, order, sqlite, text, value};
 
 const KILLS: usize = 20;
 const BUYERS: usize = 8;
-/// How many purchases are acknowledged before each kill, at least.
-const BEFORE: usize = 15;
+/// Minimum number of purchases acknowledged before each kill.
+const PURCHASES_PER_KILL: usize = 15;
 
 #[tokio::test]
-async fn what_was_acknowledged_is_there_exactly_once_after_twenty_kills() {
+async fn acknowledged_purchases_are_stored_exactly_once_after_twenty_kills() {
     let folder = tempfile::tempdir().unwrap();
     let url = sqlite(folder.path());
     let mut server = Server::on(&url, &[]);
     let concert = server.concert(100_000).await;
     let path = format!("/concerts/{concert}/purchases");
-    // Key to the id that was acknowledged.
+    // Idempotency keys and acknowledged purchase IDs.
     let acknowledged = Mutex::new(HashMap::new());
     for kill in 0..KILLS {
         if kill > 0 {
             server = Server::on(&url, &["--commit", ["group", "each"][kill % 2]]);
         }
-        let target = acknowledged.lock().unwrap().len() + BEFORE;
+        let target = acknowledged.lock().unwrap().len() + PURCHASES_PER_KILL;
         {
             let buy = async |buyer: usize| {
                 for number in 0.. {
@@ -37,13 +39,13 @@ async fn what_was_acknowledged_is_there_exactly_once_after_twenty_kills() {
                         ),
                     ];
                     let body = order("Ada", 2).to_string().into_bytes();
-                    let answer = server
+                    let response = server
                         .api
                         .send(http::Method::POST, &path, &headers, Some(body));
-                    // The kill cuts the answers that are under way.
-                    let Ok(answer) = answer.await else { return };
-                    assert_eq!(answer.status, 201);
-                    let id = text(&value(&answer)["id"]);
+                    // The kill interrupts requests in progress.
+                    let Ok(response) = response.await else { return };
+                    assert_eq!(response.status, 201);
+                    let id = text(&value(&response)["id"]);
                     let mut acknowledged = acknowledged.lock().unwrap();
                     assert!(acknowledged.insert(key, id).is_none());
                     if acknowledged.len() == target {
@@ -59,7 +61,7 @@ async fn what_was_acknowledged_is_there_exactly_once_after_twenty_kills() {
     let tickets = Tickets::open(&url, Options::default()).await.unwrap();
     let before = tickets.totals().await.unwrap();
     let acknowledged = acknowledged.into_inner().unwrap();
-    assert!(acknowledged.len() >= KILLS * BEFORE);
+    assert!(acknowledged.len() >= KILLS * PURCHASES_PER_KILL);
     assert!(before.balance());
     assert!(before.concerts[0].purchases as usize >= acknowledged.len());
     let concert = concert.parse().unwrap();
@@ -75,7 +77,7 @@ async fn what_was_acknowledged_is_there_exactly_once_after_twenty_kills() {
     assert_eq!(tickets.totals().await.unwrap(), before);
     tickets.close().await;
     println!(
-        "{KILLS} kills, {} acknowledged purchases, all there once",
+        "{KILLS} kills, {} acknowledged purchases, each stored once",
         acknowledged.len()
     );
 }

@@ -1,4 +1,4 @@
-//! A server process of our own, on ports and a database of its own.
+//! Server processes on free ports and a temporary database.
 
 #[path = "documented.rs"]
 mod documented;
@@ -15,8 +15,8 @@ use tempfile::TempDir;
 
 use crate::client::{self, Client, Response};
 
-/// Long enough for a busy machine, short enough to notice that nothing comes.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit for conditions and log lines: long enough for a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Server {
     child: Child,
@@ -28,7 +28,7 @@ pub(crate) struct Server {
     _folder: Option<TempDir>,
 }
 
-/// The program, without the settings of whoever runs the tests.
+/// Returns a command that runs the program with an empty environment.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_example-server"));
     command.env_clear();
@@ -40,7 +40,7 @@ pub(crate) fn sqlite(folder: &Path) -> String {
 }
 
 impl Server {
-    /// `serve` with these arguments, on a SQLite database that ends with it.
+    /// Starts `serve` on a SQLite database that is deleted with the server.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut server = Self::on(&sqlite(folder.path()), arguments);
@@ -48,16 +48,16 @@ impl Server {
         server
     }
 
-    /// `serve` on this database.
+    /// Starts `serve` on `database`.
     pub(crate) fn on(database: &str, arguments: &[&str]) -> Self {
         Self::run("serve", database, arguments)
     }
 
-    /// `serve` on this database, whose calls of the system that read, write and sync are written to
-    /// the file `trace`.
+    /// Starts `serve` on `database` under strace, which writes the system calls that read, write and
+    /// sync to `trace`.
     pub(crate) fn traced(trace: &Path, database: &str, arguments: &[&str]) -> Self {
         let mut strace = Command::new("strace");
-        // The server is our child, and strace ends with it.
+        // `-D` makes the server the child process; strace exits with it.
         strace
             .args(["-D", "-f", "-y", "-s", "300", "-e"])
             .arg("trace=fsync,fdatasync,pwrite64,recvfrom,sendto,writev")
@@ -67,7 +67,7 @@ impl Server {
         Self::spawn(strace, "serve", database, arguments)
     }
 
-    /// `serve` with at most this many open files.
+    /// Starts `serve` with a limit of open files.
     pub(crate) fn with_open_files(limit: u32, database: &str, arguments: &[&str]) -> Self {
         let mut shell = Command::new("sh");
         shell
@@ -111,7 +111,7 @@ impl Server {
         }
     }
 
-    /// Waits for the log line with this message.
+    /// Waits for a log line with this message and returns it.
     pub(crate) fn logs(&self, message: &str) -> Value {
         line(&self.lines, message)
     }
@@ -129,10 +129,10 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// Waits until the process has ended.
+    /// Waits for the process to exit.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let mut status = None;
-        until("the process has ended", async || {
+        until("the process has exited", async || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         })
@@ -153,7 +153,7 @@ impl Server {
         send(&self.api, Method::POST, path, headers, Some(body)).await
     }
 
-    /// A concert with so many tickets; its id.
+    /// Creates a concert and returns its ID.
     pub(crate) async fn concert(&self, capacity: u32) -> String {
         let answer = self.post("/concerts", &new_concert(capacity)).await;
         assert_eq!(answer.status, 201, "{:?}", answer.body);
@@ -165,7 +165,7 @@ impl Server {
         assert_eq!(answer.status, 200, "{:?}", answer.body);
     }
 
-    /// The samples of `/metrics`, each line's text before the value with its value.
+    /// Returns the samples of `/metrics`: name with labels, and value.
     pub(crate) async fn metrics(&self) -> Vec<(String, f64)> {
         let answer = self.ops.get("/metrics").await.unwrap();
         let text = String::from_utf8(answer.body.to_vec()).unwrap();
@@ -178,7 +178,7 @@ impl Server {
             .collect()
     }
 
-    /// The sum of the series of this metric that have all of these `label="value"` pairs.
+    /// Returns the sum of the series of a metric that have all of these `label="value"` pairs.
     pub(crate) async fn metric(&self, name: &str, pairs: &[&str]) -> f64 {
         let metrics = self.metrics().await;
         let wanted = metrics.iter().filter(|(series, _)| {
@@ -215,7 +215,7 @@ impl Drop for Server {
 fn line(lines: &mpsc::Receiver<Value>, message: &str) -> Value {
     let begun = Instant::now();
     loop {
-        let left = PATIENCE.saturating_sub(begun.elapsed());
+        let left = TIMEOUT.saturating_sub(begun.elapsed());
         let line = lines.recv_timeout(left);
         let line = line.unwrap_or_else(|error| panic!("no log line {message:?}: {error}"));
         if line["fields"]["message"] == message {
@@ -246,11 +246,11 @@ pub(crate) async fn send(
         .unwrap()
 }
 
-/// Waits until the condition holds.
+/// Waits until `condition` holds.
 pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !condition().await {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(begun.elapsed() < TIMEOUT, "timed out waiting until {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -1,3 +1,5 @@
+//! Graceful shutdown.
+
 use std::collections::HashSet;
 
 use futures_util::future::join_all;
@@ -7,7 +9,7 @@ use ticket_core::{Options, Tickets};
 use crate::process::{Server, order, sqlite, text, until, value};
 
 #[tokio::test]
-async fn whoever_is_being_served_at_sigterm_gets_an_answer_that_stands() {
+async fn requests_in_progress_at_sigterm_are_responseed_and_durable() {
     let folder = tempfile::tempdir().unwrap();
     let url = sqlite(folder.path());
     let mut server = Server::on(&url, &[]);
@@ -23,21 +25,21 @@ async fn whoever_is_being_served_at_sigterm_gets_an_answer_that_stands() {
         join_all((0..20).map(|_| server.post(&path, &body))).await
     };
     let stopping = async {
-        until("all are in flight", async || {
+        until("all purchases are in flight", async || {
             server.in_flight().await == 20.0
         })
         .await;
         server.signal("TERM");
     };
-    let (answers, ()) = tokio::join!(buying, stopping);
-    let bought: HashSet<_> = answers
+    let (responses, ()) = tokio::join!(buying, stopping);
+    let purchases: HashSet<_> = responses
         .iter()
-        .map(|answer| {
-            assert_eq!(answer.status, 201);
-            text(&value(answer)["id"])
+        .map(|response| {
+            assert_eq!(response.status, 201);
+            text(&value(response)["id"])
         })
         .collect();
-    assert_eq!(bought.len(), 20);
+    assert_eq!(purchases.len(), 20);
     assert!(server.ended().await.success());
 
     let tickets = Tickets::open(&url, Options::default()).await.unwrap();
@@ -51,17 +53,20 @@ async fn whoever_is_being_served_at_sigterm_gets_an_answer_that_stands() {
 }
 
 #[tokio::test]
-async fn readiness_is_false_while_the_server_drains_and_still_serves() {
+async fn readiness_fails_while_the_server_drains_and_still_serves() {
     let mut server = Server::start(&["--drain", "60s"]);
     assert_eq!(server.ops.get("/readyz").await.unwrap().status, 200);
     server.signal("TERM");
-    until("it is not ready", async || {
+    until("readiness fails", async || {
         server.ops.get("/readyz").await.unwrap().status == 503
     })
     .await;
     assert_eq!(server.ops.get("/livez").await.unwrap().status, 200);
     assert_eq!(server.api.get("/concerts").await.unwrap().status, 200);
-    // Whoever is in a hurry says so once more.
+    // SIGHUP comes along with SIGTERM; another SIGINT or SIGTERM ends the drain period.
+    server.signal("HUP");
     server.signal("INT");
+    let interrupted = server.logs("drain period interrupted");
+    assert_eq!(interrupted["fields"]["signal"], "SIGINT");
     assert!(server.ended().await.success());
 }
