@@ -12,7 +12,7 @@ use ticket_core::{Options, Tickets};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Api, LARGEST_BODY, Limits, Seen};
+use crate::api::{self, Api, LARGEST_BODY, Limits, RequestMonitor};
 use crate::guard::Guard;
 use crate::metrics::{self, PlatformMetrics, register_process};
 use crate::net::{self, Descriptors};
@@ -118,8 +118,14 @@ impl Server {
             keep_alive: options.connections.keep_alive,
             write_timeout: options.connections.write_timeout,
         };
-        let seen = Seen::default();
-        let books = Books::open(tickets.clone(), metrics.clone(), prometheus, seen.clone()).await;
+        let monitor = RequestMonitor::default();
+        let books = Books::open(
+            tickets.clone(),
+            metrics.clone(),
+            prometheus,
+            monitor.clone(),
+        )
+        .await;
         let router = api::router(
             Api {
                 tickets: tickets.clone(),
@@ -127,7 +133,7 @@ impl Server {
             },
             api::metrics(prometheus)?,
             limits,
-            seen.clone(),
+            monitor.clone(),
         );
         let (stopping, done) = (CancellationToken::new(), CancellationToken::new());
         tokio::spawn(logging::report_dropped());
@@ -147,7 +153,7 @@ impl Server {
             guard,
             readiness: Readiness::new(tickets.clone(), Handle::current(), stopping.clone()),
         };
-        let page = ops::page(&ops, &prometheus, books, &seen)?;
+        let page = ops::page(&ops, &prometheus, books, &monitor)?;
         let guard = ops.guard.clone();
         let ops_router = ops::router(ops, prometheus);
         let ops_thread = ops::serve(

@@ -14,7 +14,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_metrics::{CountRequestBytes, MetricsLayer, Prometheus, RequestBody, ServiceError};
 
-use super::log::{self, Seen};
+use super::log::{self, RequestMonitor};
 use super::{LARGEST_BODY, problem};
 use crate::net::{self, Admission};
 use crate::security::no_sniff;
@@ -40,12 +40,17 @@ pub(crate) struct Limits {
 
 /// Applies the middleware stack, listed from the outermost layer. Admission precedes the expensive
 /// layers: a request that is shed is counted and has a request ID, but no log line.
-pub(super) fn wrap(routes: Router, metrics: Metrics, limits: Limits, seen: Seen) -> Router {
+pub(super) fn wrap(
+    routes: Router,
+    metrics: Metrics,
+    limits: Limits,
+    monitor: RequestMonitor,
+) -> Router {
     routes.layer(
         ServiceBuilder::new()
             .map_request({
-                let seen = seen.clone();
-                move |request| seen.come_in(request)
+                let monitor = monitor.clone();
+                move |request| monitor.count(request)
             })
             .map_response(no_sniff)
             .layer(metrics)
@@ -57,7 +62,7 @@ pub(super) fn wrap(routes: Router, metrics: Metrics, limits: Limits, seen: Seen)
                 Admission::new(limits.admission),
                 net::admit,
             ))
-            .layer(from_fn_with_state(seen, log::follow))
+            .layer(from_fn_with_state(monitor, log::log_request))
             .layer(HandleErrorLayer::new(problem::given_up))
             .layer(TimeoutLayer::new(limits.timeout))
             .layer(CatchPanicLayer::custom(problem::panicked))
@@ -112,7 +117,7 @@ mod tests {
                 .build()
                 .unwrap(),
             limits,
-            Seen::default(),
+            RequestMonitor::default(),
         );
         for _ in 0..3 {
             let request = Request::get("/boom").body(Body::empty()).unwrap();

@@ -1,4 +1,4 @@
-//! A line in the log for each request, and a sample of them for the live page.
+//! Log lines of requests, and the sample of recent requests for the live page.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -23,44 +23,53 @@ const FAILED_PER_SECOND: u32 = 100;
 /// requests.
 const MAX_TEXT: usize = 256;
 
-/// What the API lets the ops port know of its requests.
-#[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    begun: Arc<AtomicU64>,
+/// Observes the API's requests on behalf of the ops port.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RequestMonitor(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    started: AtomicU64,
     recent: Arc<RecentRequests>,
-    failed: Arc<RateLimit>,
+    /// Limits lines about failures with a cause. Others have their own limit, so that they cannot
+    /// suppress a cause.
+    errors: RateLimit,
+    failures: RateLimit,
 }
 
-impl Default for Seen {
+impl Default for Inner {
     fn default() -> Self {
+        let limit = || RateLimit::new(FAILED_PER_SECOND, Duration::from_secs(1));
         Self {
-            begun: Arc::default(),
+            started: AtomicU64::new(0),
             recent: Arc::default(),
-            failed: Arc::new(RateLimit::new(FAILED_PER_SECOND, Duration::from_secs(1))),
+            errors: limit(),
+            failures: limit(),
         }
     }
 }
 
-impl Seen {
-    /// Requests that have come in, counted at the door.
-    pub(crate) fn begun(&self) -> u64 {
-        self.begun.load(Relaxed)
+impl RequestMonitor {
+    /// Returns the number of requests received.
+    pub(crate) fn started(&self) -> u64 {
+        self.0.started.load(Relaxed)
     }
 
-    /// A sample of the requests of the last minutes.
+    /// Returns the sample of recent requests.
     pub(crate) fn recent(&self) -> Arc<RecentRequests> {
-        self.recent.clone()
+        self.0.recent.clone()
     }
 
-    /// The outermost of all: counts a request before the metrics layer does.
-    pub(super) fn come_in(&self, request: Request) -> Request {
-        self.begun.fetch_add(1, Relaxed);
+    /// Counts a request. Runs outside the metrics layer, so that a request is never in the metrics
+    /// without being counted here.
+    pub(super) fn count(&self, request: Request) -> Request {
+        self.0.started.fetch_add(1, Relaxed);
         request
     }
 }
 
-/// What a request is called in the log.
-struct About {
+/// Fields that identify a request in the log.
+struct RequestSummary {
     id: Option<RequestId>,
     trace: Option<TraceId>,
     method: Method,
@@ -68,18 +77,24 @@ struct About {
     route: Option<MatchedPath>,
 }
 
-/// Logs each request: errors always, the rest where someone looks closely.
-pub(super) async fn follow(State(seen): State<Seen>, request: Request, next: Next) -> Response {
-    let about = About::of(&request);
-    let span = about.span();
-    let begun = Instant::now();
+/// Middleware that logs requests: 5xx responses at INFO, or at ERROR if their cause is known, and all
+/// others at DEBUG.
+pub(super) async fn log_request(
+    State(RequestMonitor(monitor)): State<RequestMonitor>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let summary = RequestSummary::of(&request);
+    let span = summary.span();
+    let start = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
-    let took = begun.elapsed();
-    span.in_scope(|| write(&response, took, &seen.failed));
+    let duration = start.elapsed();
+    span.in_scope(|| write(&response, duration, &monitor));
     let failed = response.status().is_server_error();
     let at = SystemTime::now();
-    if seen.recent.has_room(took, failed) {
-        seen.recent.record(about.with(&response, at, took));
+    if monitor.recent.has_room(duration, failed) {
+        let request = summary.to_logged_request(&response, at, duration);
+        monitor.recent.record(request);
     }
     response
 }
@@ -94,18 +109,22 @@ fn cause(response: &Response) -> Option<&str> {
     cause.map(|cause| truncate(&cause.0))
 }
 
-fn write(response: &Response, took: Duration, limit: &RateLimit) {
+fn write(response: &Response, duration: Duration, monitor: &Inner) {
     let status = response.status().as_u16();
-    let ms = took.as_secs_f64() * 1e3;
+    let ms = duration.as_secs_f64() * 1e3;
     if !response.status().is_server_error() {
         tracing::debug!(status, ms, "answered");
         return;
     }
+    let (error, cause) = (error(response), cause(response));
+    let limit = match cause {
+        Some(_) => &monitor.errors,
+        None => &monitor.failures,
+    };
     let Some(count) = limit.check() else { return };
-    // Failed requests without a line, since the last line.
+    // Failures without a line since the previous line.
     let suppressed = (count > 1).then_some(count - 1);
-    let error = error(response);
-    match cause(response) {
+    match cause {
         Some(cause) => tracing::error!(status, ms, error, cause, suppressed, "failed"),
         None => tracing::info!(status, ms, error, suppressed, "failed"),
     }
@@ -116,7 +135,7 @@ fn truncate(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_TEXT)]
 }
 
-impl About {
+impl RequestSummary {
     fn of(request: &Request) -> Self {
         Self {
             id: request.extensions().get().cloned(),
@@ -143,9 +162,14 @@ impl About {
         )
     }
 
-    fn with(&self, response: &Response, at: SystemTime, took: Duration) -> LoggedRequest {
+    fn to_logged_request(
+        &self,
+        response: &Response,
+        at: SystemTime,
+        duration: Duration,
+    ) -> LoggedRequest {
         let failed = response.status().is_server_error();
-        let mut request = LoggedRequest::new(at, took);
+        let mut request = LoggedRequest::new(at, duration);
         request.id = self.id().to_owned();
         request.method = truncate(self.method.as_str()).to_owned();
         if let Some(route) = &self.route {
@@ -158,12 +182,12 @@ impl About {
             None => String::new(),
         };
         request.failed = failed;
-        request.line = self.line(response, at, took);
+        request.line = self.line(response, at, duration);
         request
     }
 
-    /// The request's line as the text log has it.
-    fn line(&self, response: &Response, at: SystemTime, took: Duration) -> String {
+    /// Returns the line that the text format logs for the request.
+    fn line(&self, response: &Response, at: SystemTime, duration: Duration) -> String {
         let at = Timestamp::try_from(at).map_or(String::new(), |at| format!("{at:.6} "));
         let (level, message) = match (response.status().is_server_error(), cause(response)) {
             (false, _) => ("DEBUG", "answered"),
@@ -179,14 +203,14 @@ impl About {
             truncate(self.method.as_str()),
             truncate(self.uri.path()),
             response.status().as_u16(),
-            took.as_secs_f64() * 1e3,
+            duration.as_secs_f64() * 1e3,
         );
         for (name, value) in [("error", error(response)), ("cause", cause(response))] {
             if let Some(value) = value {
                 line += &format!(" {name}={value:?}");
             }
         }
-        // The sample keeps it for up to 15 minutes.
+        // The sample retains the line for 15 minutes.
         line.shrink_to_fit();
         line
     }

@@ -17,7 +17,7 @@ use tower_metrics::{BuildError, ErrorType, InitialSeries, MetricsLayer, Promethe
 
 use crate::guard::Guard;
 pub(crate) use layers::Limits;
-pub(crate) use log::Seen;
+pub(crate) use log::RequestMonitor;
 pub(crate) use openapi::DOCUMENT;
 
 /// The most bytes that a request's body may have.
@@ -84,7 +84,12 @@ pub(crate) fn metrics(prometheus: Prometheus) -> Result<layers::Metrics, BuildEr
 }
 
 /// The API's routes in their layers.
-pub(crate) fn router(api: Api, metrics: layers::Metrics, limits: Limits, seen: Seen) -> Router {
+pub(crate) fn router(
+    api: Api,
+    metrics: layers::Metrics,
+    limits: Limits,
+    monitor: RequestMonitor,
+) -> Router {
     let routes = Router::new()
         .route("/concerts", get(concerts::list).post(concerts::create))
         .route("/concerts/{concert_id}", get(concerts::read))
@@ -98,5 +103,5 @@ pub(crate) fn router(api: Api, metrics: layers::Metrics, limits: Limits, seen: S
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(api);
-    layers::wrap(routes, metrics, limits, seen)
+    layers::wrap(routes, metrics, limits, monitor)
 }

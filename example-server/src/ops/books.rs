@@ -12,7 +12,7 @@ use tower_metrics::prometheus::gauge_value;
 use tower_metrics::{Names, Prometheus};
 use tower_metrics_dashboard::live::{Check, Equation, Side};
 
-use crate::api::Seen;
+use crate::api::RequestMonitor;
 use crate::metrics::PlatformMetrics;
 
 /// Concerts whose books are off that are named one by one.
@@ -35,7 +35,7 @@ const UNREAD: &str = "not compared: it could not be read when the server started
 pub(crate) struct Books {
     tickets: Tickets,
     metrics: Arc<PlatformMetrics>,
-    seen: Seen,
+    monitor: RequestMonitor,
     registry: Registry,
     names: &'static Names,
     state: Mutex<State>,
@@ -59,12 +59,12 @@ impl Books {
         tickets: Tickets,
         metrics: Arc<PlatformMetrics>,
         prometheus: Prometheus,
-        seen: Seen,
+        monitor: RequestMonitor,
     ) -> Self {
         let books = Self {
             tickets,
             metrics,
-            seen,
+            monitor,
             registry: prometheus.registry().clone(),
             names: prometheus.names(),
             state: Mutex::new(State {
@@ -131,9 +131,9 @@ impl Books {
     }
 
     fn requests(&self) -> Equation {
-        let before = self.seen.begun();
+        let before = self.monitor.started();
         let (ended, in_flight) = middleware(&self.registry.gather(), self.names);
-        let after = self.seen.begun();
+        let after = self.monitor.started();
         Equation::new("requests")
             .side(Side::between("begun", before as f64, after as f64))
             .side(Side::exact("ended + in flight", ended + in_flight))
@@ -261,8 +261,8 @@ mod tests {
                 ..Options::default()
             };
             let tickets = Tickets::open(&url, options).await.unwrap();
-            let seen = Seen::default();
-            let books = Books::open(tickets.clone(), metrics, prometheus, seen).await;
+            let monitor = RequestMonitor::default();
+            let books = Books::open(tickets.clone(), metrics, prometheus, monitor).await;
             Self {
                 books,
                 tickets,

@@ -12,7 +12,7 @@ use tower_metrics_dashboard::live::{self, Control, Page};
 use tower_metrics_dashboard::{BurnRateAlert, Dashboard, Stat, Unit};
 
 use super::{Books, Ops};
-use crate::api::Seen;
+use crate::api::RequestMonitor;
 use crate::dashboards::{self, Dashboards};
 use crate::guard::Guard;
 
@@ -31,13 +31,13 @@ pub(crate) fn page(
     ops: &Ops,
     prometheus: &Prometheus,
     books: Books,
-    seen: &Seen,
+    monitor: &RequestMonitor,
 ) -> Result<Page, tower_metrics_dashboard::Error> {
     let dashboards = Dashboards::of(prometheus)?;
     let page = live::page(dashboard(&dashboards), *prometheus)
         .burns(BurnRateAlert::DEFAULTS.map(|burn| burn.scaled(SCALE)))
         .check(books.check())
-        .requests(seen.recent(), prometheus.names().duration.clone())
+        .requests(monitor.recent(), prometheus.names().duration.clone())
         .control(faults(ops))
         .control(commit(ops));
     Ok(dashboards.slos().iter().cloned().fold(page, Page::slo))

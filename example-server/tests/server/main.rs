@@ -5,7 +5,6 @@ mod api;
 #[allow(dead_code, unreachable_pub)]
 mod client;
 #[path = "../../../ticket-core/tests/platform/cluster.rs"]
-#[allow(dead_code)]
 mod cluster;
 mod commands;
 mod connections;
