@@ -55,6 +55,11 @@
 //! Rendering validates a dashboard first and reports a label that an expression aggregates away, an
 //! unknown variable, or a missing description, together with the panel.
 //!
+//! # Guide
+//!
+//! [Dashboards and alerts](guides::dashboards): from a service's metrics to dashboards in Grafana and
+//! alerts in Prometheus.
+//!
 //! # Features
 //!
 //! - `live`: a live page that the service serves itself; see the module `live`. Requires Tokio and
@@ -69,6 +74,8 @@ mod error;
 mod expr;
 mod format;
 mod grafana;
+#[cfg(any(doc, doctest))]
+pub mod guides;
 #[cfg(feature = "live")]
 pub mod live;
 mod objectives;
@@ -94,8 +101,3 @@ pub use self::red::{Red, RedBuilder};
 pub use self::rules::{Alert, Rules};
 pub use self::selector::{Matcher, Part, Pattern, Selector};
 pub use self::slo::{Indicator, MinimumEvents, Slo};
-
-/// Compiles the examples of the README.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
