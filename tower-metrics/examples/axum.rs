@@ -1,4 +1,4 @@
-//! An axum service with metrics. It prints its address:
+//! axum service with metrics. It prints its address:
 //!
 //! ```sh
 //! cargo run -p tower-metrics --example axum
@@ -12,7 +12,7 @@ use axum::http::{Method, StatusCode};
 use axum::routing::get;
 use tower_metrics::{Label, LabelValue, MetricsLayer, Prometheus};
 
-/// Who asks: a label with as many values as this has variants.
+/// Client application, as a label with one value per variant.
 #[derive(Clone, Copy)]
 enum App {
     Ios,
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             App::ALL.iter().copied().find(|app| app.as_str() == value)
         }))
         .skip(["/healthz"])
-        // There from the start, so that the first error is an increase.
+        // Exposed at zero, so that `increase()` sees the first error.
         .initialize(
             Method::GET,
             "/api/concerts/{id}",
@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .nest("/api", api)
         .route("/healthz", get(|| async { "ok" }))
         .layer(metrics)
-        // After the layer: scrapes are not counted.
+        // After the layer, so that scrapes are not recorded.
         .route_service("/metrics", prometheus.exposition());
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;

@@ -1,5 +1,5 @@
-//! An HTTP client with metrics: how the servers that we depend on do, as seen
-//! from here. It asks a server of its own, prints what was counted, and ends:
+//! HTTP client with metrics about the servers that it calls. It sends requests to a
+//! local server, prints the metrics, and exits:
 //!
 //! ```sh
 //! cargo run -p tower-metrics --example client
@@ -18,23 +18,23 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_metrics::prometheus::Format;
 use tower_metrics::{ErrorType, Label, MetricsLayer, Names, Prometheus, Route};
 
-/// What a URL was made from; its caller knows.
+/// Template of a URL, which the caller provides.
 #[derive(Clone, Copy)]
 struct UrlTemplate(&'static str);
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    // `http_client_request_duration_seconds` and so on.
+    // `http_client_request_duration_seconds` and others.
     let prometheus = Prometheus::builder()
         .names(Names::open_telemetry_client())
         .build()?;
     let metrics = MetricsLayer::builder(prometheus)
-        // To whom asks a 4xx is an error as well.
+        // For a client, a 4xx is an error as well.
         .client(true)
         .route(Route::template(|head| {
             head.extensions.get().map(|UrlTemplate(url)| *url)
         }))
-        // Only where the program asks a few servers; the cap bounds it anyway.
+        // Useful if the program calls a few servers. The limit bounds the values.
         .label(Label::from_request("server_address", 20, |head| {
             Some(head.uri.host()?.into())
         }))
@@ -44,7 +44,8 @@ async fn main() -> Result<(), BoxError> {
         })
         .build()?;
 
-    // The timeout inside: what it gives up is a `timeout`, not a `cancelled`.
+    // Inside of the layer, so that timeouts are recorded as `timeout` and not as
+    // `cancelled`.
     let mut client = ServiceBuilder::new()
         .layer(metrics)
         .timeout(Duration::from_millis(500))
@@ -53,14 +54,14 @@ async fn main() -> Result<(), BoxError> {
     let (server, closed) = addresses().await?;
     for id in [1, 2, 404] {
         let url = format!("http://{server}/concerts/{id}");
-        let status = ask(&mut client, url, UrlTemplate("/concerts/{id}")).await?;
+        let status = send(&mut client, url, UrlTemplate("/concerts/{id}")).await?;
         println!("concert {id}: {status}");
     }
     for url in [
         format!("http://{server}/slow"),
         format!("http://{closed}/slow"),
     ] {
-        let error = ask(&mut client, url, UrlTemplate("/slow"))
+        let error = send(&mut client, url, UrlTemplate("/slow"))
             .await
             .unwrap_err();
         println!("slow: {error}");
@@ -70,8 +71,8 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Sends a request and reads its answer: it has ended when its body has.
-async fn ask<S, B>(
+/// Sends a request and reads the response body, whose end completes the request.
+async fn send<S, B>(
     client: &mut S,
     url: String,
     template: UrlTemplate,
@@ -87,7 +88,7 @@ where
     Ok(status)
 }
 
-/// A server, and an address where there is none.
+/// Returns the addresses of a server and of a closed port.
 async fn addresses() -> Result<(String, String), BoxError> {
     let app = axum::Router::new()
         .route(
@@ -104,7 +105,7 @@ async fn addresses() -> Result<(String, String), BoxError> {
     let server = listener.local_addr()?.to_string();
     tokio::spawn(async move { axum::serve(listener, app).await });
 
-    // Nobody listens there once this function has ended.
+    // Closed when this function returns.
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     Ok((server, closed.local_addr()?.to_string()))
 }

@@ -1,4 +1,4 @@
-//! A tower service with metrics, served by hyper alone. It prints its address:
+//! tower service with metrics, served by hyper. It prints its address:
 //!
 //! ```sh
 //! cargo run -p tower-metrics --example hyper
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build()?;
     let app = metrics.layer(service_fn(app));
 
-    // The layer stands around the application alone: scrapes are not counted.
+    // The layer wraps the application only, so that scrapes are not recorded.
     let service = service_fn(move |request: Request<Incoming>| {
         let mut app = app.clone();
         let mut exposition = prometheus.exposition();
@@ -50,13 +50,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let service = TowerToHyperService::new(service.clone());
         tokio::spawn(async move {
             let server = auto::Builder::new(TokioExecutor::new());
-            // What became of a request is in the metrics, whoever hung up.
+            // Broken connections show in the metrics of their requests.
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
-/// The route's template: never the path, which has as many values as clients can think of.
+/// Returns the template of the route. The path itself would be an unbounded label.
 fn template(path: &str) -> Option<&'static str> {
     if path == "/" {
         Some("/")

@@ -1,6 +1,5 @@
-//! A gRPC server with metrics: statuses are read out of trailers, and routes
-//! are the methods that there are. It prints the address of the server and of
-//! its metrics, which are plain HTTP:
+//! gRPC server with metrics by method and gRPC status. It prints the address of the
+//! server and of its metrics, which it serves over HTTP/1.1:
 //!
 //! ```sh
 //! cargo run -p tower-metrics --example tonic
@@ -43,8 +42,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Implements a service of one unary and one streaming method, generated from
-/// the protocol's own health.proto: any generated service goes here.
+/// Service with a unary and a streaming method. It implements gRPC's health.proto in
+/// place of a generated service.
 struct Shop;
 
 #[tonic::async_trait]
@@ -55,9 +54,9 @@ impl Health for Shop {
     ) -> Result<Response<HealthCheckResponse>, Status> {
         match &*request.get_ref().service {
             "" | "tickets" => Ok(Response::new(serving())),
-            // A server's error: `error_type="UNAVAILABLE"`. It comes without a body.
+            // Server error with `error_type="UNAVAILABLE"`, in a response without a body.
             "payments" => Err(Status::unavailable("no payments today")),
-            // The caller's mistake: counted by its code, and no error.
+            // Client error: recorded with its status, but without an error type.
             other => Err(Status::not_found(format!("no service {other:?}"))),
         }
     }
@@ -70,7 +69,7 @@ impl Health for Shop {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let mut messages = vec![Ok(serving()), Ok(serving())];
-        // An error after the head and two messages: it comes in the trailers.
+        // Error in the trailers, after two messages.
         if request.get_ref().service == "payments" {
             messages.push(Err(Status::internal("lost the bank")));
         }

@@ -1,8 +1,7 @@
-//! The examples, run as they are: each as a process of its own, asked over
-//! real connections, and stopped as a user stops it.
+//! Runs each example as a process, sends requests to it, and stops it with Ctrl-C.
 //!
-//! `cargo test` builds them beside the tests; `cargo test --test examples`
-//! alone does not, and runs what `cargo build --examples` has left.
+//! `cargo test` builds the examples together with the tests, whereas `cargo test
+//! --test examples` runs those of the last `cargo build --examples`.
 
 #![cfg(all(unix, feature = "axum"))]
 
@@ -25,8 +24,8 @@ use tonic_health::pb::health_client::HealthClient;
 
 use self::scrape::Samples;
 
-/// Long enough for a busy machine, short enough to notice that nothing comes.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Generous, so that a busy machine does not fail the test.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn program(example: &str) -> Command {
     let test = std::env::current_exe().unwrap();
@@ -39,7 +38,7 @@ fn program(example: &str) -> Command {
     Command::new(program)
 }
 
-/// An example that serves.
+/// A running example.
 struct Server {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -52,22 +51,22 @@ impl Server {
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in stdout.lines() {
-                // A test that has seen enough no longer listens.
+                // Fails if the test has ended.
                 let _ = sender.send(line.unwrap());
             }
         });
         Self { child, lines }
     }
 
-    /// The next address that it prints.
+    /// Returns the next address that the example prints.
     fn address(&self) -> String {
-        let line = self.lines.recv_timeout(PATIENCE).unwrap();
+        let line = self.lines.recv_timeout(TIMEOUT).unwrap();
         assert!(line.starts_with("http://127.0.0.1:"), "{line}");
         line
     }
 
-    /// Presses Ctrl-C, and waits for a good end while the test's connections
-    /// are closed.
+    /// Sends SIGINT and waits for a successful exit. Runs on another thread so
+    /// that the test can close its connections in between.
     async fn stop(self) {
         tokio::task::spawn_blocking(|| self.stop_blocking())
             .await
@@ -78,7 +77,7 @@ impl Server {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
         assert!(sent.success());
-        let end = self.lines.recv_timeout(PATIENCE);
+        let end = self.lines.recv_timeout(TIMEOUT);
         assert_eq!(end, Err(mpsc::RecvTimeoutError::Disconnected));
         assert!(self.child.wait().unwrap().success());
     }
@@ -86,7 +85,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It has ended already, unless the test has failed.
+        // Still running only if the test has failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -102,7 +101,7 @@ async fn get_with(url: String, headers: HeaderMap) -> (StatusCode, String) {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.into()).unwrap())
     };
-    tokio::time::timeout(PATIENCE, answer).await.unwrap()
+    tokio::time::timeout(TIMEOUT, answer).await.unwrap()
 }
 
 async fn get(url: String) -> (StatusCode, String) {
@@ -118,7 +117,7 @@ async fn samples(url: String) -> Samples {
 }
 
 #[tokio::test]
-async fn axum_counts_by_template_and_by_a_label_of_its_own() {
+async fn axum_records_templates_and_a_custom_label() {
     let server = Server::start("axum");
     let url = server.address();
     let metrics = format!("{url}/metrics");
@@ -160,17 +159,17 @@ async fn axum_counts_by_template_and_by_a_label_of_its_own() {
     assert_eq!(count("web", concert, "500", "500"), 1.0);
     assert_eq!(count("", concert, "404", ""), 1.0);
     assert_eq!(count("", "", "404", ""), 1.0);
-    // Neither the health checks nor the scrapes.
+    // Without health checks and scrapes.
     assert_eq!(samples.requests(&[]), 5.0);
     server.stop().await;
 }
 
 #[tokio::test]
-async fn hyper_counts_by_the_template_that_its_function_says() {
+async fn hyper_records_the_templates_of_its_function() {
     let server = Server::start("hyper");
     let url = server.address();
     for (path, status) in [
-        // A template has its place whatever its first answer is.
+        // A template becomes a route whatever its first response is.
         ("/hello/", 404),
         ("/hello/world", 200),
         ("/", 200),
@@ -191,7 +190,7 @@ async fn hyper_counts_by_the_template_that_its_function_says() {
 }
 
 #[tokio::test]
-async fn tonic_reads_statuses_of_unary_and_streaming_calls() {
+async fn tonic_records_the_statuses_of_unary_and_streaming_calls() {
     let server = Server::start("tonic");
     let (url, metrics) = (server.address(), server.address());
     let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
@@ -237,7 +236,7 @@ async fn tonic_reads_statuses_of_unary_and_streaming_calls() {
 }
 
 #[test]
-fn the_client_counts_its_answers_and_its_failures() {
+fn the_client_records_responses_and_failures() {
     let output = program("client").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();

@@ -1,5 +1,5 @@
-"""Reads an exposition with the strict parser of prometheus_client; says how
-many samples there are, and every exemplar."""
+"""Parses an exposition with the strict parser of prometheus_client, and prints the
+number of samples and every exemplar."""
 
 import sys
 

@@ -71,12 +71,12 @@ fn assert_readable(prometheus: Prometheus) -> HashMap<String, String> {
     }
     let text = prometheus.exposition().render(Format::Text);
     if programs::present("promtool", &["--version"]) {
-        let (_, said) = programs::judge("promtool", &["check", "metrics"], &text);
+        let (_, said) = programs::check("promtool", &["check", "metrics"], &text);
         assert!(!said.contains("parsing error"), "{said}\n{text}");
     }
     let text = prometheus.exposition().render(Format::OpenMetrics);
     if let Some(python) = programs::python() {
-        let (readable, said) = programs::judge(&python, &[SCRIPT], &text);
+        let (readable, said) = programs::check(&python, &[SCRIPT], &text);
         assert!(readable, "{said}\n{text}");
         assert!(said.starts_with(&format!("samples {}\n", expected.len())));
     }
@@ -141,11 +141,11 @@ async fn samples_whose_names_belong_to_a_histogram_are_regrouped() {
 }
 
 #[tokio::test]
-async fn metrics_beside_the_recorders_histogram_may_have_its_names() {
+async fn metrics_can_have_names_derived_from_the_recorders_histogram() {
     for suffix in ["", "_total", "_created", "_count", "_info"] {
         let name = format!("http_server_request_duration_seconds{suffix}");
         if suffix.is_empty() {
-            // The registry itself refuses this one.
+            // The registry rejects equal names.
             let prometheus = Prometheus::new();
             assert!(prometheus.registry().register(gauge(&name, 1.0)).is_err());
             continue;
@@ -163,7 +163,7 @@ async fn metrics_beside_the_recorders_histogram_may_have_its_names() {
 }
 
 #[tokio::test]
-async fn values_that_openmetrics_does_not_allow_lose_their_type_alone() {
+async fn values_that_openmetrics_does_not_allow_lose_only_their_type() {
     let forwarded_counter = |name: &str, value: f64| {
         let mut family = proto::MetricFamily::default();
         family.set_name(name.into());
@@ -200,14 +200,14 @@ async fn values_that_openmetrics_does_not_allow_lose_their_type_alone() {
 
 /// A collector can forward another registry, and with it another recorder.
 #[tokio::test]
-async fn families_that_are_forwarded_from_another_registry_join_their_namesakes() {
+async fn forwarded_families_are_merged_with_those_of_the_same_name() {
     let forwarded = Prometheus::builder()
         .constant_label("part", "b")
         .build()
         .unwrap();
     traffic(forwarded, false).await;
     let mut families = forwarded.registry().gather();
-    // The recorders' own metrics differ in nothing but their values.
+    // The metrics about the recorders have equal labels and would be duplicates.
     families.retain(|family| family.name().starts_with("http_"));
     let others = vec![Forwarding::boxed(families)];
     let types = assert_readable(recorder(Names::open_telemetry(), others).await);
@@ -217,7 +217,7 @@ async fn families_that_are_forwarded_from_another_registry_join_their_namesakes(
 
 /// The formats have no syntax for other names.
 #[tokio::test]
-async fn names_outside_of_prometheus_character_set_are_escaped() {
+async fn names_outside_of_the_character_set_are_escaped() {
     let mut family = proto::MetricFamily::default();
     family.set_name("queue.größe".into());
     family.set_field_type(proto::MetricType::GAUGE);

@@ -16,7 +16,7 @@ fn layer(prometheus: Prometheus) -> MetricsLayer<Prometheus> {
         .unwrap()
 }
 
-/// A unary answer, whose size its frame tells.
+/// A unary response with its status in the trailers.
 fn in_trailers(code: &'static str) -> Response<Script> {
     let steps = [data("reply"), trailers("grpc-status", code)];
     let response = Response::builder().header("content-type", "application/grpc");
@@ -31,7 +31,7 @@ fn in_head(code: &str) -> Response<Script> {
 }
 
 #[tokio::test]
-async fn a_status_is_read_from_trailers_and_from_the_head() {
+async fn statuses_are_read_from_trailers_and_from_the_head() {
     let cases = [
         ("0", "OK", ""),
         ("1", "CANCELLED", ""),
@@ -42,7 +42,7 @@ async fn a_status_is_read_from_trailers_and_from_the_head() {
         ("nonsense", "UNKNOWN", "UNKNOWN"),
     ];
     for (code, name, error_type) in cases {
-        // A refusal in the head does not show that there is such a method.
+        // A rejection in the head does not prove that the method exists.
         let refused_route = if code == "0" { METHOD } else { "" };
         for (answer, route) in [(in_trailers(code), METHOD), (in_head(code), refused_route)] {
             let prometheus = Prometheus::new();
@@ -62,11 +62,11 @@ async fn a_status_is_read_from_trailers_and_from_the_head() {
 }
 
 #[tokio::test]
-async fn the_error_types_are_the_conventions() {
+async fn error_types_follow_the_convention() {
     let errors = ["2", "4", "12", "13", "14", "15"];
     for code in (0..17).map(|code: u8| code.to_string()) {
         let prometheus = Prometheus::new();
-        // In trailers: the method exists, whatever it answers.
+        // Trailers prove that the method exists, whatever the status is.
         let code: &'static str = code.leak();
         send(&layer(prometheus), call(), in_trailers(code)).await;
         let failed = Samples::of(&prometheus).requests(&[("error_type", "")]) == 0.0;
@@ -75,7 +75,7 @@ async fn the_error_types_are_the_conventions() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_the_trailers_is_no_error() {
+async fn a_client_that_disconnects_before_the_trailers_is_not_an_error() {
     let prometheus = Prometheus::new();
     let service = layer(prometheus).layer(service_fn(|_: Request<Script>| async {
         Ok::<_, io::Error>(Response::new(Script::new([data("one"), Step::Stuck])))
@@ -88,7 +88,7 @@ async fn a_client_that_leaves_before_the_trailers_is_no_error() {
 }
 
 #[tokio::test]
-async fn other_requests_are_as_without_it() {
+async fn requests_other_than_grpc_are_unaffected() {
     let prometheus = Prometheus::new();
     send(
         &layer(prometheus),
@@ -106,7 +106,7 @@ async fn other_requests_are_as_without_it() {
 }
 
 #[tokio::test]
-async fn methods_that_do_not_exist_take_no_place() {
+async fn unknown_methods_do_not_become_routes() {
     let prometheus = Prometheus::new();
     let builder = MetricsLayer::builder(prometheus).grpc(true).max_routes(1);
     let layer = builder.build().unwrap();
@@ -122,10 +122,10 @@ async fn methods_that_do_not_exist_take_no_place() {
     assert_eq!(samples.sum("tower_metrics_overflow_total", &[]), 0.0);
 }
 
-/// A page that is shown for whatever is asked, and who refuses at the door,
-/// say nothing about a method.
+/// A page that is served for any path, or a rejection by an outer layer, does
+/// not prove that the method exists.
 #[tokio::test]
-async fn an_answer_that_is_not_grpc_shows_no_method() {
+async fn responses_other_than_grpc_do_not_make_a_method_known() {
     for status in [200, 401, 503] {
         for method in ["POST", "HEAD", "CONNECT"] {
             let prometheus = Prometheus::new();
@@ -136,7 +136,7 @@ async fn an_answer_that_is_not_grpc_shows_no_method() {
             let samples = Samples::of(&prometheus);
             let labels = [("http_route", ""), ("http_request_method", method)];
             assert_eq!(samples.requests(&labels), 1.0, "{samples:#?}");
-            // A method that has its place is the route of such answers too.
+            // Such responses have the route of a known method.
             send(&layer, call(), in_trailers("0")).await;
             send(&layer, call(), response(status)).await;
             let samples = Samples::of(&prometheus);
@@ -147,16 +147,16 @@ async fn an_answer_that_is_not_grpc_shows_no_method() {
 }
 
 #[tokio::test]
-async fn a_method_may_be_left_out() {
+async fn a_method_can_be_skipped() {
     let prometheus = Prometheus::new();
     let builder = MetricsLayer::builder(prometheus).grpc(true).skip([METHOD]);
     send(&builder.build().unwrap(), call(), in_trailers("0")).await;
     assert_eq!(Samples::of(&prometheus).requests(&[]), 0.0);
 }
 
-/// Nothing but the first call may be new: `increase()` is to see it.
+/// The first call must not add a series, so that `increase()` sees it.
 #[tokio::test]
-async fn a_methods_answers_may_stand_at_zero_from_the_start() {
+async fn statuses_of_a_method_can_be_initialized_at_zero() {
     let prometheus = Prometheus::new();
     let layer = MetricsLayer::builder(prometheus)
         .grpc(true)
@@ -189,7 +189,7 @@ async fn a_methods_answers_may_stand_at_zero_from_the_start() {
 }
 
 #[tokio::test]
-async fn the_classic_names_have_their_own_label() {
+async fn classic_names_have_their_own_status_label() {
     let prometheus = Prometheus::builder()
         .names(Names::classic())
         .build()

@@ -1,18 +1,18 @@
-//! What metrics and labels are called, what settings are refused, and what
-//! keeps the number of series bounded.
+//! Names of metrics and labels, validation of settings, and limits on the number
+//! of series.
 
-mod a_custom_label;
-mod a_preset;
-mod a_recorder;
-mod a_setting;
-mod a_setting_is_refused;
+mod cardinality;
+mod custom_labels;
 mod grpc;
+mod invalid_settings;
+mod presets;
+mod recorders;
 mod registry;
 #[path = "../scrape/mod.rs"]
 mod scrape;
 #[path = "../script/mod.rs"]
 mod script;
-mod what_a_client_thinks_of;
+mod settings;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +32,7 @@ use tower_metrics::{
 use self::scrape::Samples;
 use self::script::{Script, Step, data, trailers};
 
-/// Sends a request and reads its answer whole.
+/// Sends a request and reads the response to its end.
 async fn send<R: Recorder>(
     layer: &MetricsLayer<R>,
     request: Request<Script>,
@@ -63,7 +63,7 @@ fn response(status: u16) -> Response<Script> {
     response.body(Script::new([data("hello")])).unwrap()
 }
 
-/// The names of the samples there are, with their labels' names (`le` aside).
+/// Returns the names of all samples with the names of their labels except `le`.
 fn shape(samples: &Samples) -> BTreeMap<String, BTreeSet<String>> {
     let mut shape = BTreeMap::<_, BTreeSet<_>>::new();
     for (name, labels) in samples.0.keys() {
@@ -75,7 +75,7 @@ fn shape(samples: &Samples) -> BTreeMap<String, BTreeSet<String>> {
     shape
 }
 
-/// A histogram's samples with their labels.
+/// Returns the sample names of a histogram with these labels.
 fn histogram(name: &str, labels: &[&str]) -> Vec<(String, BTreeSet<String>)> {
     let suffixes = ["_bucket", "_count", "_sum"];
     suffixes
@@ -89,8 +89,7 @@ fn one(name: &str, labels: &[&str]) -> Vec<(String, BTreeSet<String>)> {
     vec![(name.to_owned(), labels)]
 }
 
-/// The samples of a request that succeeds and of one that fails, both with a
-/// route.
+/// Returns the samples after a successful and a failed request with a route.
 async fn samples_of(prometheus: Prometheus) -> Samples {
     let layer = MetricsLayer::builder(prometheus).route(Route::fixed("/users/{id}"));
     let layer = layer.build().unwrap();

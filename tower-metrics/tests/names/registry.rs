@@ -173,7 +173,7 @@ fn labels_that_prometheus_sets_itself_are_refused() {
     }
 }
 
-/// Both are written by one function, in the form in which Prometheus stores them.
+/// One function formats bounds for both, in the form in which Prometheus stores them.
 #[tokio::test]
 async fn buckets_are_written_as_queries_select_them() {
     let prometheus = Prometheus::builder()

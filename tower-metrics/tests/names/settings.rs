@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn of_a_prefix_and_constant_labels_is_on_everything() {
+async fn every_metric_has_the_prefix_and_the_constant_labels() {
     let prometheus = Prometheus::builder()
         .prefix("shop")
         .scheme("https")
@@ -26,13 +26,13 @@ async fn of_a_prefix_and_constant_labels_is_on_everything() {
 }
 
 #[test]
-fn of_an_empty_prefix_is_none() {
+fn an_empty_prefix_adds_nothing() {
     let prometheus = Prometheus::builder().prefix("").build().unwrap();
     assert_eq!(*prometheus.names(), Names::open_telemetry());
 }
 
 #[tokio::test]
-async fn of_own_names_is_followed() {
+async fn custom_names_are_used() {
     let mut names = Names::open_telemetry();
     names.duration = "latency_seconds".into();
     names.requests = Some("answers_total".into());
@@ -71,7 +71,7 @@ fn bounds(samples: &Samples, name: &str, route: &str) -> Vec<f64> {
 }
 
 #[tokio::test]
-async fn of_bounds_is_for_all_routes_or_for_one_and_has_the_objective() {
+async fn bounds_apply_to_all_routes_or_to_one_and_contain_the_objective() {
     let prometheus = Prometheus::builder()
         .duration_bounds([0.1, 1.0])
         .route_duration_bounds("/slow", [5.0, 20.0])
@@ -105,7 +105,7 @@ async fn of_bounds_is_for_all_routes_or_for_one_and_has_the_objective() {
 }
 
 #[tokio::test]
-async fn of_no_bounds_leaves_a_count_and_a_sum() {
+async fn histograms_without_bounds_have_a_count_and_a_sum() {
     let prometheus = Prometheus::builder().duration_bounds([]).build().unwrap();
     let samples = samples_of(prometheus).await;
     assert_eq!(
@@ -115,7 +115,7 @@ async fn of_no_bounds_leaves_a_count_and_a_sum() {
 }
 
 #[test]
-fn of_the_default_bounds_is_the_conventions_advice() {
+fn default_bounds_are_the_advice_of_the_convention() {
     let prometheus = Prometheus::new();
     let layer = MetricsLayer::builder(prometheus);
     layer
@@ -147,7 +147,7 @@ fn of_the_default_bounds_is_the_conventions_advice() {
 }
 
 #[test]
-fn of_initial_series_shows_them_at_zero() {
+fn initial_series_are_exposed_at_zero() {
     let prometheus = Prometheus::new();
     let endings: [InitialSeries; 4] = [
         StatusCode::OK.into(),

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A million where the code is compiled to be fast.
+/// Requests per test: a million in release builds.
 const MANY: u32 = if cfg!(debug_assertions) {
     20_000
 } else {
@@ -35,12 +35,12 @@ fn layer(prometheus: Prometheus, grpc: bool) -> MetricsLayer<Prometheus> {
 }
 
 #[tokio::test]
-async fn and_does_not_exist_makes_no_series() {
+async fn paths_that_match_no_route_create_no_series() {
     for grpc in [false, true] {
         let prometheus = Prometheus::new();
         probe(&layer(prometheus, grpc), 404).await;
         let samples = Samples::of(&prometheus);
-        // Three tenants and the others, of no route.
+        // Three tenants and `_OTHER`, all without a route.
         assert_eq!(samples.sum("tower_metrics_series", &[]), 4.0);
         assert_eq!(samples.requests(&[("http_route", "")]), f64::from(MANY));
         let labels = [("tenant", "_OTHER"), ("http_request_method", "_OTHER")];
@@ -55,7 +55,7 @@ async fn and_does_not_exist_makes_no_series() {
 }
 
 #[tokio::test]
-async fn and_has_no_place_is_counted_whatever_is_left_out() {
+async fn overflows_of_skipped_requests_are_counted() {
     let prometheus = Prometheus::new();
     let builder = MetricsLayer::builder(prometheus).route(Route::path());
     let layer = builder.max_routes(1).skip(["_OTHER"]).build().unwrap();
@@ -67,12 +67,12 @@ async fn and_has_no_place_is_counted_whatever_is_left_out() {
 }
 
 #[tokio::test]
-async fn and_does_exist_is_bounded_and_still_counted() {
+async fn routes_from_paths_are_limited_and_still_counted() {
     let prometheus = Prometheus::new();
     probe(&layer(prometheus, false), 200).await;
     let samples = Samples::of(&prometheus);
     let series = "http_server_request_duration_seconds_count";
-    // The first ten paths, three of them with a tenant, and the others.
+    // The first ten paths, three of them with a tenant, and `_OTHER`.
     assert_eq!(samples.series(series), 11);
     assert_eq!(samples.requests(&[]), f64::from(MANY));
     assert_eq!(

@@ -17,7 +17,7 @@ impl LabelValue for Plan {
 }
 
 #[test]
-fn of_enums_makes_no_more_series_at_zero_than_are_allowed() {
+fn enum_labels_initialize_at_most_the_allowed_number_of_series() {
     let plan = |name| Label::enum_from_request(name, |_| None::<Plan>);
     let builder = ["a", "b", "c"].map(plan).into_iter().fold(
         MetricsLayer::builder(Prometheus::new()),
@@ -30,7 +30,7 @@ fn of_enums_makes_no_more_series_at_zero_than_are_allowed() {
         .initialize(Method::GET, "/a", answers.clone())
         .initialize(Method::PUT, "/a", answers)
         .initialize(Method::PUT, "/a", [ErrorType::CANCELLED]);
-    // Two values each or none: 81 of an answer, 27 without one.
+    // Two values or none for each label: 81 with a response, 27 without.
     assert_eq!(
         builder.build().unwrap_err().to_string(),
         "145827 series at zero: at most 100000 are allowed; initialize fewer endings"
@@ -45,7 +45,7 @@ fn header(name: &'static str, max: u16) -> Label {
 }
 
 #[tokio::test]
-async fn may_be_an_enum_of_the_request_or_of_the_response() {
+async fn enum_labels_come_from_the_request_or_the_response() {
     let prometheus = Prometheus::new();
     let layer = MetricsLayer::builder(prometheus)
         .label(Label::enum_from_request("plan", |head| {
@@ -73,9 +73,9 @@ async fn may_be_an_enum_of_the_request_or_of_the_response() {
     assert_eq!(samples.requests(&[("plan", ""), ("served", "free")]), 1.0);
 }
 
-/// Nothing but its count is new of any request, whatever its plan.
+/// Requests change counts but add no series, whatever their plan.
 #[tokio::test]
-async fn that_is_an_enum_stands_at_zero_with_each_value() {
+async fn enum_labels_initialize_a_series_for_each_value() {
     let prometheus = Prometheus::new();
     let plan = |head: &http::Extensions| head.get::<Plan>().copied();
     let layer = MetricsLayer::builder(prometheus)
@@ -97,7 +97,7 @@ async fn that_is_an_enum_stands_at_zero_with_each_value() {
         .build()
         .unwrap();
     let before = Samples::of(&prometheus);
-    // Three by three with an answer, and three without.
+    // Three by three with a response, and three without.
     assert_eq!(before.sum("tower_metrics_series", &[]), 12.0);
     let plans = [None, Some(Plan::Free), Some(Plan::Paid)];
     for plan in plans {
@@ -131,7 +131,7 @@ fn plan_of(plan: Option<Plan>) -> http::Extensions {
 }
 
 #[tokio::test]
-async fn of_the_response_is_empty_where_there_was_none() {
+async fn response_labels_are_empty_without_a_response() {
     let prometheus = Prometheus::new();
     let label = Label::from_response("plan", 5, |_| Some("free".into()));
     let layer = MetricsLayer::builder(prometheus)
@@ -150,11 +150,11 @@ async fn of_the_response_is_empty_where_there_was_none() {
 }
 
 #[tokio::test]
-async fn beyond_its_cap_is_other_and_counted() {
+async fn values_beyond_the_limit_are_other_and_counted() {
     let prometheus = Prometheus::new();
     let layer = MetricsLayer::builder(prometheus).label(header("tenant", 2));
     let layer = layer.build().unwrap();
-    // There before it moves, as `increase()` needs it.
+    // Exposed before the first overflow, as `increase()` requires.
     let before = Samples::of(&prometheus);
     assert_eq!(before.series("tower_metrics_overflow_total"), 2);
     assert_eq!(before.sum("tower_metrics_overflow_total", &[]), 0.0);
@@ -184,7 +184,7 @@ async fn beyond_its_cap_is_other_and_counted() {
 }
 
 #[tokio::test]
-async fn is_escaped() {
+async fn label_values_are_escaped() {
     let prometheus = Prometheus::new();
     let value = "a\\b\"c\nd{e=\"f\"} é";
     let label = Label::from_request("odd", 5, move |_| Some(value.into()));
@@ -197,7 +197,7 @@ async fn is_escaped() {
 }
 
 #[tokio::test]
-async fn of_two_layers_is_each_ones_own() {
+async fn layers_with_one_recorder_have_separate_labels() {
     let prometheus = Prometheus::new();
     let builders = [
         MetricsLayer::builder(prometheus).label(header("a", 5)),
@@ -216,11 +216,10 @@ async fn of_two_layers_is_each_ones_own() {
     assert_eq!(samples.requests(&[("a", ""), ("b", "")]), 1.0);
 }
 
-/// To Prometheus an empty label is an absent one, and the order of labels
-/// is nothing: what differs in these alone is one series, and reading it
-/// would refuse a sample that stands there twice.
+/// To Prometheus an empty label is an absent one, and the order of labels is
+/// irrelevant. Parsing the exposition fails if a sample is duplicated.
 #[tokio::test]
-async fn that_is_empty_or_elsewhere_in_the_order_makes_no_series_of_its_own() {
+async fn empty_labels_and_the_order_of_labels_create_no_series() {
     let prometheus = Prometheus::new();
     let layers = [
         MetricsLayer::builder(prometheus)

@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn of_open_telemetry_follows_the_convention() {
+async fn open_telemetry_names_follow_the_convention() {
     let samples = samples_of(Prometheus::new()).await;
     let labels = [
         "http_request_method",
@@ -31,7 +31,7 @@ async fn of_open_telemetry_follows_the_convention() {
 }
 
 #[tokio::test]
-async fn of_open_telemetry_for_clients_has_no_scheme() {
+async fn open_telemetry_names_for_clients_have_no_scheme() {
     let names = Names::open_telemetry_client();
     let samples = samples_of(Prometheus::builder().names(names).build().unwrap()).await;
     let labels = [
@@ -53,7 +53,7 @@ async fn of_open_telemetry_for_clients_has_no_scheme() {
 }
 
 #[tokio::test]
-async fn that_is_classic_is_what_promhttp_has() {
+async fn classic_names_are_those_of_promhttp() {
     let samples = samples_of(
         Prometheus::builder()
             .names(Names::classic())
@@ -76,9 +76,9 @@ async fn that_is_classic_is_what_promhttp_has() {
     );
 }
 
-/// Names and labels out of that crate's README.
+/// Names and labels from that crate's README.
 #[tokio::test]
-async fn of_axum_prometheus_answers_that_crates_queries() {
+async fn axum_prometheus_names_work_with_its_queries() {
     let names = Names::axum_prometheus();
     let samples = samples_of(Prometheus::builder().names(names).build().unwrap()).await;
     let labels = ["method", "endpoint", "status"];
@@ -102,7 +102,7 @@ async fn of_axum_prometheus_answers_that_crates_queries() {
 }
 
 #[tokio::test]
-async fn of_axum_prometheus_may_tell_errors_apart() {
+async fn axum_prometheus_names_can_have_an_error_type() {
     let mut names = Names::axum_prometheus();
     names.error_type = Some("error_type".into());
     let samples = samples_of(Prometheus::builder().names(names).build().unwrap()).await;
@@ -110,10 +110,10 @@ async fn of_axum_prometheus_may_tell_errors_apart() {
     assert_eq!(samples.sum("axum_http_requests_total", &labels), 1.0);
 }
 
-/// Without a label for it, a request that was cancelled and one that
-/// panicked are the same series: it must stand there once.
+/// Without a label for the error type, cancelled and panicked requests share a
+/// series, which must not be duplicated.
 #[tokio::test]
-async fn without_error_types_puts_failures_into_one_series() {
+async fn names_without_an_error_type_combine_failures_in_one_series() {
     let names = Names::axum_prometheus();
     let prometheus = Prometheus::builder().names(names).build().unwrap();
     let layer = MetricsLayer::new(prometheus);
@@ -128,7 +128,7 @@ async fn without_error_types_puts_failures_into_one_series() {
         &mut never.clone(),
         request("GET", "/"),
     ));
-    // Reading it would refuse a sample that stands there twice.
+    // Parsing fails if a sample is duplicated.
     let samples = Samples::of(&prometheus);
     assert_eq!(
         samples.sum("axum_http_requests_total", &[("status", "")]),

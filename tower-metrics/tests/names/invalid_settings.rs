@@ -11,7 +11,7 @@ fn recorder(builder: PrometheusBuilder) -> String {
 }
 
 #[test]
-fn of_a_recorder_with_a_message_that_names_it() {
+fn invalid_recorder_settings_are_named_in_the_error() {
     let refused = [
         (
             metric(|names| names.duration = String::new()),
@@ -100,7 +100,7 @@ fn of_a_recorder_with_a_message_that_names_it() {
 }
 
 #[test]
-fn of_a_registration_with_what_to_do() {
+fn a_duplicate_registration_error_suggests_a_remedy() {
     let registry = Registry::new();
     let builder = || Prometheus::builder().registry(registry.clone());
     builder().build().unwrap();
@@ -116,7 +116,7 @@ fn label(name: &'static str) -> Label {
 }
 
 #[test]
-fn of_a_layer_with_a_message_that_names_it() {
+fn invalid_layer_settings_are_named_in_the_error() {
     let builder = || MetricsLayer::builder(Prometheus::new());
     let classic = || {
         let prometheus = Prometheus::builder().names(Names::classic()).build();

@@ -5,7 +5,7 @@ fn in_registry(registry: &Registry) -> PrometheusBuilder {
 }
 
 #[tokio::test]
-async fn may_stand_beside_others_in_one_registry() {
+async fn recorders_can_share_a_registry() {
     let registry = Registry::new();
     let first = in_registry(&registry).build().unwrap();
     let second = in_registry(&registry).prefix("admin").build().unwrap();
@@ -29,10 +29,10 @@ async fn may_stand_beside_others_in_one_registry() {
 }
 
 #[test]
-fn that_is_registered_twice_is_an_error_that_leaves_nothing_behind() {
+fn a_second_registration_fails_and_leaves_the_registry_unchanged() {
     let registry = Registry::new();
     let first = in_registry(&registry).build().unwrap();
-    figures_and_layer(first);
+    build_layer_and_scrape(first);
     let before = registry.gather().len();
     for builder in [
         in_registry(&registry),
@@ -50,17 +50,17 @@ fn that_is_registered_twice_is_an_error_that_leaves_nothing_behind() {
 }
 
 #[test]
-fn that_a_foreign_metric_is_in_the_way_of_leaves_nothing_behind() {
+fn a_registration_that_clashes_with_another_metric_leaves_the_registry_unchanged() {
     let registry = Registry::new();
     let foreign = Counter::new("http_server_active_requests", "Somebody else's.").unwrap();
     registry.register(Box::new(foreign)).unwrap();
     in_registry(&registry).build().unwrap_err();
     assert_eq!(registry.gather().len(), 1);
-    // And it may be made after all, under another name.
+    // The recorder can be built under another name.
     in_registry(&registry).prefix("shop").build().unwrap();
 }
 
-fn figures_and_layer(prometheus: Prometheus) {
+fn build_layer_and_scrape(prometheus: Prometheus) {
     let layer = MetricsLayer::builder(prometheus);
     layer
         .initialize(Method::GET, "/", [StatusCode::OK])
@@ -69,7 +69,7 @@ fn figures_and_layer(prometheus: Prometheus) {
 }
 
 #[tokio::test]
-async fn may_be_shared_by_several_layers() {
+async fn layers_can_share_a_recorder() {
     let prometheus = Prometheus::new();
     for _ in 0..2 {
         let layer = MetricsLayer::builder(prometheus).route(Route::fixed("/a"));
@@ -84,7 +84,7 @@ async fn may_be_shared_by_several_layers() {
 }
 
 #[tokio::test]
-async fn may_be_a_pair_of_recorders() {
+async fn a_pair_of_recorders_is_a_recorder() {
     let (first, second) = (Prometheus::new(), Prometheus::builder());
     let second = second.names(Names::classic()).build().unwrap();
     let layer = MetricsLayer::new((first, second));
