@@ -8,7 +8,7 @@ use std::time::Duration;
 use ticket_core::policy::{Document, Faults, Invalid};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::api::LARGEST_DOCUMENT;
+use crate::body::MAX_DOCUMENT;
 
 /// How often the file is read. Contents are compared instead of modification times, because a
 /// mounted ConfigMap is replaced through symbolic links.
@@ -26,7 +26,7 @@ pub(crate) enum Error {
 #[derive(Debug)]
 pub(crate) struct File {
     path: PathBuf,
-    /// At most [`LARGEST_DOCUMENT`] bytes.
+    /// At most [`MAX_DOCUMENT`] bytes.
     text: String,
     document: Document,
 }
@@ -37,7 +37,7 @@ impl File {
     /// # Errors
     ///
     /// Returns an error if the file cannot be read, is not a regular file, is longer than
-    /// [`LARGEST_DOCUMENT`], or does not contain a valid document.
+    /// [`MAX_DOCUMENT`], or does not contain a valid document.
     pub(crate) async fn open(path: &Path) -> Result<Self, Error> {
         let text = read_watched(path).await.map_err(|source| Error::Read {
             path: path.to_owned(),
@@ -116,14 +116,14 @@ async fn read_watched(path: &Path) -> io::Result<String> {
 ///
 /// # Errors
 ///
-/// Returns an error if the file cannot be read or is longer than [`LARGEST_DOCUMENT`].
+/// Returns an error if the file cannot be read or is longer than [`MAX_DOCUMENT`].
 pub(crate) fn read(path: &Path) -> io::Result<String> {
     read_bounded(std::fs::File::open(path)?)
 }
 
 fn read_bounded(file: std::fs::File) -> io::Result<String> {
     let size = file.metadata()?.len();
-    let limit = LARGEST_DOCUMENT as u64;
+    let limit = MAX_DOCUMENT as u64;
     let too_large = |size: &dyn std::fmt::Display| {
         let message = format!("the file has {size} bytes, the limit is {limit}");
         Err(io::Error::new(io::ErrorKind::FileTooLarge, message))

@@ -10,8 +10,8 @@ use http::uri::Authority;
 use http::{HeaderValue, header};
 use subtle::ConstantTimeEq;
 
-use crate::api::problem::Problem;
 use crate::config::AdminToken;
+use crate::problem::Problem;
 
 /// Decides which requests may change the server.
 #[derive(Clone)]

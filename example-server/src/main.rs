@@ -2,6 +2,7 @@
 //! metrics, probes and a live page, and a command-line interface.
 
 mod api;
+mod body;
 mod config;
 mod dashboards;
 mod demo;
@@ -14,6 +15,7 @@ mod metrics;
 mod net;
 mod ops;
 mod output;
+mod problem;
 mod security;
 mod serve;
 mod signal;

@@ -12,7 +12,8 @@ use ticket_core::{Options, Tickets};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Api, LARGEST_BODY, Limits, RequestMonitor};
+use crate::api::{self, Api, Limits, RequestMonitor};
+use crate::body::MAX_BODY;
 use crate::guard::Guard;
 use crate::metrics::{self, PlatformMetrics, register_process};
 use crate::net::{self, Descriptors};
@@ -107,7 +108,7 @@ impl Server {
                 concurrency: options.max_concurrency as usize,
                 queue_timeout: options.connections.queue_timeout,
                 body_timeout: options.connections.body_timeout,
-                max_body: LARGEST_BODY,
+                max_body: MAX_BODY,
             },
             timeout: options.request_timeout,
         };

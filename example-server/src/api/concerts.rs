@@ -1,8 +1,8 @@
-//! `/concerts`.
+//! Handlers of `/concerts`.
 
 use std::str::FromStr;
 
-use axum::Json as Answer;
+use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
@@ -10,13 +10,14 @@ use http::{StatusCode, header};
 use serde::Deserialize;
 use ticket_core::{Concert, Cursor, MAX_PAGE, NewConcert, Page, Tickets};
 
-use super::body::Json;
-use super::problem::Problem;
+use crate::body::JsonBody;
 use crate::guard::Authorized;
+use crate::problem::Problem;
 
-/// Concerts in a page, where the request does not say.
-const PAGE: u32 = 20;
+/// Default number of concerts on a page.
+const DEFAULT_LIMIT: u32 = 20;
 
+/// Query parameters of a list.
 #[derive(Deserialize)]
 pub(super) struct Paging {
     limit: Option<String>,
@@ -26,7 +27,7 @@ pub(super) struct Paging {
 impl Paging {
     fn limit(&self) -> Result<u32, Problem> {
         let Some(text) = &self.limit else {
-            return Ok(PAGE);
+            return Ok(DEFAULT_LIMIT);
         };
         let expected = format!("expected an integer from 1 to {MAX_PAGE}");
         let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -44,7 +45,7 @@ impl Paging {
     fn cursor(&self) -> Result<Option<Cursor>, Problem> {
         self.cursor
             .as_deref()
-            .map(|text| parsed("cursor", text))
+            .map(|text| parse("cursor", text))
             .transpose()
     }
 }
@@ -53,46 +54,46 @@ impl Paging {
 pub(super) async fn list(
     State(tickets): State<Tickets>,
     paging: Result<Query<Paging>, QueryRejection>,
-) -> Result<Answer<Page<Concert>>, Problem> {
+) -> Result<Json<Page<Concert>>, Problem> {
     let Query(paging) = paging.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
     let page = tickets
         .list_concerts(paging.limit()?, paging.cursor()?)
         .await?;
-    Ok(Answer(page))
+    Ok(Json(page))
 }
 
 /// `POST /concerts`
 pub(super) async fn create(
     State(tickets): State<Tickets>,
     _: Authorized,
-    Json(body): Json,
+    JsonBody(body): JsonBody,
 ) -> Result<impl IntoResponse, Problem> {
     let concert = tickets
         .create_concert(NewConcert::from_json(&body)?)
         .await?;
     let location = [(header::LOCATION, format!("/concerts/{}", concert.id))];
-    Ok((StatusCode::CREATED, location, Answer(concert)))
+    Ok((StatusCode::CREATED, location, Json(concert)))
 }
 
 /// `GET /concerts/{concert_id}`
 pub(super) async fn read(
     State(tickets): State<Tickets>,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Answer<Concert>, Problem> {
-    Ok(Answer(tickets.concert(path_id("concert_id", id)?).await?))
+) -> Result<Json<Concert>, Problem> {
+    Ok(Json(tickets.concert(path_id("concert_id", id)?).await?))
 }
 
-/// The id in a path.
+/// Parses the ID in a path. `name` is the name of the path parameter.
 pub(super) fn path_id<T>(name: &str, id: Result<Path<String>, PathRejection>) -> Result<T, Problem>
 where
     T: FromStr<Err = ticket_core::Error>,
 {
     let Path(text) = id.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
-    parsed(name, &text)
+    parse(name, &text)
 }
 
-/// A value of the path or the query: what cannot be read is malformed, not invalid.
-fn parsed<T: FromStr<Err = ticket_core::Error>>(name: &str, text: &str) -> Result<T, Problem> {
+/// Parses a parameter of the path or the query. One that cannot be parsed is malformed, not invalid.
+fn parse<T: FromStr<Err = ticket_core::Error>>(name: &str, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|error| match error {
         ticket_core::Error::Invalid { problem, .. } => Problem::malformed_field(name, problem),
         other => other.into(),

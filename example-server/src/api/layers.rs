@@ -15,8 +15,9 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_metrics::{CountRequestBytes, MetricsLayer, Prometheus, RequestBody, ServiceError};
 
 use super::log::{self, RequestMonitor};
-use super::{LARGEST_BODY, problem};
+use crate::body::MAX_BODY;
 use crate::net::{self, Admission};
+use crate::problem;
 use crate::security::no_sniff;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -63,10 +64,10 @@ pub(super) fn wrap(
                 net::admit,
             ))
             .layer(from_fn_with_state(monitor, log::log_request))
-            .layer(HandleErrorLayer::new(problem::given_up))
+            .layer(HandleErrorLayer::new(problem::from_layer_error))
             .layer(TimeoutLayer::new(limits.timeout))
-            .layer(CatchPanicLayer::custom(problem::panicked))
-            .layer(DefaultBodyLimit::max(LARGEST_BODY)),
+            .layer(CatchPanicLayer::custom(problem::from_panic))
+            .layer(DefaultBodyLimit::max(MAX_BODY)),
     )
 }
 
@@ -105,7 +106,7 @@ mod tests {
                 concurrency: 1,
                 queue_timeout: Duration::ZERO,
                 body_timeout: Duration::from_secs(1),
-                max_body: LARGEST_BODY,
+                max_body: MAX_BODY,
             },
             timeout: Duration::from_secs(1),
         };

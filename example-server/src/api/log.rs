@@ -14,8 +14,8 @@ use tower_metrics::{ErrorType, TraceId};
 use tower_metrics_dashboard::live::{LoggedRequest, RecentRequests};
 use tracing::{Instrument, Span};
 
-use super::problem::Cause;
 use crate::net::RateLimit;
+use crate::problem::Cause;
 
 /// Maximum number of lines per second about failed requests.
 const FAILED_PER_SECOND: u32 = 100;

@@ -1,11 +1,9 @@
-//! The API: routes, and the layers around them.
+//! The API: routes and middleware.
 
-pub(crate) mod body;
 mod concerts;
 mod layers;
 mod log;
 mod openapi;
-pub(crate) mod problem;
 mod purchases;
 
 use axum::Router;
@@ -16,16 +14,12 @@ use ticket_core::Tickets;
 use tower_metrics::{BuildError, ErrorType, InitialSeries, MetricsLayer, Prometheus, TraceId};
 
 use crate::guard::Guard;
+use crate::problem;
 pub(crate) use layers::Limits;
 pub(crate) use log::RequestMonitor;
 pub(crate) use openapi::DOCUMENT;
 
-/// The most bytes that a request's body may have.
-pub(crate) const LARGEST_BODY: usize = 64 * 1024;
-/// The most bytes that a faults document may have. One with the longest list of delays fits in.
-pub(crate) const LARGEST_DOCUMENT: usize = 1024 * 1024;
-
-/// What the handlers share.
+/// State of the handlers.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
     pub(crate) tickets: Tickets,
@@ -44,14 +38,17 @@ impl FromRef<Api> for Guard {
     }
 }
 
-/// The layer that counts the API's requests. How they may end stands at zero from the start, so
-/// that the first failure of each kind is seen.
+/// Creates the metrics layer of the API.
+///
+/// The expected outcomes are initialized to zero, so that `rate` and `increase` include the first
+/// failure of each kind.
 ///
 /// # Errors
-/// When a setting is refused.
+///
+/// Returns an error if the configuration is invalid.
 pub(crate) fn metrics(prometheus: Prometheus) -> Result<layers::Metrics, BuildError> {
     let (unavailable, timeout) = (StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT);
-    let failed: [InitialSeries; 7] = [
+    let failures: [InitialSeries; 7] = [
         (unavailable, problem::DATABASE_BUSY).into(),
         (unavailable, problem::DATABASE_UNAVAILABLE).into(),
         (unavailable, problem::OUTCOME_UNKNOWN).into(),
@@ -60,12 +57,12 @@ pub(crate) fn metrics(prometheus: Prometheus) -> Result<layers::Metrics, BuildEr
         (timeout, ErrorType::TIMEOUT).into(),
         ErrorType::CANCELLED.into(),
     ];
-    let ends = |answers: &[StatusCode]| {
-        let answers = answers.iter().map(|&status| InitialSeries::from(status));
-        answers.chain(failed).collect::<Vec<_>>()
+    let outcomes = |statuses: &[StatusCode]| {
+        let statuses = statuses.iter().map(|&status| InitialSeries::from(status));
+        statuses.chain(failures).collect::<Vec<_>>()
     };
-    let read = ends(&[StatusCode::OK]);
-    let bought = ends(&[
+    let read = outcomes(&[StatusCode::OK]);
+    let purchased = outcomes(&[
         StatusCode::CREATED,
         StatusCode::PAYMENT_REQUIRED,
         StatusCode::CONFLICT,
@@ -74,16 +71,16 @@ pub(crate) fn metrics(prometheus: Prometheus) -> Result<layers::Metrics, BuildEr
     MetricsLayer::builder(prometheus)
         .exemplars(|head| TraceId::from_traceparent(head.headers))
         .initialize(Method::GET, "/concerts", read.clone())
-        .initialize(Method::POST, "/concerts", ends(&[StatusCode::CREATED]))
+        .initialize(Method::POST, "/concerts", outcomes(&[StatusCode::CREATED]))
         .initialize(Method::GET, concert, read.clone())
-        .initialize(Method::POST, format!("{concert}/purchases"), bought)
+        .initialize(Method::POST, format!("{concert}/purchases"), purchased)
         .initialize(Method::GET, purchase, read.clone())
         .initialize(Method::DELETE, purchase, read)
         .count_request_bytes(true)
         .build()
 }
 
-/// The API's routes in their layers.
+/// Creates the router of the API.
 pub(crate) fn router(
     api: Api,
     metrics: layers::Metrics,

@@ -1,4 +1,4 @@
-//! The API's own description, and its page. Both are in the binary.
+//! The OpenAPI document and the documentation page, both embedded in the binary.
 
 use axum::response::{Html, IntoResponse};
 use http::header;
@@ -13,7 +13,7 @@ pub(super) async fn document() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], DOCUMENT)
 }
 
-/// `GET /docs`: a page that draws itself from the document, with nothing from elsewhere.
+/// `GET /docs`: a page that renders the document and loads nothing from other hosts.
 pub(super) async fn page() -> impl IntoResponse {
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     (

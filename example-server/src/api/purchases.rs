@@ -1,15 +1,15 @@
-//! `/concerts/{concert_id}/purchases` and `/purchases`.
+//! Handlers of `/concerts/{concert_id}/purchases` and `/purchases`.
 
-use axum::Json as Answer;
+use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{AppendHeaders, IntoResponse};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use ticket_core::{IdempotencyKey, NewPurchase, Purchase, Tickets};
 
-use super::body::Json;
 use super::concerts::path_id;
-use super::problem::Problem;
+use crate::body::JsonBody;
+use crate::problem::Problem;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -19,7 +19,7 @@ pub(super) async fn create(
     State(tickets): State<Tickets>,
     concert: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
-    Json(body): Json,
+    JsonBody(body): JsonBody,
 ) -> Result<impl IntoResponse, Problem> {
     let concert = path_id("concert_id", concert)?;
     let key = idempotency_key(&headers)?;
@@ -31,7 +31,7 @@ pub(super) async fn create(
         StatusCode::CREATED,
         [(header::LOCATION, location)],
         AppendHeaders(replayed),
-        Answer(purchased.purchase),
+        Json(purchased.purchase),
     ))
 }
 
@@ -39,18 +39,18 @@ pub(super) async fn create(
 pub(super) async fn read(
     State(tickets): State<Tickets>,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Answer<Purchase>, Problem> {
-    Ok(Answer(
+) -> Result<Json<Purchase>, Problem> {
+    Ok(Json(
         tickets.read_purchase(path_id("purchase_id", id)?).await?,
     ))
 }
 
-/// `DELETE /purchases/{purchase_id}`: the tickets go back on sale. A second time changes nothing.
+/// `DELETE /purchases/{purchase_id}`: refunds the purchase. Idempotent.
 pub(super) async fn refund(
     State(tickets): State<Tickets>,
     id: Result<Path<String>, PathRejection>,
-) -> Result<Answer<Purchase>, Problem> {
-    Ok(Answer(tickets.refund(path_id("purchase_id", id)?).await?))
+) -> Result<Json<Purchase>, Problem> {
+    Ok(Json(tickets.refund(path_id("purchase_id", id)?).await?))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Problem> {
@@ -61,11 +61,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Proble
     if values.next().is_some() {
         return Err(Problem::malformed_field(
             "idempotency-key",
-            "it is there more than once",
+            "the header occurs more than once",
         ));
     }
     let text = value.to_str().map_err(|_| {
-        Problem::malformed_field("idempotency-key", "printable ASCII characters are allowed")
+        Problem::malformed_field("idempotency-key", "expected printable ASCII characters")
     })?;
     Ok(Some(text.parse::<IdempotencyKey>()?))
 }

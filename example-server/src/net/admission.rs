@@ -21,7 +21,7 @@ use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::RateLimit;
-use crate::api::problem::Problem;
+use crate::problem::Problem;
 
 /// Maximum number of body bytes buffered at once, over all connections.
 const MAX_BUFFERED: usize = 64 * 1024 * 1024;
@@ -136,7 +136,7 @@ impl Inner {
         // connection, and the client may never see the response.
         let discard = DISCARD * max;
         if HttpBody::size_hint(&body).lower() > discard as u64 {
-            return Err(Problem::too_large());
+            return Err(Problem::too_large(format!("the limit is {max} bytes")));
         }
         let mut share: Option<SemaphorePermit<'_>> = None;
         let mut received = 0;
@@ -172,7 +172,7 @@ impl Inner {
             }
         }
         if received > max {
-            return Err(Problem::too_large());
+            return Err(Problem::too_large(format!("the limit is {max} bytes")));
         }
         Ok(Buffered {
             bytes: if rest.is_empty() { first } else { rest.into() },

@@ -1,61 +1,63 @@
-//! `/commit`: how purchases are committed, read and switched while running.
+//! Handlers of `/commit`, which read and change how purchases are committed.
 
-use axum::Json as Answer;
+use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use ticket_core::{Commit, Tickets};
 
 use super::Ops;
-use crate::api::body::Json;
-use crate::api::problem::Problem;
+use crate::body::JsonBody;
 use crate::guard::Authorized;
+use crate::problem::Problem;
 
+/// Response body.
 #[derive(Serialize)]
-pub(super) struct Document {
+pub(super) struct CommitMode {
     commit: String,
 }
 
+/// Request body.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Draft {
+struct NewCommitMode {
     commit: String,
 }
 
-fn in_force(tickets: &Tickets) -> Answer<Document> {
-    Answer(Document {
+fn active(tickets: &Tickets) -> Json<CommitMode> {
+    Json(CommitMode {
         commit: tickets.commit().to_string(),
     })
 }
 
 /// `GET /commit`
-pub(super) async fn read(State(ops): State<Ops>) -> Answer<Document> {
-    in_force(&ops.tickets)
+pub(super) async fn read(State(ops): State<Ops>) -> Json<CommitMode> {
+    active(&ops.tickets)
 }
 
 /// `PUT /commit`
 pub(super) async fn switch(
     State(ops): State<Ops>,
     _: Authorized,
-    Json(body): Json,
-) -> Result<Answer<Document>, Problem> {
-    let draft: Draft = serde_json::from_slice(&body).map_err(|error| {
+    JsonBody(body): JsonBody,
+) -> Result<Json<CommitMode>, Problem> {
+    let new: NewCommitMode = serde_json::from_slice(&body).map_err(|error| {
         let detail =
-            format!("{error}; {{\"commit\": \"group\"}} or {{\"commit\": \"each\"}} is allowed");
+            format!("{error}, expected {{\"commit\": \"group\"}} or {{\"commit\": \"each\"}}");
         if error.is_data() {
             Problem::invalid("body", detail)
         } else {
             Problem::malformed(detail)
         }
     })?;
-    let commit: Commit = draft.commit.parse().map_err(|_| {
+    let commit: Commit = new.commit.parse().map_err(|_| {
         Problem::invalid(
             "commit",
             format!(
-                "{:?} is not allowed: \"group\" and \"each\" are",
-                draft.commit
+                "{:?} is not a commit mode, expected \"group\" or \"each\"",
+                new.commit
             ),
         )
     })?;
     ops.switch_commit(commit);
-    Ok(in_force(&ops.tickets))
+    Ok(active(&ops.tickets))
 }

@@ -1,8 +1,8 @@
-//! `/faults`: the faults document, read and swapped while running.
+//! Handlers of `/faults`, which read and replace the active faults document.
 
 use std::sync::Arc;
 
-use axum::Json as Answer;
+use axum::Json;
 use axum::extract::State;
 use axum::response::{AppendHeaders, IntoResponse};
 use http::{HeaderName, header};
@@ -11,10 +11,10 @@ use serde::de::IgnoredAny;
 use ticket_core::policy::{Changes, Document, Faults};
 
 use super::Ops;
-use crate::api::body::Json;
-use crate::api::problem::Problem;
+use crate::body::JsonBody;
 use crate::guard::Authorized;
 use crate::metrics::PlatformMetrics;
+use crate::problem::Problem;
 
 #[derive(Serialize)]
 pub(super) struct Preset {
@@ -22,21 +22,24 @@ pub(super) struct Preset {
     help: &'static str,
 }
 
-/// `GET /faults`: the document in force. Headers say its preset's name, where it came from, and
-/// when it expires.
+/// `GET /faults`: the active document. Headers contain the name of its preset, its source, and the
+/// time when it expires.
 pub(super) async fn read(State(ops): State<Ops>) -> impl IntoResponse {
-    in_force(ops.tickets.faults())
+    active(ops.tickets.faults())
 }
 
-/// `PUT /faults`: overrides what is in force until it expires.
+/// `PUT /faults`: activates a document until it expires.
 pub(super) async fn swap(
     State(ops): State<Ops>,
     _: Authorized,
-    Json(body): Json,
+    JsonBody(body): JsonBody,
 ) -> Result<impl IntoResponse, Problem> {
-    let text = str::from_utf8(&body).map_err(|_| Problem::malformed("the body is not UTF-8"))?;
+    let text =
+        str::from_utf8(&body).map_err(|_| Problem::malformed("the body is not valid UTF-8"))?;
     if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
-        return Err(Problem::malformed(format!("the body is not JSON: {error}")));
+        return Err(Problem::malformed(format!(
+            "the body is not valid JSON: {error}"
+        )));
     }
     let document = Document::from_json(text).map_err(|invalid| {
         let path = if invalid.path.is_empty() {
@@ -48,16 +51,16 @@ pub(super) async fn swap(
     })?;
     let faults = ops.tickets.faults();
     faults.replace(document);
-    Ok(in_force(faults))
+    Ok(active(faults))
 }
 
 /// `GET /faults/presets`
-pub(super) async fn presets() -> Answer<Vec<Preset>> {
+pub(super) async fn presets() -> Json<Vec<Preset>> {
     let presets = Document::PRESETS.iter();
-    Answer(presets.map(|&(name, help)| Preset { name, help }).collect())
+    Json(presets.map(|&(name, help)| Preset { name, help }).collect())
 }
 
-fn in_force(faults: &Faults) -> impl IntoResponse + use<> {
+fn active(faults: &Faults) -> impl IntoResponse + use<> {
     let change = faults.current();
     let name = change.document.name().unwrap_or("custom");
     let expires = change.expires_at.map(|at| (EXPIRES_AT, at.to_string()));
@@ -76,7 +79,7 @@ const NAME: HeaderName = HeaderName::from_static("faults-name");
 const SOURCE: HeaderName = HeaderName::from_static("faults-source");
 const EXPIRES_AT: HeaderName = HeaderName::from_static("faults-expires-at");
 
-/// Logs and counts every change, an expiry too, and makes it happen on time.
+/// Logs and counts every change of the active document, including expiries.
 pub(crate) async fn watch(mut changes: Changes, metrics: Arc<PlatformMetrics>) {
     loop {
         let change = changes.next().await;
@@ -86,7 +89,7 @@ pub(crate) async fn watch(mut changes: Changes, metrics: Arc<PlatformMetrics>) {
             count = change.document.faults().len(),
             source = change.source.as_str(),
             expires_at = change.expires_at.map(|at| at.to_string()),
-            "the faults changed"
+            "faults changed"
         );
     }
 }

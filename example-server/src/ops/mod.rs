@@ -26,10 +26,11 @@ use tower::ServiceBuilder;
 use tower_metrics::Prometheus;
 use tower_metrics_dashboard::live::Page;
 
-use crate::api::{LARGEST_DOCUMENT, problem};
+use crate::body::MAX_DOCUMENT;
 use crate::guard::Guard;
 use crate::metrics::PlatformMetrics;
 use crate::net::{self, Admission};
+use crate::problem;
 use crate::security::no_sniff;
 pub(crate) use books::Books;
 pub(crate) use page::page;
@@ -83,7 +84,7 @@ pub(crate) fn router(ops: Ops, prometheus: Prometheus) -> Router {
         .route("/commit", get(commit::read).put(commit::switch))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(DefaultBodyLimit::max(LARGEST_DOCUMENT))
+        .layer(DefaultBodyLimit::max(MAX_DOCUMENT))
         .layer(ServiceBuilder::new().map_response(no_sniff))
         .with_state(ops)
 }
@@ -105,7 +106,7 @@ impl Port {
             concurrency: Semaphore::MAX_PERMITS,
             queue_timeout: Duration::ZERO,
             body_timeout: self.body_timeout,
-            max_body: LARGEST_DOCUMENT,
+            max_body: MAX_DOCUMENT,
         })
     }
 }

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
-use crate::api::problem::Problem;
+use crate::problem::Problem;
 
 /// Time that the database has to answer. Kubernetes gives probes a second by default.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);

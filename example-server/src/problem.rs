@@ -1,20 +1,17 @@
-//! Errors as `application/problem+json` (RFC 9457).
+//! Error responses as `application/problem+json` (RFC 9457).
 
 use std::any::Any;
 use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::BoxError;
-use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 use serde::Serialize;
 use ticket_core::Error;
 use tower_metrics::ErrorType;
 
-use super::{LARGEST_BODY, LARGEST_DOCUMENT};
-
-/// The database could not do the work in time, such as for want of a connection or a lock.
+/// The database did not complete the work in time, for example because no connection was available.
 pub(crate) const DATABASE_BUSY: ErrorType = ErrorType::new("database_busy");
 /// The database cannot be reached or does not accept writes.
 pub(crate) const DATABASE_UNAVAILABLE: ErrorType = ErrorType::new("database_unavailable");
@@ -23,22 +20,21 @@ pub(crate) const OUTCOME_UNKNOWN: ErrorType = ErrorType::new("outcome_unknown");
 /// The server is shutting down.
 pub(crate) const SHUTTING_DOWN: ErrorType = ErrorType::new("shutting_down");
 
-/// An error as a client sees it.
+/// An error response.
 ///
-/// `type` is stable: it names the kind of problem, and is its place on the documentation page.
-/// `detail` is for people.
+/// `type` is stable and links to the description on the documentation page; `detail` is for humans.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Problem {
     #[serde(rename = "type")]
-    kind: Kind,
+    problem_type: ProblemType,
     title: &'static str,
     #[serde(serialize_with = "as_u16")]
     status: StatusCode,
     detail: Cow<'static, str>,
-    /// What is wrong where, for malformed and invalid requests.
+    /// The fields that are malformed or invalid.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Field>,
-    /// Tickets that are left, where too few are.
+    /// Available tickets, if there are fewer than requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     available: Option<u32>,
     #[serde(skip)]
@@ -49,22 +45,22 @@ pub(crate) struct Problem {
     cause: Option<Cause>,
 }
 
-/// A field of the request, and what is wrong with it.
+/// A field of the request with the reason why it is refused.
 #[derive(Clone, Debug, Serialize)]
 struct Field {
     field: String,
     detail: String,
 }
 
-/// What lies behind a problem: for the log, not for the client. An extension of the response.
+/// Internal cause of a problem. An extension of the response for the log, not sent to the client.
 #[derive(Clone, Debug)]
 pub(crate) struct Cause(pub(crate) String);
 
-/// The stable kinds of problem.
+/// Stable identifier of a problem, serialized as a relative URI reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Kind(&'static str);
+struct ProblemType(&'static str);
 
-impl Serialize for Kind {
+impl Serialize for ProblemType {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("/docs#{}", self.0))
     }
@@ -77,12 +73,12 @@ fn as_u16<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S:
 impl Problem {
     fn new(
         status: StatusCode,
-        kind: &'static str,
+        problem_type: &'static str,
         title: &'static str,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
-            kind: Kind(kind),
+            problem_type: ProblemType(problem_type),
             title,
             status,
             detail: detail.into(),
@@ -117,29 +113,29 @@ impl Problem {
         self
     }
 
-    /// The request does not have the form that it should.
+    /// The request cannot be parsed.
     pub(crate) fn malformed(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
             "malformed",
-            "The request is malformed",
+            "Malformed request",
             detail,
         )
     }
 
-    /// A part of the path, the query or the headers cannot be read.
+    /// A parameter of the path, the query or the headers cannot be parsed.
     pub(crate) fn malformed_field(field: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self::malformed(format!("{field}: {detail}")).field(field, detail)
     }
 
-    /// A value can be read and is not allowed.
+    /// A value is well-formed but not allowed.
     pub(crate) fn invalid(field: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid",
-            "A value is not allowed",
+            "Invalid value",
             format!("{field}: {detail}"),
         )
         .field(field, detail)
@@ -150,8 +146,8 @@ impl Problem {
         Self::new(
             StatusCode::UNAUTHORIZED,
             "unauthorized",
-            "A token is needed",
-            "this changes the server: send the admin token as `Authorization: Bearer TOKEN`",
+            "Authentication required",
+            "this request changes the server and requires the admin token: `Authorization: Bearer TOKEN`",
         )
     }
 
@@ -160,7 +156,7 @@ impl Problem {
         Self::new(
             StatusCode::FORBIDDEN,
             "changes-disabled",
-            "Changes are disabled",
+            "Changes disabled",
             "without --admin-token, changes require that both --listen and --ops-listen are loopback addresses",
         )
     }
@@ -191,77 +187,75 @@ impl Problem {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "overloaded",
-            "The server is overloaded",
-            "as many requests are in progress as the server serves at once",
+            "Overloaded",
+            "the server is at its limit of concurrent requests",
         )
         .retry_after(Duration::from_secs(1))
         .error_type(ErrorType::SHED)
     }
 
-    /// The request's body did not arrive in time.
+    /// The request body did not arrive in time.
     pub(crate) fn body_timeout() -> Self {
         Self::new(
             StatusCode::REQUEST_TIMEOUT,
             "body-timeout",
-            "The request body did not arrive in time",
-            "the server closes this connection; send the whole request again",
+            "Request body timeout",
+            "the request body did not arrive in time and the connection is closed; send the request again",
         )
     }
 
-    /// The request's body is larger than the limit.
-    pub(crate) fn too_large() -> Self {
+    /// The request body is larger than the limit.
+    pub(crate) fn too_large(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-large",
-            "The body is too large",
-            format!(
-                "a body has at most {LARGEST_BODY} bytes, a faults document {LARGEST_DOCUMENT}"
-            ),
+            "Request body too large",
+            detail,
         )
     }
 
-    /// The request's body is not declared to be JSON.
+    /// The `Content-Type` of the request is not JSON.
     pub(crate) fn not_json() -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported-media-type",
-            "JSON is expected",
-            "send the body as JSON with `Content-Type: application/json`",
+            "Unsupported media type",
+            "expected a JSON body with `Content-Type: application/json`",
         )
     }
 }
 
-/// No route has this path.
+/// Responds to a path that no route matches.
 pub(crate) async fn not_found(uri: Uri) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "not-found",
-        "There is no such thing",
-        format!("nothing is served at {}", uri.path()),
+        "Not found",
+        format!("no route matches {}", uri.path()),
     )
 }
 
-/// The path's route does not know the method.
+/// Responds to a method that the route does not support.
 pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method-not-allowed",
-        "The method is not allowed",
+        "Method not allowed",
         format!(
-            "{method} is not allowed at {}: see the Allow header",
+            "{method} is not allowed for {}, see the Allow header",
             uri.path()
         ),
     )
 }
 
-/// What the layers around a handler answer in its place.
-pub(crate) async fn given_up(error: BoxError) -> Problem {
+/// Converts the error of a layer into a response.
+pub(crate) async fn from_layer_error(error: BoxError) -> Problem {
     if error.is::<tower::timeout::error::Elapsed>() {
         Problem::new(
             StatusCode::GATEWAY_TIMEOUT,
             "timeout",
-            "The request took too long",
-            "the request was given up; a purchase may stand: try again with the same Idempotency-Key",
+            "Request timeout",
+            "the request timed out; a purchase may have been made, so repeat it with the same Idempotency-Key",
         )
         .error_type(ErrorType::TIMEOUT)
     } else {
@@ -269,8 +263,8 @@ pub(crate) async fn given_up(error: BoxError) -> Problem {
     }
 }
 
-/// What a panic in a handler becomes. The panic itself is logged by the panic hook.
-pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+/// Converts a panic in a handler into a response. The panic hook logs the panic itself.
+pub(crate) fn from_panic(panic: Box<dyn Any + Send>) -> Response {
     let message = panic
         .downcast_ref::<String>()
         .map(String::as_str)
@@ -286,8 +280,8 @@ fn internal() -> Problem {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "internal",
-        "An error of the server",
-        "the server's log has the cause under this answer's x-request-id",
+        "Internal error",
+        "the log of the server has the cause under the x-request-id of this response",
     )
 }
 
@@ -295,7 +289,7 @@ fn overloaded(detail: impl Into<Cow<'static, str>>, retry_after: Duration) -> Pr
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "overloaded",
-        "The server is overloaded",
+        "Overloaded",
         detail,
     )
     .retry_after(retry_after)
@@ -306,7 +300,7 @@ fn unavailable(detail: String, retry_after: Duration) -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "unavailable",
-        "Unavailable for the moment",
+        "Service unavailable",
         detail,
     )
     .retry_after(retry_after)
@@ -316,21 +310,18 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let detail = error.to_string();
         let conflict = |kind, title, detail| Self::new(StatusCode::CONFLICT, kind, title, detail);
-        let soon = error.retry_after().unwrap_or(Duration::from_secs(1));
+        let retry_after = error.retry_after().unwrap_or(Duration::from_secs(1));
         match error {
             Error::Malformed { problem } => Self::malformed(problem),
             Error::Invalid { field, problem } => Self::invalid(&field, problem),
-            Error::NotFound { .. } => Self::new(
-                StatusCode::NOT_FOUND,
-                "not-found",
-                "There is no such thing",
-                detail,
-            ),
+            Error::NotFound { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+            }
             Error::Declined => Self::new(
                 StatusCode::PAYMENT_REQUIRED,
                 "payment-declined",
-                "The payment was declined",
-                "nothing was bought; the same Idempotency-Key may try again",
+                "Payment declined",
+                "no tickets were bought; a retry may use the same Idempotency-Key",
             ),
             Error::SoldOut { available } => Self {
                 available: Some(available),
@@ -338,58 +329,53 @@ impl From<Error> for Problem {
             },
             Error::NotOnSale { .. } => conflict("not-on-sale", "Not on sale", detail),
             Error::PerBuyerLimit { .. } => {
-                conflict("buyer-limit", "Too many tickets for one buyer", detail)
+                conflict("buyer-limit", "Per-buyer limit exceeded", detail)
             }
             Error::KeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "key-reused",
-                "The idempotency key belongs to another request",
+                "Idempotency key reused",
                 detail,
             )
-            .field("idempotency-key", "already used with another body"),
-            Error::Injected { .. } => unavailable(detail, soon).error_type(ErrorType::INJECTED),
-            Error::Overloaded { .. } => overloaded(detail, soon),
+            .field(
+                "idempotency-key",
+                "already used for a request with a different body",
+            ),
+            Error::Injected { .. } => {
+                unavailable(detail, retry_after).error_type(ErrorType::INJECTED)
+            }
+            Error::Overloaded { .. } => overloaded(detail, retry_after),
             Error::Busy { .. } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "database-busy",
-                "The database is busy",
+                "Database busy",
                 detail,
             )
-            .retry_after(soon)
+            .retry_after(retry_after)
             .error_type(DATABASE_BUSY)
             .cause(error.report()),
-            Error::Unavailable { .. } => unavailable(detail, soon)
+            Error::Unavailable { .. } => unavailable(detail, retry_after)
                 .error_type(DATABASE_UNAVAILABLE)
                 .cause(error.report()),
             Error::OutcomeUnknown { .. } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "outcome-unknown",
-                "The outcome is not known",
+                "Outcome unknown",
                 detail,
             )
-            .retry_after(soon)
+            .retry_after(retry_after)
             .error_type(OUTCOME_UNKNOWN)
             .cause(error.report()),
-            Error::Closed => unavailable(detail, soon).error_type(SHUTTING_DOWN),
+            Error::Closed => unavailable(detail, retry_after).error_type(SHUTTING_DOWN),
             error => internal().cause(error.report()),
-        }
-    }
-}
-
-impl From<BytesRejection> for Problem {
-    fn from(rejection: BytesRejection) -> Self {
-        match rejection {
-            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-                Self::too_large()
-            }
-            rejection => Self::malformed(rejection.to_string()),
         }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&self).expect("a problem has string keys and no maps");
+        let body =
+            serde_json::to_vec(&self).expect("a problem has no maps and no floating-point numbers");
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(
@@ -397,7 +383,7 @@ impl IntoResponse for Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         if let Some(wait) = self.retry_after {
-            // Whole seconds, rounded up: 0 would invite a storm.
+            // Rounded up, because `Retry-After: 0` makes clients retry at once.
             let seconds = wait.as_millis().div_ceil(1_000).max(1) as u64;
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

@@ -1,0 +1,43 @@
+//! Request bodies.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use http::{StatusCode, header};
+
+use crate::problem::Problem;
+
+/// Maximum size of a request body on the API, in bytes.
+pub(crate) const MAX_BODY: usize = 64 * 1024;
+/// Maximum size of a faults document, in bytes. The longest list of delays fits.
+pub(crate) const MAX_DOCUMENT: usize = 1024 * 1024;
+
+/// Extractor for the bytes of a body whose `Content-Type` is JSON.
+///
+/// The domain parses them, because its errors name the path of the field.
+#[derive(Debug)]
+pub(crate) struct JsonBody(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let content_type = request.headers().get(header::CONTENT_TYPE);
+        let essence = content_type
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(';').next())
+            .map(str::trim);
+        if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+            return Err(Problem::not_json());
+        }
+        let body = Bytes::from_request(request, state).await;
+        body.map(Self).map_err(rejected)
+    }
+}
+
+fn rejected(rejection: BytesRejection) -> Problem {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(rejection.body_text()),
+        _ => Problem::malformed(rejection.body_text()),
+    }
+}
