@@ -41,7 +41,7 @@ impl FromStr for Commit {
             other => Err(Error::invalid(
                 "commit",
                 format!(
-                    "{} is not allowed: \"each\" and \"group\" are",
+                    "{} is not allowed: expected \"each\" or \"group\"",
                     text::quote(other)
                 ),
             )),

@@ -1,15 +1,19 @@
+//! Concerts and their validation.
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{ConcertId, Error, Money, json, text, time, time::RequestTime};
 
-/// The most tickets that a concert can have.
+/// The maximum capacity of a concert.
 pub const MAX_CAPACITY: u32 = 10_000_000;
-/// The highest price of a ticket, in minor units. With [`MAX_CAPACITY`] it keeps every sum of a
+/// The maximum price of a ticket, in minor units. With [`MAX_CAPACITY`] it keeps the sum of a
 /// concert's sales within 64 bits.
 pub const MAX_PRICE: i64 = 100_000_000;
 
-/// A concert to be put on sale. It can only be built valid.
+/// A valid concert that is to be created with [`Tickets::create_concert`].
+///
+/// [`Tickets::create_concert`]: crate::Tickets::create_concert
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Draft", try_from = "Draft")]
 pub struct NewConcert {
@@ -24,12 +28,29 @@ pub struct NewConcert {
 }
 
 impl NewConcert {
-    /// A concert that is on sale at once and until it starts, without a limit for each buyer.
-    /// Times are kept to the microsecond.
+    /// Returns a concert that is on sale immediately and until it starts, without a limit per buyer.
+    ///
+    /// `title` and `venue` are normalized: Unicode normalization form C, and single spaces instead
+    /// of runs of white space. Times are truncated to microseconds.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a `title` or `venue` that has not 1 to 200 characters, a `capacity`
-    /// outside 1 to [`MAX_CAPACITY`], a `price` outside 0 to [`MAX_PRICE`].
+    ///
+    /// [`Error::Invalid`] if `title` or `venue` does not have 1 to 200 characters or has invisible
+    /// ones, if `starts_at` is before the year 2000 or after the year 9998, if `capacity` is not
+    /// from 1 to [`MAX_CAPACITY`], or if the amount of `price` is not from 0 to [`MAX_PRICE`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ticket_core::{Currency, Money, NewConcert};
+    ///
+    /// let starts_at = "2030-01-01T20:00:00Z".parse()?;
+    /// let price = Money::new(6_500, Currency::EUR);
+    /// let concert = NewConcert::new("Nina Simone", "Tempodrom", starts_at, 20_000, price)?
+    ///     .max_per_buyer(4)?;
+    /// assert_eq!(concert.title(), "Nina Simone");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(
         title: &str,
         venue: &str,
@@ -40,7 +61,7 @@ impl NewConcert {
         if !(0..=MAX_PRICE).contains(&price.amount) {
             return Err(Error::invalid(
                 "price.amount",
-                format!("{} is not allowed: 0 to {MAX_PRICE} is", price.amount),
+                format!("{} is not allowed: expected 0 to {MAX_PRICE}", price.amount),
             ));
         }
         Ok(Self {
@@ -49,16 +70,19 @@ impl NewConcert {
             starts_at: time::validate("starts_at", starts_at)?,
             on_sale_from: None,
             on_sale_until: None,
-            capacity: within("capacity", capacity.into(), MAX_CAPACITY)?,
+            capacity: check_range("capacity", capacity.into(), MAX_CAPACITY)?,
             price,
             max_per_buyer: None,
         })
     }
 
-    /// Sells only from `from` (none: at once) until `until` (none: until the concert starts).
+    /// Limits the sale window. It begins immediately without `from`, and ends when the concert
+    /// starts without `until`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a sale that ends before it begins.
+    ///
+    /// [`Error::Invalid`] if the sale does not begin before it ends, or if a time is before the
+    /// year 2000 or after the year 9998.
     pub fn on_sale(
         mut self,
         from: Option<Timestamp>,
@@ -73,49 +97,53 @@ impl NewConcert {
         match self.on_sale_from {
             Some(begin) if begin >= end => Err(Error::invalid(
                 "on_sale_from",
-                format!("{begin} is not allowed: a time before the end of the sale, {end}, is"),
+                format!(
+                    "{begin} is not allowed: expected a time before the end of the sale, {end}"
+                ),
             )),
             _ => Ok(self),
         }
     }
 
-    /// Limits how many tickets one buyer may hold.
+    /// Limits the number of tickets that one buyer may hold.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a limit outside 1 to [`MAX_CAPACITY`].
+    ///
+    /// [`Error::Invalid`] if `limit` is not from 1 to [`MAX_CAPACITY`].
     pub fn max_per_buyer(mut self, limit: u32) -> Result<Self, Error> {
-        self.max_per_buyer = Some(within("max_per_buyer", limit.into(), MAX_CAPACITY)?);
+        self.max_per_buyer = Some(check_range("max_per_buyer", limit.into(), MAX_CAPACITY)?);
         Ok(self)
     }
 
-    /// Reads a concert from JSON, as [`Deserialize`] does, with typed errors.
+    /// Parses JSON. Unlike [`Deserialize`], this returns typed errors.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for what is no JSON, [`Error::Invalid`] with the path of the field for
-    /// a value that is not allowed and for a field that is not known.
+    ///
+    /// [`Error::Malformed`] if the text is not JSON, or [`Error::Invalid`] with the path of the field
+    /// if a value is not allowed or a field is unknown.
     pub fn from_json(json: &[u8]) -> Result<Self, Error> {
         json::from_slice::<Draft>(json)?.try_into()
     }
 
-    /// What it is called.
+    /// Returns the title.
     pub fn title(&self) -> &str {
         &self.title
     }
 }
 
-fn within(field: &str, value: i64, most: u32) -> Result<u32, Error> {
+fn check_range(field: &str, value: i64, max: u32) -> Result<u32, Error> {
     u32::try_from(value)
         .ok()
-        .filter(|value| (1..=most).contains(value))
+        .filter(|value| (1..=max).contains(value))
         .ok_or_else(|| {
             Error::invalid(
                 field,
-                format!("{value} is not allowed: an integer from 1 to {most} is"),
+                format!("{value} is not allowed: expected an integer from 1 to {max}"),
             )
         })
 }
 
-/// The JSON of a new concert, before its values are checked.
+/// JSON of a new concert, before validation.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Draft {
@@ -152,7 +180,7 @@ impl TryFrom<Draft> for NewConcert {
     type Error = Error;
 
     fn try_from(draft: Draft) -> Result<Self, Error> {
-        let capacity = within("capacity", draft.capacity, MAX_CAPACITY)?;
+        let capacity = check_range("capacity", draft.capacity, MAX_CAPACITY)?;
         let new = Self::new(
             &draft.title,
             &draft.venue,
@@ -165,38 +193,38 @@ impl TryFrom<Draft> for NewConcert {
             draft.on_sale_until.map(|time| time.0),
         )?;
         match draft.max_per_buyer {
-            Some(limit) => new.max_per_buyer(within("max_per_buyer", limit, MAX_CAPACITY)?),
+            Some(limit) => new.max_per_buyer(check_range("max_per_buyer", limit, MAX_CAPACITY)?),
             None => Ok(new),
         }
     }
 }
 
-/// A concert on sale, as it was when it was read.
+/// A concert, as it was when it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "Wire", from = "Wire")]
+#[serde(into = "ConcertJson", from = "ConcertJson")]
 #[non_exhaustive]
 pub struct Concert {
-    /// Its id.
+    /// The id.
     pub id: ConcertId,
-    /// Its unique name for URLs and labels, made from the title.
+    /// The unique name for URLs and labels, derived from the title.
     pub slug: String,
-    /// What it is called.
+    /// The title.
     pub title: String,
-    /// Where it takes place.
+    /// The venue.
     pub venue: String,
-    /// When it starts.
+    /// The start of the concert.
     pub starts_at: Timestamp,
-    /// When the sale begins; none: it has begun.
+    /// The begin of the sale, if it is limited.
     pub on_sale_from: Option<Timestamp>,
-    /// When the sale ends; none: when the concert starts.
+    /// The end of the sale, if it is not the start of the concert.
     pub on_sale_until: Option<Timestamp>,
-    /// How many tickets there are.
+    /// Number of tickets.
     pub capacity: u32,
-    /// What one ticket costs.
+    /// Price of a ticket.
     pub price: Money,
-    /// How many tickets one buyer may hold; none: any number.
+    /// Maximum number of tickets that one buyer may hold, if it is limited.
     pub max_per_buyer: Option<u32>,
-    /// How many tickets are sold and not refunded.
+    /// Tickets that are sold and not refunded.
     pub sold: u32,
 }
 
@@ -217,20 +245,17 @@ impl Concert {
         }
     }
 
-    /// How many tickets can still be bought.
+    /// Returns the number of tickets that can still be bought.
     pub fn available(&self) -> u32 {
         self.capacity.saturating_sub(self.sold)
     }
 
-    /// What `quantity` tickets cost.
+    /// Returns the price of `quantity` tickets.
     pub fn price_of(&self, quantity: u32) -> Money {
         Money::new(self.price.amount * i64::from(quantity), self.price.currency)
     }
 
-    /// Whether tickets are sold at `now`.
-    ///
-    /// # Errors
-    /// [`Error::NotOnSale`] before the sale begins and once it has ended.
+    /// Checks that tickets are on sale at `now`.
     pub(crate) fn check_on_sale(&self, now: Timestamp) -> Result<(), Error> {
         let from = self.on_sale_from;
         let until = self.on_sale_until.unwrap_or(self.starts_at);
@@ -242,9 +267,9 @@ impl Concert {
     }
 }
 
-/// The JSON of a concert.
+/// JSON of a concert.
 #[derive(Serialize, Deserialize)]
-struct Wire {
+struct ConcertJson {
     id: ConcertId,
     slug: String,
     title: String,
@@ -261,7 +286,7 @@ struct Wire {
     available: u32,
 }
 
-impl From<Concert> for Wire {
+impl From<Concert> for ConcertJson {
     fn from(concert: Concert) -> Self {
         Self {
             available: concert.available(),
@@ -280,20 +305,20 @@ impl From<Concert> for Wire {
     }
 }
 
-impl From<Wire> for Concert {
-    fn from(wire: Wire) -> Self {
+impl From<ConcertJson> for Concert {
+    fn from(json: ConcertJson) -> Self {
         Self {
-            id: wire.id,
-            slug: wire.slug,
-            title: wire.title,
-            venue: wire.venue,
-            starts_at: wire.starts_at,
-            on_sale_from: wire.on_sale_from,
-            on_sale_until: wire.on_sale_until,
-            capacity: wire.capacity,
-            price: wire.price,
-            max_per_buyer: wire.max_per_buyer,
-            sold: wire.sold,
+            id: json.id,
+            slug: json.slug,
+            title: json.title,
+            venue: json.venue,
+            starts_at: json.starts_at,
+            on_sale_from: json.on_sale_from,
+            on_sale_until: json.on_sale_until,
+            capacity: json.capacity,
+            price: json.price,
+            max_per_buyer: json.max_per_buyer,
+            sold: json.sold,
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Ids of concerts and purchases.
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +23,7 @@ macro_rules! id {
                 Self(id)
             }
 
-            /// The id as a UUID.
+            /// Returns the UUID.
             pub const fn as_uuid(self) -> Uuid {
                 self.0
             }
@@ -46,10 +48,10 @@ macro_rules! id {
 }
 
 id! {
-    /// Names a concert. A UUIDv7: ids made later sort later.
+    /// Id of a concert, a UUIDv7: later ids sort after earlier ones.
     ConcertId, "concert_id"
 }
 id! {
-    /// Names a purchase. A UUIDv7, chosen before the purchase is committed.
+    /// Id of a purchase, a UUIDv7 that is generated before the purchase is committed.
     PurchaseId, "purchase_id"
 }

@@ -1,3 +1,5 @@
+//! Deserialization of JSON with typed errors.
+
 use std::{fmt, marker::PhantomData};
 
 use serde::de::{
@@ -7,12 +9,11 @@ use serde_path_to_error::Track;
 
 use crate::Error;
 
-/// Reads `T`, an object, from JSON. What serde would only say by line and column comes with the
-/// path of the field: a text that is no JSON is [`Error::Malformed`], a value that `T` refuses is
-/// [`Error::Invalid`].
+/// Parses a JSON object.
 ///
 /// # Errors
-/// The two above.
+/// [`Error::Malformed`] if the text is not JSON, or [`Error::Invalid`] with the path of the field if
+/// `T` refuses a value.
 pub(crate) fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let mut track = Track::new();
@@ -21,7 +22,7 @@ pub(crate) fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
         if !error.is_data() {
             return malformed(&error);
         }
-        // serde_json appends the position, which the path makes superfluous.
+        // The path replaces the position that serde_json appends.
         let text = error.to_string();
         let problem = text
             .rsplit_once(" at line ")
@@ -38,16 +39,17 @@ pub(crate) fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     Ok(value)
 }
 
-/// Where the problem is. What is missing or there twice is told by serde at the object around it.
-fn path(around: &str, problem: &str) -> String {
+/// Returns the path of the invalid field. serde reports missing and duplicate fields at the
+/// enclosing object.
+fn path(parent: &str, problem: &str) -> String {
     let field = ["missing field `", "duplicate field `"]
         .into_iter()
         .find_map(|start| problem.strip_prefix(start)?.strip_suffix('`'));
-    match (around, field) {
+    match (parent, field) {
         (".", Some(field)) => field.to_owned(),
         (".", None) => "body".to_owned(),
-        (around, Some(field)) => format!("{around}.{field}"),
-        (around, None) => around.to_owned(),
+        (parent, Some(field)) => format!("{parent}.{field}"),
+        (parent, None) => parent.to_owned(),
     }
 }
 
@@ -57,8 +59,8 @@ fn malformed(error: &serde_json::Error) -> Error {
     }
 }
 
-/// Reads `T` from an object and from nothing else. What serde derives for a struct takes a list of
-/// the fields' values as well.
+/// Deserializes `T` only from an object. A derived implementation accepts a list of the fields' values
+/// too.
 pub(crate) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {

@@ -1,27 +1,29 @@
+//! Amounts of money and currencies.
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{Error, text};
 
-/// An amount of money: an integer count of the currency's minor unit (cents, say).
+/// An amount of money in integer minor units of a currency, such as cents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Money {
-    /// How many minor units.
+    /// Number of minor units.
     pub amount: i64,
-    /// Of which currency.
+    /// The currency.
     pub currency: Currency,
 }
 
 impl Money {
-    /// `amount` minor units of `currency`.
+    /// Returns an amount of `amount` minor units.
     pub const fn new(amount: i64, currency: Currency) -> Self {
         Self { amount, currency }
     }
 
-    /// The amount in the currency's main unit, for display and for metrics: 6500 EUR cents are
-    /// 65.0, 6500 JPY are 6500.0.
+    /// Returns the amount in the currency's major unit, for display and metrics: 65.0 for 6500 euro
+    /// cents, 6500.0 for 6500 yen.
     pub fn to_major(self) -> f64 {
         self.amount as f64 / 10_f64.powi(self.currency.exponent().into())
     }
@@ -34,11 +36,11 @@ impl fmt::Display for Money {
     }
 }
 
-/// A currency of ISO 4217, by its alphabetic code.
+/// An ISO 4217 currency.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency([u8; 3]);
 
-/// The active codes of ISO 4217 that are money in hand, by the number of decimal places.
+/// Active ISO 4217 codes of legal tender, by number of decimal places.
 const CODES: [(u8, &str); 4] = [
     (
         0,
@@ -63,12 +65,12 @@ impl Currency {
     /// The US dollar.
     pub const USD: Self = Self(*b"USD");
 
-    /// The alphabetic code, as in `EUR`.
+    /// Returns the alphabetic code, such as `EUR`.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("a currency's code is three ASCII letters")
     }
 
-    /// How many decimal places the main unit has: 2 for EUR, 0 for JPY, 3 for KWD.
+    /// Returns the number of decimal places of the major unit: 2 for EUR, 0 for JPY, 3 for KWD.
     pub fn exponent(self) -> u8 {
         let code = self.as_str();
         CODES
@@ -91,7 +93,7 @@ impl FromStr for Currency {
             _ => Err(Error::invalid(
                 "currency",
                 format!(
-                    "{} is not allowed: an ISO 4217 code in capitals is, such as \"EUR\"",
+                    "{} is not allowed: expected an ISO 4217 code in capitals, such as \"EUR\"",
                     text::quote(text)
                 ),
             )),
@@ -132,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_main_unit_follows_the_currencys_decimal_places() {
+    fn the_major_unit_depends_on_the_decimal_places_of_the_currency() {
         for (code, major, shown) in [
             ("EUR", 65.0, "65.00 EUR"),
             ("JPY", 6500.0, "6500 JPY"),
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_is_none_is_refused_and_says_what_is_allowed() {
+    fn an_unknown_code_is_refused() {
         for text in ["eur", "EU", "EURO", "XYZ", "", "E R", "AED AFN"] {
             let error = text.parse::<Currency>().unwrap_err().to_string();
             assert!(error.contains("ISO 4217"), "{error}");

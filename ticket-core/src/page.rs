@@ -1,3 +1,5 @@
+//! Keyset pagination.
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -5,22 +7,22 @@ use uuid::Uuid;
 
 use crate::{ConcertId, Error, text};
 
-/// One page of a list, and where the next one begins.
+/// A page of a list.
 ///
-/// Pages are keyset pages: each begins after the last item of the one before, so that what is
-/// added or removed meanwhile neither repeats nor hides an item.
+/// Each page begins after the last item of the previous one, so that items that are added or removed
+/// concurrently cause neither duplicates nor gaps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Page<T> {
-    /// The items, in the list's order.
+    /// The items, in the order of the list.
     pub items: Vec<T>,
-    /// Where the next page begins; none on the last page.
+    /// Position of the next page; none on the last page.
     pub next_cursor: Option<Cursor>,
 }
 
-/// The most items that a page can have.
+/// The maximum number of items in a page.
 pub const MAX_PAGE: u32 = 100;
 
-/// A place in a list, opaque to whoever reads the list.
+/// Opaque position in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor(Uuid);
 
@@ -48,7 +50,7 @@ impl FromStr for Cursor {
             Error::invalid(
                 "cursor",
                 format!(
-                    "{} is not allowed: the next_cursor of an earlier page is",
+                    "{} is not allowed: expected the next_cursor of an earlier page",
                     text::quote(text)
                 ),
             )

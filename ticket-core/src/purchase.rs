@@ -1,3 +1,5 @@
+//! Purchases and their validation.
+
 use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
@@ -6,10 +8,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{Concert, ConcertId, Error, Money, PurchaseId, json, text, time};
 
-/// The most tickets that one purchase can have.
+/// The maximum number of tickets in a purchase.
 pub const MAX_QUANTITY: u32 = 10;
 
-/// What a buyer asks for. It can only be built valid.
+/// A valid request for tickets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Draft", try_from = "Draft")]
 pub struct NewPurchase {
@@ -18,11 +20,13 @@ pub struct NewPurchase {
 }
 
 impl NewPurchase {
-    /// `quantity` tickets for `buyer`, whoever that names.
+    /// Returns a request for `quantity` tickets for `buyer`, an opaque name that is normalized like a
+    /// title.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a `buyer` that has not 1 to 200 characters and a `quantity` outside
-    /// 1 to [`MAX_QUANTITY`].
+    ///
+    /// [`Error::Invalid`] if `buyer` does not have 1 to 200 characters or has invisible ones, or if
+    /// `quantity` is not from 1 to [`MAX_QUANTITY`].
     pub fn new(buyer: &str, quantity: u32) -> Result<Self, Error> {
         Draft {
             buyer: buyer.to_owned(),
@@ -31,26 +35,27 @@ impl NewPurchase {
         .try_into()
     }
 
-    /// Reads a purchase from JSON, as [`Deserialize`] does, with typed errors.
+    /// Parses JSON. Unlike [`Deserialize`], this returns typed errors.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for what is no JSON, [`Error::Invalid`] with the path of the field for
-    /// a value that is not allowed and for a field that is not known.
+    ///
+    /// [`Error::Malformed`] if the text is not JSON, or [`Error::Invalid`] with the path of the field
+    /// if a value is not allowed or a field is unknown.
     pub fn from_json(json: &[u8]) -> Result<Self, Error> {
         json::from_slice::<Draft>(json)?.try_into()
     }
 
-    /// Who buys.
+    /// Returns the buyer.
     pub fn buyer(&self) -> &str {
         &self.buyer
     }
 
-    /// How many tickets.
+    /// Returns the number of tickets.
     pub fn quantity(&self) -> u32 {
         self.quantity
     }
 
-    /// What tells this request from another one with the same idempotency key.
+    /// Returns a digest that identifies the request.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
         digest.update(self.quantity.to_be_bytes());
@@ -59,7 +64,7 @@ impl NewPurchase {
     }
 }
 
-/// The JSON of a new purchase, before its values are checked.
+/// JSON of a new purchase, before validation.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Draft {
@@ -86,7 +91,7 @@ impl TryFrom<Draft> for NewPurchase {
             _ => Err(Error::invalid(
                 "quantity",
                 format!(
-                    "{} is not allowed: an integer from 1 to {MAX_QUANTITY} is",
+                    "{} is not allowed: expected an integer from 1 to {MAX_QUANTITY}",
                     draft.quantity
                 ),
             )),
@@ -94,13 +99,13 @@ impl TryFrom<Draft> for NewPurchase {
     }
 }
 
-/// What a client chooses so that a purchase repeated by chance buys once. It belongs to a
-/// concert: two concerts may each have a purchase with the same key.
+/// Key chosen by the client, so that a repeated request buys once. Scoped to a concert: purchases for
+/// different concerts may have the same key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// The key's text.
+    /// Returns the key.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -110,13 +115,14 @@ impl FromStr for IdempotencyKey {
     type Err = Error;
 
     /// # Errors
-    /// [`Error::Invalid`] for a text that is not 1 to 255 printable ASCII characters.
+    ///
+    /// [`Error::Invalid`] unless the text has 1 to 255 printable ASCII characters.
     fn from_str(text: &str) -> Result<Self, Error> {
         let length = text.chars().count();
         let problem = if !(1..=255).contains(&length) {
-            format!("{length} characters are not allowed: 1 to 255 are")
-        } else if let Some(strange) = text.chars().find(|c| !matches!(c, ' '..='~')) {
-            format!("the character {strange:?} is not allowed: printable ASCII is")
+            format!("{length} characters are not allowed: expected 1 to 255")
+        } else if let Some(other) = text.chars().find(|c| !matches!(c, ' '..='~')) {
+            format!("the character {other:?} is not allowed: expected printable ASCII")
         } else {
             return Ok(Self(text.to_owned()));
         };
@@ -124,14 +130,14 @@ impl FromStr for IdempotencyKey {
     }
 }
 
-/// Whether the tickets of a purchase are still the buyer's.
+/// Status of a purchase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Status {
-    /// Paid for.
+    /// Paid; the buyer holds the tickets.
     Paid,
-    /// Given back; the tickets are on sale again.
+    /// Refunded; the tickets are available again.
     Refunded,
 }
 
@@ -150,23 +156,23 @@ impl fmt::Display for Status {
     }
 }
 
-/// A purchase that stands in the database.
+/// A purchase, as it was when it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Purchase {
-    /// Its id.
+    /// The id.
     pub id: PurchaseId,
-    /// What it is for.
+    /// The concert.
     pub concert_id: ConcertId,
-    /// Who bought.
+    /// The buyer.
     pub buyer: String,
-    /// How many tickets.
+    /// Number of tickets.
     pub quantity: u32,
-    /// What was paid for all of them.
+    /// Price of all tickets together.
     pub total: Money,
-    /// Whether the tickets are still the buyer's.
+    /// The status.
     pub status: Status,
-    /// When it was bought.
+    /// Time of the purchase.
     pub created_at: Timestamp,
 }
 
@@ -184,12 +190,12 @@ impl Purchase {
     }
 }
 
-/// The answer to a purchase.
+/// Result of [`Tickets::purchase`](crate::Tickets::purchase).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Purchased {
     /// The purchase.
     pub purchase: Purchase,
-    /// Whether an earlier request with the same idempotency key had bought it.
+    /// Whether an earlier request with the same idempotency key had made it.
     pub replayed: bool,
 }

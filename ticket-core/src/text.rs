@@ -35,7 +35,7 @@ pub(crate) fn name(field: &str, text: &str, max: usize) -> Result<String, Error>
     if length == 0 || length > max {
         return Err(Error::invalid(
             field,
-            format!("{length} characters are not allowed: 1 to {max} are"),
+            format!("{length} characters are not allowed: expected 1 to {max}"),
         ));
     }
     Ok(text)

@@ -32,7 +32,7 @@ fn check_range(time: Timestamp) -> Result<Timestamp, String> {
         Ok(time)
     } else {
         Err(format!(
-            "{time} is out of range: a time from {EARLIEST} to {LATEST} is allowed"
+            "{time} is not allowed: expected a time from {EARLIEST} to {LATEST}"
         ))
     }
 }
@@ -62,7 +62,7 @@ impl<'de> Deserialize<'de> for RequestTime {
                 // The parser's own message describes its grammar and its limits, not the API's.
                 let time: Timestamp = text.parse().map_err(|_| {
                     E::custom(format_args!(
-                        "{} is not allowed: a time from {EARLIEST} to {LATEST} is, with an offset \
+                        "{} is not allowed: expected a time from {EARLIEST} to {LATEST} with an offset \
                          from UTC, such as \"2030-01-01T20:00:00Z\" or \
                          \"2030-01-01T21:00:00+01:00\"",
                         text::quote(text)

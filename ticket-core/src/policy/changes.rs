@@ -1,28 +1,31 @@
-use std::fmt;
-use std::sync::Arc;
+//! Notifications of changes to the active faults.
+
+use std::{fmt, sync::Arc};
 
 use jiff::Timestamp;
-use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    time::{Instant, sleep_until},
+};
 
 use super::{Document, Faults};
 
-/// Where the faults in force came from.
+/// Origin of the active faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {
-    /// They were there from the start.
+    /// The initial document.
     Start,
-    /// A file that was read again: [`Faults::reload`].
+    /// A file that was reloaded with [`Faults::reload`].
     File,
-    /// An override over HTTP or from a program: [`Faults::replace`].
+    /// An override that was set over HTTP or by the program with [`Faults::replace`].
     Http,
-    /// What was in force expired, and what lay below it came back.
+    /// The active document expired; the override gave way to the base, or the base to no faults.
     Expiry,
 }
 
 impl Source {
-    /// Its name in logs and metrics.
+    /// Returns the name in logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Start => "start",
@@ -39,25 +42,26 @@ impl fmt::Display for Source {
     }
 }
 
-/// A document came in force.
+/// Activation of a document.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Change {
-    /// Its place among the changes of this handle; the document of the start is 0.
+    /// Sequence number; the initial document is 0.
     pub number: u64,
-    /// What is in force from now on.
+    /// The document.
     pub document: Arc<Document>,
-    /// Where it came from.
+    /// Origin of the document.
     pub source: Source,
-    /// When it came in force, by the wall clock.
+    /// Time of the activation, by the wall clock.
     pub at: Timestamp,
-    /// When it will expire, by the wall clock; `None`: it stays until it is replaced.
+    /// Time at which it expires, by the wall clock, if it does.
     pub expires_at: Option<Timestamp>,
 }
 
-/// The changes of a [`Faults`] from now on, in order.
+/// Subscription to the changes of a [`Faults`], created by [`Faults::subscribe`].
 ///
-/// Whoever waits here makes the expiry happen on time, even where no decision is taken.
+/// Waiting for the next change also applies expirations on time, which otherwise happen at the next
+/// decision.
 pub struct Changes {
     faults: Faults,
     receiver: broadcast::Receiver<Change>,
@@ -70,8 +74,12 @@ impl Changes {
 
     /// Waits for the next change.
     ///
-    /// Whoever lies more than 64 changes behind misses the oldest, and can tell by
-    /// [`Change::number`]. Cancel safe: a change is not lost when the future is dropped.
+    /// A subscriber that falls more than 64 changes behind misses the oldest ones, which shows as a
+    /// gap in [`Change::number`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not lose a change.
     pub async fn next(&mut self) -> Change {
         loop {
             let expires = self.faults.expires();
@@ -79,7 +87,7 @@ impl Changes {
                 received = self.receiver.recv() => match received {
                     Ok(change) => return change,
                     Err(RecvError::Lagged(_)) => {}
-                    // Never so: `faults` holds the sender.
+                    // `faults` keeps the sender alive.
                     Err(RecvError::Closed) => std::future::pending().await,
                 },
                 () = until(expires) => self.faults.settle(),

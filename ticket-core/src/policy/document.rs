@@ -1,16 +1,22 @@
+//! The faults document.
+
 use std::time::Duration;
 
-use serde::de::{self, Deserializer};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Serialize,
+    de::{self, Deserializer},
+};
 
-use super::number::{Expiry, Seed};
-use super::preset::{self, PRESETS};
-use super::read::{self, Checked, Object, refused};
-use super::{Fail, FailurePolicy, Fault, Invalid, LatencyPolicy, Operation, Random};
+use super::{
+    Fail, FailurePolicy, Fault, Invalid, LatencyPolicy, Operation, Random,
+    number::{Expiry, Seed},
+    preset::{self, PRESETS},
+    read::{self, Checked, Object, refused},
+};
 
-/// A whole set of faults, as it is written in JSON or TOML.
+/// A set of faults, written in JSON or TOML.
 ///
-/// One that breaks a rule cannot be built: parsing is the only way in.
+/// Documents are validated when they are parsed, so that every value of this type is valid.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Document {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,8 +48,12 @@ impl Object<'_> for Fields {
 
     fn check<E: de::Error>(&self) -> Result<(), E> {
         match (&self.preset, &self.faults) {
-            (Some(_), Some(_)) => Err(E::custom("has both preset and faults; one of them")),
-            (None, None) => Err(E::custom("has neither faults nor preset; one of them")),
+            (Some(_), Some(_)) => Err(E::custom(
+                "has both preset and faults: expected one of them",
+            )),
+            (None, None) => Err(E::custom(
+                "has neither faults nor preset: expected one of them",
+            )),
             _ => Ok(()),
         }
     }
@@ -84,27 +94,26 @@ impl<'de> Deserialize<'de> for Document {
 }
 
 impl Document {
-    /// The names of the presets, each with a sentence on what it plays.
+    /// Names and descriptions of the presets.
     pub const PRESETS: &[(&str, &str)] = PRESETS;
 
-    /// No faults.
+    /// Returns a document without faults.
     pub fn calm() -> Self {
         Self::default()
     }
 
-    /// The preset of this name; `None` where there is none.
+    /// Returns the preset with this name.
     pub fn preset(name: &str) -> Option<Self> {
         preset::documents()
             .find(|(it, _)| *it == name)
             .map(|(_, document)| document.clone())
     }
 
-    /// Reads JSON.
+    /// Parses JSON.
     ///
     /// # Errors
     ///
-    /// The text is not JSON, or the document breaks a rule: [`Invalid`] says where and what is
-    /// allowed.
+    /// [`Invalid`] with the path of the field if the text is not JSON or a value is not allowed.
     pub fn from_json(text: &str) -> Result<Self, Invalid> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let document =
@@ -115,65 +124,65 @@ impl Document {
         Ok(document)
     }
 
-    /// Reads TOML.
+    /// Parses TOML.
     ///
     /// # Errors
     ///
-    /// The text is not TOML, or the document breaks a rule: [`Invalid`] says where and what is
-    /// allowed.
+    /// [`Invalid`] with the path of the field if the text is not TOML or a value is not allowed.
     pub fn from_toml(text: &str) -> Result<Self, Invalid> {
         let deserializer =
             toml::Deserializer::parse(text).map_err(|error| Invalid::toml_syntax(&error))?;
         serde_path_to_error::deserialize(deserializer).map_err(Invalid::toml)
     }
 
-    /// As JSON, indented. [`from_json`](Self::from_json) reads it back to the same document.
+    /// Formats the document as indented JSON. [`from_json`](Self::from_json) parses it to an equal
+    /// document.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("numbers are finite and keys are strings")
     }
 
-    /// As TOML. [`from_toml`](Self::from_toml) reads it back to the same document.
+    /// Formats the document as TOML. [`from_toml`](Self::from_toml) parses it to an equal document.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("whole numbers fit in an i64 and no option is written as null")
+        toml::to_string(self).expect("integers fit into an i64 and `None` is skipped")
     }
 
-    /// The name of the preset that has these very faults, whatever the seed and the expiry.
+    /// Returns the name of the preset with the same faults. Seed and expiration are ignored.
     pub fn name(&self) -> Option<&'static str> {
         preset::documents()
             .find(|(_, document)| document.faults == self.faults)
             .map(|(name, _)| name)
     }
 
-    /// What the random sources start from; `None`: from chance.
+    /// Returns the seed of the random sources, if it is fixed.
     pub fn seed(&self) -> Option<u64> {
         self.seed.map(Seed::get)
     }
 
-    /// How long it stays in force; `None`: until it is replaced.
+    /// Returns how long the document stays active, if it expires.
     pub fn expires_after(&self) -> Option<Duration> {
         self.expires_after_s
             .map(|seconds| Duration::from_secs(seconds.get()))
     }
 
-    /// Its faults, in the order in which they are asked.
+    /// Returns the faults, in the order in which they are evaluated.
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
 
-    /// Whether there is no fault in it.
+    /// Returns whether the document has no faults.
     pub fn is_calm(&self) -> bool {
         self.faults.is_empty()
     }
 }
 
-/// The first of its faults that fails wins.
+/// The first fault that fails the operation applies.
 impl FailurePolicy for Document {
     fn failure(&self, operation: Operation, at: Duration, random: Random) -> Option<Fail> {
         self.faults.failure(operation, at, random)
     }
 }
 
-/// The delays of its faults add.
+/// The delays of the faults are added.
 impl LatencyPolicy for Document {
     fn latency(&self, operation: Operation, at: Duration, random: Random) -> Duration {
         self.faults.latency(operation, at, random)

@@ -1,22 +1,23 @@
-use std::fmt;
-use std::time::Duration;
+//! Injected failures.
+
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Operation, Random};
 
-/// How an operation is made to fail.
+/// Kind of an injected failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fail {
-    /// The payment provider says no: trying again with the same card is no use.
+    /// The payment is declined. A retry with the same card fails again.
     Declined,
-    /// The part does not answer: trying again later may help.
+    /// The operation is unavailable. A retry may succeed.
     Unavailable,
 }
 
 impl Fail {
-    /// Its name in a faults document, in logs and in metrics.
+    /// Returns the name in documents, logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Declined => "declined",
@@ -31,17 +32,18 @@ impl fmt::Display for Fail {
     }
 }
 
-/// Whether an operation fails.
+/// Decides whether an operation fails.
 ///
-/// A pure function: the same operation, time and [`Random`] give the same answer. Of several
-/// policies in a slice the first that fails wins; each has a source of its own, so that what one
-/// draws moves nothing in the others.
+/// Implementations are pure functions of the operation, the time and the [`Random`]. In a slice of
+/// policies, the first that fails the operation applies. Each policy of a slice has an independent
+/// random source, so that its draws do not affect the others.
 pub trait FailurePolicy {
-    /// How `operation` fails, `at` this long after the policies came in force; `None`: it does not.
+    /// Returns how `operation` fails at the time `at` since the activation of the policies, or `None`
+    /// if it does not fail.
     fn failure(&self, operation: Operation, at: Duration, random: Random) -> Option<Fail>;
 }
 
-/// Fails always, and always so.
+/// Always fails.
 impl FailurePolicy for Fail {
     fn failure(&self, _: Operation, _: Duration, _: Random) -> Option<Fail> {
         Some(*self)

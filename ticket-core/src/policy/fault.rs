@@ -1,13 +1,19 @@
+//! A single fault of a document.
+
 use std::time::Duration;
 
-use serde::de::{self, Deserializer};
-use serde::ser::Serializer;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Serialize,
+    de::{self, Deserializer},
+    ser::Serializer,
+};
 
-use super::read::{self, Object, refused};
-use super::{Delay, Fail, FailurePolicy, LatencyPolicy, Operation, Random, When};
+use super::{
+    Delay, Fail, FailurePolicy, LatencyPolicy, Operation, Random, When,
+    read::{self, Object, refused},
+};
 
-/// One line of a faults document: an operation fails, waits, or waits and then fails.
+/// A fault: an operation is delayed, fails, or is delayed and then fails.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
@@ -80,43 +86,43 @@ impl Object<'_> for Fault {
             Ok(())
         } else {
             Err(E::custom(
-                "has neither fail nor delay; one of them, or both",
+                "has neither fail nor delay: expected at least one of them",
             ))
         }
     }
 }
 
 impl Fault {
-    /// Whether it can touch `operation`.
-    pub fn touches(&self, operation: Operation) -> bool {
+    /// Returns whether the fault is declared for `operation`.
+    pub fn applies_to(&self, operation: Operation) -> bool {
         match self.operation {
             Target::Every => true,
             Target::One(one) => one == operation,
         }
     }
 
-    fn strikes(&self, operation: Operation, at: Duration, random: Random) -> bool {
-        self.touches(operation)
+    fn is_active(&self, operation: Operation, at: Duration, random: Random) -> bool {
+        self.applies_to(operation)
             && self
                 .when
                 .as_ref()
-                .is_none_or(|when| when.strikes(at, random.fork(0)))
+                .is_none_or(|when| when.is_active(at, random.fork(0)))
     }
 }
 
-/// A fault with a `delay` and a `fail` does both or neither: its `when` is asked by both policies
-/// with the same source, and so answers them the same.
+/// A fault with `delay` and `fail` applies both or neither: both policies evaluate `when` with the
+/// same random source.
 impl FailurePolicy for Fault {
     fn failure(&self, operation: Operation, at: Duration, random: Random) -> Option<Fail> {
         let Failure { r#as: fail } = self.fail.as_ref()?;
-        self.strikes(operation, at, random).then_some(*fail)
+        self.is_active(operation, at, random).then_some(*fail)
     }
 }
 
 impl LatencyPolicy for Fault {
     fn latency(&self, operation: Operation, at: Duration, random: Random) -> Duration {
         match &self.delay {
-            Some(delay) if self.strikes(operation, at, random) => {
+            Some(delay) if self.is_active(operation, at, random) => {
                 delay.latency(operation, at, random.fork(1))
             }
             _ => Duration::ZERO,

@@ -1,102 +1,109 @@
-use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+//! The active faults, which can be replaced at run time.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::broadcast;
-use tokio::time::Instant;
+use tokio::{sync::broadcast, time::Instant};
 
-use super::changes::{Change, Changes, Source};
-use super::{Document, Fail, FailurePolicy, LatencyPolicy, Operation, Random};
+use super::{
+    Document, Fail, FailurePolicy, LatencyPolicy, Operation, Random,
+    changes::{Change, Changes, Source},
+};
 
-/// What to inject into one call: wait, and then fail.
+/// What to inject into one call: a delay, then a failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
-    /// How long to wait first; at most [`MAX_DELAY`](super::MAX_DELAY).
+    /// The delay, at most [`MAX_DELAY`](super::MAX_DELAY).
     pub delay: Duration,
-    /// How to fail then, instead of doing the work; `None`: do it.
+    /// The failure after the delay; `None` if the operation is executed.
     pub fail: Option<Fail>,
 }
 
 impl Decision {
-    /// Nothing.
+    /// No delay and no failure.
     pub const NONE: Self = Self {
         delay: Duration::ZERO,
         fail: None,
     };
 }
 
-/// The faults in force: a handle that is cloned, asked, and turned while the program runs.
+/// The active faults. Clones share them.
 ///
-/// There is a ground, laid at the start and again by [`reload`](Self::reload), and above it at most
-/// one override, set by [`replace`](Self::replace). What expires gives way to what lies below it:
-/// an override to the ground, the ground to calm.
+/// There are two levels: the base document, which is set at the start and by
+/// [`reload`](Self::reload), and at most one override, which is set by [`replace`](Self::replace). An
+/// override that expires gives way to the base; a base that expires gives way to no faults.
 ///
-/// A decision reads one whole document, before or after a change and never between, and takes no
-/// lock. Time is tokio's, so that tests can pause it.
+/// Decisions are lock-free. Time is measured with [`tokio::time::Instant`], so that tests can pause
+/// it.
 #[derive(Clone)]
 pub struct Faults {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// False where no decision can inject anything: all that a calm decision reads. It may lag
-    /// behind `in_force` for a moment, which only moves the moment of the change.
-    active: AtomicBool,
-    in_force: ArcSwap<InForce>,
-    layers: Mutex<Layers>,
+    /// Whether a decision has to load the active document. Relaxed: a decision that reads a stale
+    /// value is ordered before the change.
+    enabled: AtomicBool,
+    active_document: ArcSwap<Active>,
+    levels: Mutex<Levels>,
     changes: broadcast::Sender<Change>,
 }
 
-struct InForce {
+struct Active {
     change: Change,
     running: Arc<Running>,
 }
 
-/// What a change works on, behind the lock that decisions do not take.
-struct Layers {
-    ground: Arc<Running>,
+/// The levels, behind a lock that only changes take.
+struct Levels {
+    base: Arc<Running>,
     overridden: bool,
     next_number: u64,
 }
 
-/// A document with its clock and its counters. They run on while an override is in force.
+/// A document with its clock and counters, which continue while it is overridden.
 struct Running {
     document: Arc<Document>,
     since: Instant,
     expires: Option<Instant>,
     expires_at: Option<Timestamp>,
     seed: u64,
-    touched: [bool; Operation::COUNT],
+    applicable: [bool; Operation::COUNT],
     decided: [AtomicU64; Operation::COUNT],
 }
 
-/// How many changes a subscriber may lie behind before it misses the oldest.
+/// The number of changes that are kept for a slow subscriber.
 const CHANGES: usize = 64;
 
 impl Faults {
-    /// No faults, until some are set.
+    /// Returns a handle without faults.
     pub fn calm() -> Self {
         Self::new(Document::calm())
     }
 
-    /// The faults of `document`, whose clock starts now.
+    /// Returns a handle with `document` as the base. Its clock starts now.
     pub fn new(document: Document) -> Self {
         let at = Timestamp::now();
-        let ground = Arc::new(Running::start(document, at));
-        let change = ground.change(0, Source::Start, at);
-        let in_force = InForce {
+        let base = Arc::new(Running::start(document, at));
+        let change = base.change(0, Source::Start, at);
+        let active = Active {
             change,
-            running: Arc::clone(&ground),
+            running: Arc::clone(&base),
         };
         Self {
             shared: Arc::new(Shared {
-                active: AtomicBool::new(ground.is_active()),
-                in_force: ArcSwap::from_pointee(in_force),
-                layers: Mutex::new(Layers {
-                    ground,
+                enabled: AtomicBool::new(base.is_relevant()),
+                active_document: ArcSwap::from_pointee(active),
+                levels: Mutex::new(Levels {
+                    base,
                     overridden: false,
                     next_number: 1,
                 }),
@@ -105,67 +112,67 @@ impl Faults {
         }
     }
 
-    /// What to inject into this call of `operation`.
+    /// Decides what to inject into one call of `operation`.
     ///
-    /// Where no faults are in force it costs one load and one branch. It never allocates, except
-    /// for the one decision that meets an expiry.
+    /// Without active faults this costs one load and one branch. It does not allocate, unless it
+    /// applies an expiration.
     #[inline]
     pub fn decide(&self, operation: Operation) -> Decision {
-        if self.shared.active.load(Relaxed) {
+        if self.shared.enabled.load(Relaxed) {
             self.shared.decide(operation)
         } else {
             Decision::NONE
         }
     }
 
-    /// What is in force now: the ground, or calm, once an expiry has passed.
+    /// Returns the active document.
     pub fn document(&self) -> Arc<Document> {
         self.current().document
     }
 
-    /// The last change: what is in force now, since when, from where, and until when.
+    /// Returns the latest change: the active document, its origin, its activation and expiration.
     pub fn current(&self) -> Change {
         self.shared.settle();
-        self.shared.in_force.load().change.clone()
+        self.shared.active_document.load().change.clone()
     }
 
-    /// Overrides what is in force with `document`, until it expires or the next change.
+    /// Sets `document` as the override, until it expires or is replaced.
     ///
-    /// Its clock starts now and its sequence from the beginning.
+    /// Its clock and its random sequences start over.
     pub fn replace(&self, document: Document) {
-        let mut layers = self.shared.lock();
+        let mut levels = self.shared.lock();
         let at = Timestamp::now();
         let running = Arc::new(Running::start(document, at));
-        layers.overridden = true;
-        self.shared.put(&mut layers, running, Source::Http, at);
+        levels.overridden = true;
+        self.shared.activate(&mut levels, running, Source::Http, at);
     }
 
-    /// Lays `document` as the new ground: what a file says that was read again.
+    /// Sets `document` as the base, such as after a file has changed.
     ///
-    /// Its clock starts now and its sequence from the beginning. It comes in force at once and
-    /// ends an override that has no expiry. An override that has one stays until then; the answer
-    /// is then `false`.
+    /// Its clock and its random sequences start over. Returns `true` if it is active: it ends an
+    /// override without expiration. Returns `false` if an override with an expiration stays active
+    /// until then.
     pub fn reload(&self, document: Document) -> bool {
-        let mut layers = self.shared.lock();
+        let mut levels = self.shared.lock();
         let at = Timestamp::now();
-        layers.ground = Arc::new(Running::start(document, at));
-        let held = self.shared.in_force.load().running.expires.is_some();
-        if layers.overridden && held {
+        levels.base = Arc::new(Running::start(document, at));
+        let override_expires = self.shared.active_document.load().running.expires.is_some();
+        if levels.overridden && override_expires {
             return false;
         }
-        layers.overridden = false;
-        let ground = Arc::clone(&layers.ground);
-        self.shared.put(&mut layers, ground, Source::File, at);
+        levels.overridden = false;
+        let base = Arc::clone(&levels.base);
+        self.shared.activate(&mut levels, base, Source::File, at);
         true
     }
 
-    /// The changes from now on.
+    /// Subscribes to changes from now on.
     pub fn subscribe(&self) -> Changes {
         Changes::new(self.clone(), self.shared.changes.subscribe())
     }
 
     pub(super) fn expires(&self) -> Option<Instant> {
-        self.shared.in_force.load().running.expires
+        self.shared.active_document.load().running.expires
     }
 
     pub(super) fn settle(&self) {
@@ -176,61 +183,61 @@ impl Faults {
 impl Shared {
     #[inline(never)]
     fn decide(&self, operation: Operation) -> Decision {
-        let in_force = self.in_force.load();
-        let running = &in_force.running;
-        if running.expires.is_none() && !running.touches(operation) {
+        let active = self.active_document.load();
+        let running = &active.running;
+        if running.expires.is_none() && !running.applies_to(operation) {
             return Decision::NONE;
         }
         let now = Instant::now();
         if !running.expired(now) {
             return running.decide(operation, now);
         }
-        drop(in_force);
+        drop(active);
         self.settle();
-        self.in_force.load().running.decide(operation, now)
+        self.active_document.load().running.decide(operation, now)
     }
 
-    /// Lets what has expired give way.
+    /// Applies an expiration that is due.
     fn settle(&self) {
-        if self.in_force.load().running.expired(Instant::now()) {
+        if self.active_document.load().running.expired(Instant::now()) {
             drop(self.lock());
         }
     }
 
-    /// The right to change, with everything that has expired by now given way.
-    fn lock(&self) -> MutexGuard<'_, Layers> {
-        // Nothing panics while it is held; were it so, the layers would still be whole.
-        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Locks the levels and applies expirations that are due.
+    fn lock(&self) -> MutexGuard<'_, Levels> {
+        // The levels stay consistent if a panic poisons the lock.
+        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         loop {
-            let expired = Arc::clone(&self.in_force.load().running);
+            let expired = Arc::clone(&self.active_document.load().running);
             if !expired.expired(now) {
-                return layers;
+                return levels;
             }
             let at = expired.expires_at.unwrap_or_else(Timestamp::now);
-            let below_is_over = layers
-                .ground
+            let base_expired = levels
+                .base
                 .expires
                 .is_some_and(|end| Some(end) <= expired.expires);
-            if !layers.overridden || below_is_over {
-                layers.ground = Arc::new(Running::start(Document::calm(), at));
+            if !levels.overridden || base_expired {
+                levels.base = Arc::new(Running::start(Document::calm(), at));
             }
-            layers.overridden = false;
-            let ground = Arc::clone(&layers.ground);
-            self.put(&mut layers, ground, Source::Expiry, at);
+            levels.overridden = false;
+            let base = Arc::clone(&levels.base);
+            self.activate(&mut levels, base, Source::Expiry, at);
         }
     }
 
-    fn put(&self, layers: &mut Layers, running: Arc<Running>, source: Source, at: Timestamp) {
-        let change = running.change(layers.next_number, source, at);
-        layers.next_number += 1;
-        let active = running.is_active();
-        self.in_force.store(Arc::new(InForce {
+    fn activate(&self, levels: &mut Levels, running: Arc<Running>, source: Source, at: Timestamp) {
+        let change = running.change(levels.next_number, source, at);
+        levels.next_number += 1;
+        let enabled = running.is_relevant();
+        self.active_document.store(Arc::new(Active {
             change: change.clone(),
             running,
         }));
-        self.active.store(active, Relaxed);
-        // That nobody listens is no error.
+        self.enabled.store(enabled, Relaxed);
+        // Fails if there are no subscribers.
         let _ = self.changes.send(change);
     }
 }
@@ -244,8 +251,8 @@ impl Running {
             expires: life.map(|life| since + life),
             expires_at: life.map(|life| later(at, life)),
             seed: document.seed().unwrap_or_else(rand::random),
-            touched: Operation::ALL
-                .map(|it| document.faults().iter().any(|fault| fault.touches(it))),
+            applicable: Operation::ALL
+                .map(|it| document.faults().iter().any(|fault| fault.applies_to(it))),
             decided: [const { AtomicU64::new(0) }; Operation::COUNT],
             document: Arc::new(document),
         }
@@ -262,13 +269,14 @@ impl Running {
         }
     }
 
-    /// Whether a decision has to look at it: it holds faults, or gives way to what may hold some.
-    fn is_active(&self) -> bool {
+    /// Returns whether a decision has to look at the document: it has faults, or expires to one that
+    /// may have some.
+    fn is_relevant(&self) -> bool {
         !self.document.is_calm() || self.expires.is_some()
     }
 
-    fn touches(&self, operation: Operation) -> bool {
-        self.touched[operation.index()]
+    fn applies_to(&self, operation: Operation) -> bool {
+        self.applicable[operation.index()]
     }
 
     fn expired(&self, now: Instant) -> bool {
@@ -276,7 +284,7 @@ impl Running {
     }
 
     fn decide(&self, operation: Operation, now: Instant) -> Decision {
-        if !self.touches(operation) {
+        if !self.applies_to(operation) {
             return Decision::NONE;
         }
         let number = self.decided[operation.index()].fetch_add(1, Relaxed);
@@ -303,7 +311,7 @@ impl Default for Faults {
 impl fmt::Debug for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Faults")
-            .field(&self.shared.in_force.load().change)
+            .field(&self.shared.active_document.load().change)
             .finish()
     }
 }

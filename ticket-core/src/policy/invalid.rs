@@ -1,15 +1,17 @@
+//! The error of a faults document.
+
 use std::fmt;
 
-/// Why a faults document was refused.
+/// Error of a faults document.
 ///
-/// It reads `faults[1].when.probability: 1.5 is not allowed; a number from 0 to 1`.
+/// Displayed as `faults[1].when.probability: 1.5 is not allowed: expected a number from 0 to 1`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub struct Invalid {
-    /// The way to the field, as `faults[1].when.probability`; empty where the text as a whole is
-    /// meant.
+    /// The path of the field, such as `faults[1].when.probability`; empty if the error concerns the
+    /// whole text.
     pub path: String,
-    /// The value, and what is allowed instead.
+    /// The value, and what is expected.
     pub problem: String,
 }
 
@@ -29,14 +31,14 @@ impl Invalid {
         if error.is_data() {
             let problem = error.to_string();
             let position = format!(" at line {} column {}", error.line(), error.column());
-            let problem = plain(problem.strip_suffix(&position).unwrap_or(&problem));
+            let problem = reword(problem.strip_suffix(&position).unwrap_or(&problem));
             Self { path, problem }
         } else {
             Self::json_syntax(&error)
         }
     }
 
-    /// What is not JSON has a place in the text rather than a path.
+    /// A syntax error, which has a position in the text and no path.
     pub(super) fn json_syntax(error: &serde_json::Error) -> Self {
         Self {
             path: String::new(),
@@ -54,7 +56,7 @@ impl Invalid {
     pub(super) fn toml(error: serde_path_to_error::Error<toml::de::Error>) -> Self {
         Self {
             path: path(error.path()),
-            problem: plain(error.inner().message()),
+            problem: reword(error.inner().message()),
         }
     }
 }
@@ -67,14 +69,14 @@ fn path(path: &serde_path_to_error::Path) -> String {
     }
 }
 
-/// The words that this module has for every refusal, for those of serde's own.
-fn plain(problem: &str) -> String {
-    let of_serde = ["invalid type: ", "unknown variant ", "unknown field "];
-    of_serde
+/// Rewords messages of serde like those of this module.
+fn reword(problem: &str) -> String {
+    let prefixes = ["invalid type: ", "unknown variant ", "unknown field "];
+    prefixes
         .into_iter()
         .find_map(|kind| problem.strip_prefix(kind)?.split_once(", expected "))
         .map_or_else(
             || problem.to_owned(),
-            |(value, allowed)| format!("{value} is not allowed; {allowed}"),
+            |(value, allowed)| format!("{value} is not allowed: expected {allowed}"),
         )
 }

@@ -1,29 +1,35 @@
+//! Injected delays.
+
 use std::time::Duration;
 
 use rand::RngExt;
 use rand_distr::{Exp1, StandardNormal};
-use serde::de::{self, Deserializer, MapAccess};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Serialize,
+    de::{self, Deserializer, MapAccess},
+};
 
-use super::number::{Millis, PositiveMillis, Shape, Sigma};
-use super::read::{self, Checked, Object, OneOf, refused};
-use super::{Operation, Random};
+use super::{
+    Operation, Random,
+    number::{Millis, PositiveMillis, Shape, Sigma},
+    read::{self, Checked, Object, OneOf, refused},
+};
 
-/// The longest delay of one decision: a draw or a sum beyond it is cut to it.
+/// The maximum delay of one decision. Longer draws and sums are clamped to it.
 pub const MAX_DELAY: Duration = Duration::from_secs(60);
 
-/// How long an operation waits.
+/// Decides how long an operation is delayed.
 ///
-/// A pure function: the same operation, time and [`Random`] give the same delay. The delays of
-/// several policies in a slice add; each has a source of its own, so that what one draws moves
-/// nothing in the others.
+/// Implementations are pure functions of the operation, the time and the [`Random`]. The delays of a
+/// slice of policies are added. Each policy of a slice has an independent random source, so that its
+/// draws do not affect the others.
 pub trait LatencyPolicy {
-    /// How long `operation` waits, `at` this long after the policies came in force. At most
-    /// [`MAX_DELAY`].
+    /// Returns the delay of `operation` at the time `at` since the activation of the policies, at
+    /// most [`MAX_DELAY`].
     fn latency(&self, operation: Operation, at: Duration, random: Random) -> Duration;
 }
 
-/// Waits always, and always so long; at most [`MAX_DELAY`].
+/// A constant delay, at most [`MAX_DELAY`].
 impl LatencyPolicy for Duration {
     fn latency(&self, _: Operation, _: Duration, _: Random) -> Duration {
         MAX_DELAY.min(*self)
@@ -41,14 +47,14 @@ impl<P: LatencyPolicy> LatencyPolicy for [P] {
     }
 }
 
-/// A delay: one value, a distribution, or a list to play again.
+/// A delay: a constant, a distribution, or a recorded list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct Delay(Kind);
+pub struct Delay(Distribution);
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+enum Distribution {
     Fixed(Fixed),
     Uniform(Uniform),
     Normal(Normal),
@@ -149,7 +155,7 @@ impl Object<'_> for Replay {
     const WHAT: &'static str = "an object with ms, a list";
 }
 
-impl OneOf for Kind {
+impl OneOf for Distribution {
     const KEYS: &'static str = "fixed, uniform, normal, log_normal, exponential, pareto, replay";
 
     fn read<'de, A: MapAccess<'de>>(key: &str, map: &mut A) -> Result<Option<Self>, A::Error> {
@@ -178,16 +184,16 @@ impl LatencyPolicy for Delay {
     }
 }
 
-impl Kind {
-    /// A delay in milliseconds, from 0 to infinity.
+impl Distribution {
+    /// Draws a delay in milliseconds, from 0 to infinity.
     fn draw(&self, mut random: Random) -> f64 {
         match self {
             Self::Fixed(Fixed { ms }) => ms.get(),
             Self::Uniform(Uniform { min_ms, max_ms }) => {
                 min_ms.get() + (max_ms.get() - min_ms.get()) * random.unit()
             }
-            // Cut off below 0 as a distribution is: drawn again, not heaped up at 0. The mean is
-            // not below 0, so that at least every second draw serves.
+            // Truncated at 0 by drawing again, not by clamping. The mean is not negative, so that
+            // at least every second draw is accepted.
             Self::Normal(Normal {
                 mean_ms,
                 std_dev_ms,

@@ -16,13 +16,15 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub use self::changes::{Change, Changes, Source};
-pub use self::document::Document;
-pub use self::failure::{Fail, FailurePolicy};
-pub use self::fault::Fault;
-pub use self::faults::{Decision, Faults};
-pub use self::invalid::Invalid;
-pub use self::latency::{Delay, LatencyPolicy, MAX_DELAY};
-pub use self::operation::Operation;
-pub use self::random::Random;
-pub use self::schedule::When;
+pub use self::{
+    changes::{Change, Changes, Source},
+    document::Document,
+    failure::{Fail, FailurePolicy},
+    fault::Fault,
+    faults::{Decision, Faults},
+    invalid::Invalid,
+    latency::{Delay, LatencyPolicy, MAX_DELAY},
+    operation::Operation,
+    random::Random,
+    schedule::When,
+};

@@ -1,15 +1,19 @@
-//! The numbers of a faults document: a type for each range, so that a document out of range cannot
-//! be built.
+//! Numbers of a faults document, with one type per range, so that values out of range cannot be
+//! constructed.
 
-use std::fmt;
-use std::ops::{Bound, RangeBounds};
+use std::{
+    fmt,
+    ops::{Bound, RangeBounds},
+};
 
-use serde::de::{self, Deserializer, Visitor};
-use serde::ser::Serializer;
+use serde::{
+    de::{self, Deserializer, Visitor},
+    ser::Serializer,
+};
 
 use super::read::refused;
 
-/// A real number within bounds. Whole ones are written without a fraction, as people write them.
+/// Declares a type for real numbers in a range. Integers are formatted without a fraction.
 macro_rules! real {
     ($(#[$meta:meta])* $name:ident, $range:expr, $allowed:literal) => {
         $(#[$meta])*
@@ -36,7 +40,7 @@ macro_rules! real {
     };
 }
 
-/// A whole number within bounds.
+/// Declares a type for integers in a range.
 macro_rules! whole {
     ($(#[$meta:meta])* $name:ident, $range:expr, $allowed:literal) => {
         $(#[$meta])*
@@ -62,43 +66,43 @@ const ABOVE_ZERO: Bound<f64> = Bound::Excluded(0.0);
 
 real!(Probability, 0.0..=1.0, "a number from 0 to 1");
 real!(
-    /// A time in milliseconds, at most [`MAX_DELAY`](super::MAX_DELAY).
+    /// Milliseconds, at most [`MAX_DELAY`](super::MAX_DELAY).
     Millis,
     0.0..=60_000.0,
     "a number from 0 to 60000"
 );
 real!(
-    /// As [`Millis`], where 0 makes no sense.
+    /// [`Millis`] above 0.
     PositiveMillis,
     (ABOVE_ZERO, Bound::Included(60_000.0)),
     "a number above 0, at most 60000"
 );
 real!(
-    /// A time in seconds, at most a day.
+    /// Seconds, at most a day.
     Seconds,
     (ABOVE_ZERO, Bound::Included(86_400.0)),
     "a number above 0, at most 86400"
 );
 real!(
-    /// The standard deviation of a logarithm. At 5 one draw in a thousand is five million medians.
+    /// Standard deviation of the logarithm. At 5, one draw in a thousand exceeds five million medians.
     Sigma,
     0.0..=5.0,
     "a number from 0 to 5"
 );
 real!(
-    /// The exponent of a Pareto tail.
+    /// Exponent of a Pareto distribution.
     Shape,
     (ABOVE_ZERO, Bound::Included(100.0)),
     "a number above 0, at most 100"
 );
 whole!(
-    /// What JSON, TOML and JavaScript all carry unchanged.
+    /// Seed, in the range of integers that JSON, TOML and JavaScript represent exactly.
     Seed,
     0..=9_007_199_254_740_991,
     "a whole number from 0 to 9007199254740991"
 );
 whole!(
-    /// The life of a document in seconds, at most a week.
+    /// Expiration of a document in seconds, at most a week.
     Expiry,
     1..=604_800,
     "a whole number from 1 to 604800"
@@ -128,7 +132,7 @@ impl<R: RangeBounds<f64>> Visitor<'_> for Real<R> {
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<f64, E> {
         if self.range.contains(&value) {
-            // -0.0 is within the bounds and is 0.
+            // Turns -0.0 into 0.0.
             Ok(value + 0.0)
         } else {
             Err(refused(value, self.allowed))
@@ -173,7 +177,7 @@ impl<R: RangeBounds<u64>> Visitor<'_> for Whole<R> {
 }
 
 fn write_real<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S::Error> {
-    // No range here reaches 2^53, so that a whole value is carried exactly.
+    // No range reaches 2^53, so that the conversion is exact.
     if value.fract() == 0.0 {
         serializer.serialize_i64(value as i64)
     } else {

@@ -1,38 +1,40 @@
+//! Operations that faults can be declared for.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a fault can touch: the use cases, and two things that they rely on.
+/// Operation that a fault can be declared for.
 ///
-/// A purchase decides three times: once as [`Purchase`](Self::Purchase), once for its
-/// [`Payment`](Self::Payment), and once for each transaction on the
+/// A purchase takes several decisions: one as [`Purchase`](Self::Purchase), one for its
+/// [`Payment`](Self::Payment), and one for each query and transaction on the
 /// [`Database`](Self::Database).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
-    /// A page of concerts.
+    /// Listing concerts.
     ListConcerts,
-    /// A new concert.
+    /// Creating a concert.
     CreateConcert,
-    /// One concert.
+    /// Reading a concert.
     ReadConcert,
-    /// The purchase as a whole.
+    /// A purchase as a whole.
     Purchase,
-    /// One purchase.
+    /// Reading a purchase.
     ReadPurchase,
-    /// The return of a purchase's tickets.
+    /// Refunding a purchase.
     Refund,
-    /// The call to the payment provider, within a purchase.
+    /// The payment of a purchase.
     Payment,
-    /// A statement or transaction on the database, within any of the others.
+    /// A query or transaction of any operation.
     Database,
 }
 
 impl Operation {
-    /// How many there are.
+    /// Number of operations.
     pub const COUNT: usize = 8;
 
-    /// All of them, in the order of their declaration.
+    /// Every operation, in the order of declaration.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ListConcerts,
         Self::CreateConcert,
@@ -44,7 +46,7 @@ impl Operation {
         Self::Database,
     ];
 
-    /// Its name in a faults document, in logs and in metrics.
+    /// Returns the name in documents, logs and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ListConcerts => "list_concerts",

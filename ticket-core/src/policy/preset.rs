@@ -1,3 +1,5 @@
+//! Presets: documents with a name.
+
 use std::sync::LazyLock;
 
 use super::Document;
@@ -6,20 +8,17 @@ pub(super) const PRESETS: &[(&str, &str)] = &[
     ("calm", "No faults."),
     (
         "everyday",
-        "One payment in twenty is declined, and latency varies as on any day.",
+        "5 % of payments are declined, with log-normal latency: an ordinary day.",
     ),
     (
         "black-friday",
-        "The rush: payments slow, more of them declined, the provider giving way in bursts.",
+        "A rush: slow payments, more of them declined, and bursts of failures of the provider.",
     ),
-    (
-        "payment-outage",
-        "The payment provider lets every caller wait and is then unavailable.",
-    ),
-    ("slow-database", "Every call of the database takes long."),
+    ("payment-outage", "Every payment is slow and fails."),
+    ("slow-database", "Every database operation is slow."),
     (
         "brown-out",
-        "Everything grows slower for two minutes, and some of it fails, in waves.",
+        "All operations become slower over two minutes, and up to 10 % fail, in waves.",
     ),
 ];
 
@@ -36,7 +35,7 @@ const TEXTS: &[(&str, &str)] = &[
 ];
 
 static DOCUMENTS: LazyLock<Vec<(&str, Document)>> = LazyLock::new(|| {
-    let read = |text| Document::from_toml(text).expect("a test reads every preset");
+    let read = |text| Document::from_toml(text).expect("presets are valid, as a test checks");
     TEXTS
         .iter()
         .map(|(name, text)| (*name, read(text)))

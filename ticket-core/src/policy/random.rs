@@ -1,3 +1,5 @@
+//! Deterministic random sources.
+
 use std::convert::Infallible;
 
 use rand::TryRng;
@@ -7,14 +9,14 @@ use super::Operation;
 /// 2^64 divided by the golden ratio: the step of SplitMix64.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The random source of one decision, a function of a seed, an operation and the decision's number.
+/// Random source of one decision, derived from a seed, an operation and the sequence number of the
+/// decision.
 ///
-/// It counts instead of remembering: no state is shared between decisions, so that the n-th
-/// decision of an operation is the same whatever number of tasks and threads take them.
-/// It is `Copy` for the same reason: a policy that is asked twice draws the same twice.
+/// Decisions share no state: the n-th decision of an operation is the same regardless of the number
+/// of tasks and threads. The source is `Copy`, so that a policy that is evaluated twice draws the same
+/// values twice.
 ///
-/// Its bits are those of SplitMix64 (Steele, Lea and Flood, 2014), which are good enough to play
-/// with and never for a secret.
+/// The generator is SplitMix64 (Steele, Lea and Flood, 2014). It is not cryptographically secure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Random {
     state: u64,
@@ -22,7 +24,7 @@ pub struct Random {
 }
 
 impl Random {
-    /// The source of the decision `number`, counted from 0, of `operation` under `seed`.
+    /// Returns the source of the decision `number`, counted from 0, of `operation`.
     pub fn new(seed: u64, operation: Operation, number: u64) -> Self {
         let operation = derive(seed, operation.index() as u64);
         Self {
@@ -31,9 +33,8 @@ impl Random {
         }
     }
 
-    /// A source of its own for part `index` of the same decision.
-    ///
-    /// It depends on what this source was made from and on nothing that its other parts draw.
+    /// Returns an independent source for part `index` of the same decision. Draws from other parts do
+    /// not affect it.
     #[must_use]
     pub fn fork(self, index: u64) -> Self {
         Self {
@@ -42,12 +43,12 @@ impl Random {
         }
     }
 
-    /// The decision's number among those of its operation, counted from 0.
+    /// Returns the sequence number of the decision within its operation, counted from 0.
     pub fn number(self) -> u64 {
         self.number
     }
 
-    /// The next number of [0, 1), in steps of 2^-53.
+    /// Draws a number from the interval [0, 1), a multiple of 2^-53.
     pub fn unit(&mut self) -> f64 {
         const STEPS: f64 = (1_u64 << 53) as f64;
         (self.next() >> 11) as f64 / STEPS
@@ -59,7 +60,7 @@ impl Random {
     }
 }
 
-/// For the distributions of `rand` and `rand_distr`.
+/// Supports the distributions of `rand` and `rand_distr`.
 impl TryRng for Random {
     type Error = Infallible;
 
@@ -79,8 +80,8 @@ impl TryRng for Random {
     }
 }
 
-/// The start of the stream `index` under `key`. Mixed twice, so that streams with neighbouring
-/// indices do not start a step of one another apart.
+/// Derives the initial state of stream `index` from `key`. Mixes twice, so that streams with adjacent
+/// indices do not overlap at an offset of one step.
 fn derive(key: u64, index: u64) -> u64 {
     mix(mix(key ^ 0x6a09_e667_f3bc_c909).wrapping_add(mix(index.wrapping_add(STEP))))
 }

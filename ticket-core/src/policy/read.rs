@@ -1,25 +1,24 @@
-//! How the parts of a faults document are read: each refuses at its own place, so that an error has
-//! the path of what is wrong.
+//! Deserialization of the parts of a faults document. Each part validates itself, so that errors have
+//! the path of the invalid value.
 
-use std::fmt;
-use std::marker::PhantomData;
-use std::ops::RangeInclusive;
+use std::{fmt, marker::PhantomData, ops::RangeInclusive};
 
-use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{self, Deserializer, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+};
 
-/// The error of every value that is of the right type and not allowed.
+/// Returns the error of a value that has the right type but is not allowed.
 pub(super) fn refused<E: de::Error>(value: impl fmt::Display, allowed: impl fmt::Display) -> E {
-    E::custom(format_args!("{value} is not allowed; {allowed}"))
+    E::custom(format_args!("{value} is not allowed: expected {allowed}"))
 }
 
-/// An object with named fields. Derived code would take a list of their values too.
+/// Object with named fields. A derived implementation would accept a list of their values too.
 pub(super) trait Object<'de>: Deserialize<'de> {
-    /// What it is, for people.
+    /// Description for error messages.
     const WHAT: &'static str;
 
-    /// What the fields must be to one another.
+    /// Validates the fields in combination.
     fn check<E: de::Error>(&self) -> Result<(), E> {
         Ok(())
     }
@@ -29,7 +28,7 @@ pub(super) fn object<'de, T: Object<'de>, D: Deserializer<'de>>(from: D) -> Resu
     from.deserialize_map(ObjectVisitor(PhantomData))
 }
 
-/// [`object`] as a type, for the places that name one.
+/// Type that deserializes with [`object`].
 pub(super) struct Checked<T>(pub(super) T);
 
 impl<'de, T: Object<'de>> Deserialize<'de> for Checked<T> {
@@ -54,12 +53,12 @@ impl<'de, T: Object<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// An object with exactly one key, which says what the value is: `{"fixed": {"ms": 10}}`.
+/// Object with exactly one key, which selects the type of the value: `{"fixed": {"ms": 10}}`.
 pub(super) trait OneOf: Sized {
-    /// What the key can be, for people.
+    /// The keys, for error messages.
     const KEYS: &'static str;
 
-    /// The value under `key`; `None` where no such key is allowed.
+    /// Reads the value of `key`, or returns `None` if the key is unknown.
     fn read<'de, A: MapAccess<'de>>(key: &str, map: &mut A) -> Result<Option<Self>, A::Error>;
 }
 
@@ -91,7 +90,7 @@ impl<'de, T: OneOf> Visitor<'de> for OneOfVisitor<T> {
     }
 }
 
-/// A list that is neither too short nor too long, and what it is, for people.
+/// Deserializes a list whose length is in a range. `what` describes it for error messages.
 pub(super) fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     from: D,
     lengths: RangeInclusive<usize>,

@@ -1,23 +1,28 @@
-use std::f64::consts::TAU;
-use std::time::Duration;
+//! Conditions under which a fault is active.
 
-use serde::de::{self, Deserializer, MapAccess};
-use serde::{Deserialize, Serialize};
+use std::{f64::consts::TAU, time::Duration};
 
-use super::Random;
-use super::number::{Probability, Seconds};
-use super::read::{self, Checked, Object, OneOf, refused};
+use serde::{
+    Deserialize, Serialize,
+    de::{self, Deserializer, MapAccess},
+};
 
-/// When a fault strikes: by chance, by the clock, or both.
+use super::{
+    Random,
+    number::{Probability, Seconds},
+    read::{self, Checked, Object, OneOf, refused},
+};
+
+/// Condition under which a fault is active: a probability, a schedule, or both.
 ///
-/// The clock starts when the document comes in force.
+/// Schedules are relative to the activation of the document.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct When(Kind);
+pub struct When(Condition);
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+enum Condition {
     Probability(Probability),
     Burst(Burst),
     Ramp(Ramp),
@@ -84,7 +89,7 @@ impl Object<'_> for Sine {
     const WHAT: &'static str = "an object with every_s, from and to";
 }
 
-impl OneOf for Kind {
+impl OneOf for Condition {
     const KEYS: &'static str = "probability, burst, ramp, sine, all";
 
     fn read<'de, A: MapAccess<'de>>(key: &str, map: &mut A) -> Result<Option<Self>, A::Error> {
@@ -106,27 +111,27 @@ impl<'de> Deserialize<'de> for When {
 }
 
 impl When {
-    /// Whether the fault strikes `at` this long after its document came in force.
+    /// Returns whether the condition holds at the time `at` since the activation of the document.
     ///
-    /// A pure function: the same time and [`Random`] give the same answer.
-    pub fn strikes(&self, at: Duration, mut random: Random) -> bool {
+    /// A pure function of the time and the [`Random`].
+    pub fn is_active(&self, at: Duration, mut random: Random) -> bool {
         match &self.0 {
-            Kind::All(Conditions(all)) => all
+            Condition::All(Conditions(all)) => all
                 .iter()
                 .zip(0..)
-                .all(|(when, index)| when.strikes(at, random.fork(index))),
-            Kind::Burst(burst) => burst.on(at),
-            Kind::Probability(probability) => random.unit() < probability.get(),
-            Kind::Ramp(ramp) => random.unit() < ramp.probability(at),
-            Kind::Sine(sine) => random.unit() < sine.probability(at),
+                .all(|(when, index)| when.is_active(at, random.fork(index))),
+            Condition::Burst(burst) => burst.is_active(at),
+            Condition::Probability(probability) => random.unit() < probability.get(),
+            Condition::Ramp(ramp) => random.unit() < ramp.probability(at),
+            Condition::Sine(sine) => random.unit() < sine.probability(at),
         }
     }
 }
 
 impl Burst {
-    fn on(&self, at: Duration) -> bool {
-        // In whole nanoseconds, because a remainder of floats drifts off the edges. The lengths
-        // are above 0, and yet may round to 0.
+    fn is_active(&self, at: Duration) -> bool {
+        // In integer nanoseconds: the remainder of floats drifts at the boundaries. Lengths above 0
+        // may be rounded to 0.
         let every = Duration::from_secs_f64(self.every_s.get())
             .as_nanos()
             .max(1);
@@ -137,17 +142,17 @@ impl Burst {
 impl Ramp {
     fn probability(&self, at: Duration) -> f64 {
         let done = (at.as_secs_f64() / self.over_s.get()).min(1.0);
-        between(self.from, self.to, done)
+        interpolate(self.from, self.to, done)
     }
 }
 
 impl Sine {
     fn probability(&self, at: Duration) -> f64 {
         let turn = at.as_secs_f64() / self.every_s.get();
-        between(self.from, self.to, (1.0 - (turn * TAU).cos()) / 2.0)
+        interpolate(self.from, self.to, (1.0 - (turn * TAU).cos()) / 2.0)
     }
 }
 
-fn between(from: Probability, to: Probability, share: f64) -> f64 {
-    from.get() + (to.get() - from.get()) * share
+fn interpolate(from: Probability, to: Probability, fraction: f64) -> f64 {
+    from.get() + (to.get() - from.get()) * fraction
 }

@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Instant};
 
 use sqlx::{ConnectOptions, Connection, Database, Pool, pool::PoolConnection};
 
-use super::{Failure, PoolState, Probe, sqlite::DatabaseFile};
+use super::{Failure, PoolState, Probe, database_file::DatabaseFile};
 
 /// Pool of connections.
 pub(super) struct Connections<DB: Database> {

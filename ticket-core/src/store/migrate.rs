@@ -1,3 +1,5 @@
+//! Schema migrations, embedded in the binary.
+
 use std::borrow::Cow;
 
 use sqlx::{
@@ -5,7 +7,7 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
 };
 
-/// The migrations of SQLite, in the binary.
+/// Returns the migrations of SQLite.
 pub(super) fn sqlite() -> Migrator {
     migrator(&[(
         1,
@@ -14,7 +16,7 @@ pub(super) fn sqlite() -> Migrator {
     )])
 }
 
-/// The migrations of PostgreSQL, in the binary.
+/// Returns the migrations of PostgreSQL.
 pub(super) fn postgres() -> Migrator {
     migrator(&[(
         1,
@@ -34,7 +36,8 @@ fn migrator(steps: &'static [(i64, &'static str, &'static str)]) -> Migrator {
         )
     });
     let mut migrator = Migrator::with_migrations(steps.collect());
-    // A server of the last release may start after one of the next has migrated.
+    // During a rolling update, a server of the previous release may start after a newer one has
+    // migrated.
     migrator.set_ignore_missing(true);
     migrator
 }

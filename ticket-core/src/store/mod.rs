@@ -4,6 +4,7 @@
 //! their locks and in their SQL.
 
 mod connections;
+mod database_file;
 mod failure;
 mod health;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Rows as values, the same for both databases.
+//! Conversion of rows, the same for both databases.
 
 use jiff::Timestamp;
 use sqlx::{ColumnIndex, Decode, Row, Type};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{Line, Stock, StockSums};
 use crate::{Concert, ConcertId, Currency, Money, Purchase, PurchaseId, Status};
 
-/// What [`concert`] reads.
+/// Columns of [`concert`].
 macro_rules! concert_columns {
     () => {
         "id, slug, title, venue, starts_at, on_sale_from, on_sale_until, capacity, price, \
@@ -15,21 +15,21 @@ macro_rules! concert_columns {
     };
 }
 
-/// What [`purchase`] reads.
+/// Columns of [`purchase`].
 macro_rules! purchase_columns {
     () => {
         "id, concert_id, buyer, quantity, total, currency, status, created_at"
     };
 }
 
-/// What [`stock`] reads.
+/// Columns of [`stock`].
 macro_rules! stock_columns {
     () => {
         "id, slug, capacity, sold, currency"
     };
 }
 
-/// What [`line`] reads. The argument is an additional clause after `GROUP BY`.
+/// Query of [`line`]. The argument is a clause after `GROUP BY`.
 macro_rules! totals {
     ($clause:literal) => {
         concat!(
@@ -46,7 +46,7 @@ macro_rules! totals {
 }
 pub(super) use {concert_columns, purchase_columns, stock_columns, totals};
 
-/// A row of either database. It stands for the bounds that both keep.
+/// Row of either database, which abbreviates their trait bounds.
 pub(super) trait Cells {
     fn id(&self, column: usize) -> Result<Uuid, sqlx::Error>;
     fn text(&self, column: usize) -> Result<String, sqlx::Error>;
@@ -105,25 +105,30 @@ pub(super) fn purchase(row: &impl Cells) -> Result<Purchase, sqlx::Error> {
         status: match &*row.text(6)? {
             "paid" => Status::Paid,
             "refunded" => Status::Refunded,
-            other => return Err(strange(format!("{other:?} is no status of a purchase"))),
+            other => {
+                return Err(unexpected(format!(
+                    "{other:?} is not a status of a purchase"
+                )));
+            }
         },
         created_at: time(integer(row, 7)?)?,
     })
 }
 
-/// A purchase with its key: the digest of its request follows the purchase's columns.
+/// Converts a purchase with the digest of its request in the column after those of [`purchase`].
 pub(super) fn keyed(row: &impl Cells) -> Result<(Purchase, Vec<u8>), sqlx::Error> {
     Ok((purchase(row)?, row.bytes(8)?))
 }
 
-/// A purchase with the time of its refund after it; says whether that is `at`.
+/// Converts a purchase with the time of its refund in the column after those of [`purchase`]. Returns
+/// whether that time is `at`.
 pub(super) fn refunded(
     row: &impl Cells,
     at: Option<Timestamp>,
 ) -> Result<(Purchase, bool), sqlx::Error> {
     let then = row.number(8)?;
-    let ours = at.is_some_and(|at| then == Some(at.as_microsecond()));
-    Ok((purchase(row)?, ours))
+    let at_time = at.is_some_and(|at| then == Some(at.as_microsecond()));
+    Ok((purchase(row)?, at_time))
 }
 
 pub(super) fn stock(row: &impl Cells) -> Result<Stock, sqlx::Error> {
@@ -160,34 +165,34 @@ pub(super) fn line(row: &impl Cells) -> Result<Line, sqlx::Error> {
     })
 }
 
-/// Which buyer of which concert.
+/// Converts the id of a concert and a buyer.
 pub(super) fn holder(row: &impl Cells) -> Result<(ConcertId, String), sqlx::Error> {
     Ok((ConcertId::from_uuid(row.id(0)?), row.text(1)?))
 }
 
-/// How many tickets the [`holder`] has.
+/// Converts the number of tickets of a [`holder`].
 pub(super) fn held(row: &impl Cells) -> Result<u32, sqlx::Error> {
     count(integer(row, 2)?)
 }
 
 fn integer(row: &impl Cells, column: usize) -> Result<i64, sqlx::Error> {
     row.number(column)?
-        .ok_or_else(|| strange(format!("column {column} is null")))
+        .ok_or_else(|| unexpected(format!("column {column} is null")))
 }
 
 fn count<T: TryFrom<i64>>(value: i64) -> Result<T, sqlx::Error> {
-    T::try_from(value).map_err(|_| strange(format!("{value} is no count")))
+    T::try_from(value).map_err(|_| unexpected(format!("{value} is not a valid count")))
 }
 
 fn time(micros: i64) -> Result<Timestamp, sqlx::Error> {
-    Timestamp::from_microsecond(micros).map_err(strange)
+    Timestamp::from_microsecond(micros).map_err(unexpected)
 }
 
 fn currency(code: &str) -> Result<Currency, sqlx::Error> {
-    code.parse().map_err(strange)
+    code.parse().map_err(unexpected)
 }
 
-/// What stands in the database is not what this program writes.
-fn strange(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+/// Returns the error of a value that this crate does not write.
+fn unexpected(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
     sqlx::Error::Decode(error.into())
 }

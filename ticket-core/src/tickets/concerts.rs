@@ -57,7 +57,7 @@ impl Tickets {
         if !(1..=MAX_PAGE).contains(&limit) {
             return Err(Error::invalid(
                 "limit",
-                format!("{limit} is not allowed: an integer from 1 to {MAX_PAGE} is"),
+                format!("{limit} is not allowed: expected an integer from 1 to {MAX_PAGE}"),
             ));
         }
         self.inject(Operation::ListConcerts).await?;

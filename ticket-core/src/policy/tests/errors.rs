@@ -45,62 +45,62 @@ fn assert_when_refused(when: &str, expected: &str) {
 #[test]
 fn the_document() {
     for (json, expected) in [
-        ("{}", "has neither faults nor preset; one of them"),
+        ("{}", "has neither faults nor preset: expected one of them"),
         (
             r#"{"seed": 1}"#,
-            "has neither faults nor preset; one of them",
+            "has neither faults nor preset: expected one of them",
         ),
         (
             r#"{"preset": "calm", "faults": []}"#,
-            "has both preset and faults; one of them",
+            "has both preset and faults: expected one of them",
         ),
         (
             "[]",
-            "sequence is not allowed; an object with faults or preset",
+            "sequence is not allowed: expected an object with faults or preset",
         ),
         (
             r#"{"fault": []}"#,
-            "fault: `fault` is not allowed; one of `preset`, `seed`, `expires_after_s`, `faults`",
+            "fault: `fault` is not allowed: expected one of `preset`, `seed`, `expires_after_s`, `faults`",
         ),
         (
             r#"{"faults": {}}"#,
-            "faults: map is not allowed; a list of at most 100 faults",
+            "faults: map is not allowed: expected a list of at most 100 faults",
         ),
         (
             r#"{"faults": null}"#,
-            "faults: null is not allowed; a list of at most 100 faults",
+            "faults: null is not allowed: expected a list of at most 100 faults",
         ),
         (
             r#"{"preset": "clam"}"#,
-            "preset: \"clam\" is not allowed; one of calm, everyday, black-friday, payment-outage, slow-database, brown-out",
+            "preset: \"clam\" is not allowed: expected one of calm, everyday, black-friday, payment-outage, slow-database, brown-out",
         ),
         (
             r#"{"preset": 1}"#,
-            "preset: integer `1` is not allowed; a string",
+            "preset: integer `1` is not allowed: expected a string",
         ),
         (
             r#"{"seed": -1, "faults": []}"#,
-            "seed: -1 is not allowed; a whole number from 0 to 9007199254740991",
+            "seed: -1 is not allowed: expected a whole number from 0 to 9007199254740991",
         ),
         (
             r#"{"seed": 9007199254740992, "faults": []}"#,
-            "seed: 9007199254740992 is not allowed; a whole number from 0 to 9007199254740991",
+            "seed: 9007199254740992 is not allowed: expected a whole number from 0 to 9007199254740991",
         ),
         (
             r#"{"seed": 1.5, "faults": []}"#,
-            "seed: floating point `1.5` is not allowed; a whole number from 0 to 9007199254740991",
+            "seed: floating point `1.5` is not allowed: expected a whole number from 0 to 9007199254740991",
         ),
         (
             r#"{"expires_after_s": 0, "faults": []}"#,
-            "expires_after_s: 0 is not allowed; a whole number from 1 to 604800",
+            "expires_after_s: 0 is not allowed: expected a whole number from 1 to 604800",
         ),
         (
             r#"{"expires_after_s": 604801, "faults": []}"#,
-            "expires_after_s: 604801 is not allowed; a whole number from 1 to 604800",
+            "expires_after_s: 604801 is not allowed: expected a whole number from 1 to 604800",
         ),
         (
             r#"{"expires_after_s": "10m", "faults": []}"#,
-            "expires_after_s: string \"10m\" is not allowed; a whole number from 1 to 604800",
+            "expires_after_s: string \"10m\" is not allowed: expected a whole number from 1 to 604800",
         ),
     ] {
         assert_refused(json, expected);
@@ -116,7 +116,7 @@ fn more_than_a_hundred_faults() {
     assert!(Document::from_json(&of(100)).is_ok());
     assert_refused(
         &of(101),
-        "faults: a longer list is not allowed; a list of at most 100 faults",
+        "faults: a longer list is not allowed: expected a list of at most 100 faults",
     );
 }
 
@@ -125,12 +125,12 @@ fn a_fault() {
     for (fault, expected) in [
         (
             "5",
-            ": integer `5` is not allowed; an object with operation, and fail or delay or both"
+            ": integer `5` is not allowed: expected an object with operation, and fail or delay or both"
                 .into(),
         ),
         (
             r#"["payment"]"#,
-            ": sequence is not allowed; an object with operation, and fail or delay or both".into(),
+            ": sequence is not allowed: expected an object with operation, and fail or delay or both".into(),
         ),
         (
             r#"{"fail": {"as": "declined"}}"#,
@@ -138,23 +138,23 @@ fn a_fault() {
         ),
         (
             r#"{"operation": "payment"}"#,
-            ": has neither fail nor delay; one of them, or both".into(),
+            ": has neither fail nor delay: expected at least one of them".into(),
         ),
         (
             r#"{"operation": "payments"}"#,
-            format!(".operation: \"payments\" is not allowed; one of {OPERATIONS}"),
+            format!(".operation: \"payments\" is not allowed: expected one of {OPERATIONS}"),
         ),
         (
             r#"{"operation": 5}"#,
-            ".operation: integer `5` is not allowed; a string".into(),
+            ".operation: integer `5` is not allowed: expected a string".into(),
         ),
         (
             r#"{"operation": "*", "fial": 1}"#,
-            ".fial: `fial` is not allowed; one of `operation`, `fail`, `delay`, `when`".into(),
+            ".fial: `fial` is not allowed: expected one of `operation`, `fail`, `delay`, `when`".into(),
         ),
         (
             r#"{"operation": "*", "fail": "declined"}"#,
-            ".fail: string \"declined\" is not allowed; an object with as".into(),
+            ".fail: string \"declined\" is not allowed: expected an object with as".into(),
         ),
         (
             r#"{"operation": "*", "fail": {}}"#,
@@ -162,11 +162,11 @@ fn a_fault() {
         ),
         (
             r#"{"operation": "*", "fail": {"as": "broken"}}"#,
-            ".fail.as: `broken` is not allowed; `declined` or `unavailable`".into(),
+            ".fail.as: `broken` is not allowed: expected `declined` or `unavailable`".into(),
         ),
         (
             r#"{"operation": "*", "fail": {"as": "declined", "p": 1}}"#,
-            ".fail.p: `p` is not allowed; `as`".into(),
+            ".fail.p: `p` is not allowed: expected `as`".into(),
         ),
     ] {
         assert_refused(
@@ -188,19 +188,19 @@ fn a_delay() {
     for (delay, expected) in [
         (
             "5",
-            format!(": integer `5` is not allowed; an object with one of {DELAYS}"),
+            format!(": integer `5` is not allowed: expected an object with one of {DELAYS}"),
         ),
         (
             "{}",
-            format!(": an empty object is not allowed; one of {DELAYS}"),
+            format!(": an empty object is not allowed: expected one of {DELAYS}"),
         ),
         (
             r#"{"fixde": {"ms": 5}}"#,
-            format!(": \"fixde\" is not allowed; one of {DELAYS}"),
+            format!(": \"fixde\" is not allowed: expected one of {DELAYS}"),
         ),
         (
             r#"{"fixed": {"ms": 5}, "replay": {"ms": [5]}}"#,
-            format!(": \"replay\" beside \"fixed\" is not allowed; one of {DELAYS}"),
+            format!(": \"replay\" beside \"fixed\" is not allowed: expected one of {DELAYS}"),
         ),
     ] {
         assert_delay_refused(delay, &expected);
@@ -208,36 +208,36 @@ fn a_delay() {
     for (delay, expected) in [
         (
             r#"{"fixed": 5}"#,
-            ".fixed: integer `5` is not allowed; an object with ms",
+            ".fixed: integer `5` is not allowed: expected an object with ms",
         ),
         (
             r#"{"fixed": [5]}"#,
-            ".fixed: sequence is not allowed; an object with ms",
+            ".fixed: sequence is not allowed: expected an object with ms",
         ),
         (r#"{"fixed": {}}"#, ".fixed: missing field `ms`"),
         (
             r#"{"fixed": {"ms": 5, "s": 1}}"#,
-            ".fixed.s: `s` is not allowed; `ms`",
+            ".fixed.s: `s` is not allowed: expected `ms`",
         ),
         (
             r#"{"fixed": {"ms": "5"}}"#,
-            ".fixed.ms: string \"5\" is not allowed; a number from 0 to 60000",
+            ".fixed.ms: string \"5\" is not allowed: expected a number from 0 to 60000",
         ),
         (
             r#"{"fixed": {"ms": true}}"#,
-            ".fixed.ms: boolean `true` is not allowed; a number from 0 to 60000",
+            ".fixed.ms: boolean `true` is not allowed: expected a number from 0 to 60000",
         ),
         (
             r#"{"fixed": {"ms": 60000.5}}"#,
-            ".fixed.ms: 60000.5 is not allowed; a number from 0 to 60000",
+            ".fixed.ms: 60000.5 is not allowed: expected a number from 0 to 60000",
         ),
         (
             r#"{"fixed": {"ms": -0.1}}"#,
-            ".fixed.ms: -0.1 is not allowed; a number from 0 to 60000",
+            ".fixed.ms: -0.1 is not allowed: expected a number from 0 to 60000",
         ),
         (
             r#"{"uniform": {"min_ms": 3, "max_ms": 2}}"#,
-            ".uniform: min_ms 3 is not allowed; at most max_ms, 2",
+            ".uniform: min_ms 3 is not allowed: expected at most max_ms, 2",
         ),
         (
             r#"{"uniform": {"min_ms": 3}}"#,
@@ -245,51 +245,51 @@ fn a_delay() {
         ),
         (
             r#"{"normal": {"mean_ms": -3, "std_dev_ms": 1}}"#,
-            ".normal.mean_ms: -3 is not allowed; a number from 0 to 60000",
+            ".normal.mean_ms: -3 is not allowed: expected a number from 0 to 60000",
         ),
         (
             r#"{"normal": {"mean_ms": 3, "std_dev_ms": -1}}"#,
-            ".normal.std_dev_ms: -1 is not allowed; a number from 0 to 60000",
+            ".normal.std_dev_ms: -1 is not allowed: expected a number from 0 to 60000",
         ),
         (
             r#"{"log_normal": {"median_ms": 0, "sigma": 1}}"#,
-            ".log_normal.median_ms: 0 is not allowed; a number above 0, at most 60000",
+            ".log_normal.median_ms: 0 is not allowed: expected a number above 0, at most 60000",
         ),
         (
             r#"{"log_normal": {"median_ms": 1, "sigma": 5.1}}"#,
-            ".log_normal.sigma: 5.1 is not allowed; a number from 0 to 5",
+            ".log_normal.sigma: 5.1 is not allowed: expected a number from 0 to 5",
         ),
         (
             r#"{"exponential": {"mean_ms": 0}}"#,
-            ".exponential.mean_ms: 0 is not allowed; a number above 0, at most 60000",
+            ".exponential.mean_ms: 0 is not allowed: expected a number above 0, at most 60000",
         ),
         (
             r#"{"pareto": {"scale_ms": 0, "shape": 1}}"#,
-            ".pareto.scale_ms: 0 is not allowed; a number above 0, at most 60000",
+            ".pareto.scale_ms: 0 is not allowed: expected a number above 0, at most 60000",
         ),
         (
             r#"{"pareto": {"scale_ms": 1, "shape": 0}}"#,
-            ".pareto.shape: 0 is not allowed; a number above 0, at most 100",
+            ".pareto.shape: 0 is not allowed: expected a number above 0, at most 100",
         ),
         (
             r#"{"pareto": {"scale_ms": 1, "shape": 101}}"#,
-            ".pareto.shape: 101 is not allowed; a number above 0, at most 100",
+            ".pareto.shape: 101 is not allowed: expected a number above 0, at most 100",
         ),
         (
             r#"{"replay": [5]}"#,
-            ".replay: sequence is not allowed; an object with ms, a list",
+            ".replay: sequence is not allowed: expected an object with ms, a list",
         ),
         (
             r#"{"replay": {"ms": 5}}"#,
-            ".replay.ms: integer `5` is not allowed; a list of 1 to 10000 numbers",
+            ".replay.ms: integer `5` is not allowed: expected a list of 1 to 10000 numbers",
         ),
         (
             r#"{"replay": {"ms": []}}"#,
-            ".replay.ms: a list of 0 is not allowed; a list of 1 to 10000 numbers",
+            ".replay.ms: a list of 0 is not allowed: expected a list of 1 to 10000 numbers",
         ),
         (
             r#"{"replay": {"ms": [5, -2]}}"#,
-            ".replay.ms[1]: -2 is not allowed; a number from 0 to 60000",
+            ".replay.ms[1]: -2 is not allowed: expected a number from 0 to 60000",
         ),
     ] {
         assert_delay_refused(delay, expected);
@@ -307,7 +307,7 @@ fn a_replay_that_is_too_long() {
     assert!(Document::from_json(&of(10_000)).is_ok());
     assert_refused(
         &of(10_001),
-        "faults[0].delay.replay.ms: a longer list is not allowed; a list of 1 to 10000 numbers",
+        "faults[0].delay.replay.ms: a longer list is not allowed: expected a list of 1 to 10000 numbers",
     );
 }
 
@@ -316,19 +316,21 @@ fn a_when() {
     for (when, expected) in [
         (
             "0.5",
-            format!(": floating point `0.5` is not allowed; an object with one of {WHENS}"),
+            format!(
+                ": floating point `0.5` is not allowed: expected an object with one of {WHENS}"
+            ),
         ),
         (
             "{}",
-            format!(": an empty object is not allowed; one of {WHENS}"),
+            format!(": an empty object is not allowed: expected one of {WHENS}"),
         ),
         (
             r#"{"probablity": 1}"#,
-            format!(": \"probablity\" is not allowed; one of {WHENS}"),
+            format!(": \"probablity\" is not allowed: expected one of {WHENS}"),
         ),
         (
             r#"{"burst": {"every_s": 5, "for_s": 1}, "probability": 0.5}"#,
-            format!(": \"probability\" beside \"burst\" is not allowed; one of {WHENS}"),
+            format!(": \"probability\" beside \"burst\" is not allowed: expected one of {WHENS}"),
         ),
     ] {
         assert_when_refused(when, &expected);
@@ -336,27 +338,27 @@ fn a_when() {
     for (when, expected) in [
         (
             r#"{"probability": 1.5}"#,
-            ".probability: 1.5 is not allowed; a number from 0 to 1",
+            ".probability: 1.5 is not allowed: expected a number from 0 to 1",
         ),
         (
             r#"{"probability": -1}"#,
-            ".probability: -1 is not allowed; a number from 0 to 1",
+            ".probability: -1 is not allowed: expected a number from 0 to 1",
         ),
         (
             r#"{"probability": "5 %"}"#,
-            ".probability: string \"5 %\" is not allowed; a number from 0 to 1",
+            ".probability: string \"5 %\" is not allowed: expected a number from 0 to 1",
         ),
         (
             r#"{"burst": {"every_s": 5, "for_s": 6}}"#,
-            ".burst: for_s 6 is not allowed; at most every_s, 5",
+            ".burst: for_s 6 is not allowed: expected at most every_s, 5",
         ),
         (
             r#"{"burst": {"every_s": 0, "for_s": 0}}"#,
-            ".burst.every_s: 0 is not allowed; a number above 0, at most 86400",
+            ".burst.every_s: 0 is not allowed: expected a number above 0, at most 86400",
         ),
         (
             r#"{"burst": {"every_s": 86401, "for_s": 1}}"#,
-            ".burst.every_s: 86401 is not allowed; a number above 0, at most 86400",
+            ".burst.every_s: 86401 is not allowed: expected a number above 0, at most 86400",
         ),
         (
             r#"{"burst": {"every_s": 5}}"#,
@@ -364,31 +366,31 @@ fn a_when() {
         ),
         (
             r#"{"ramp": {"over_s": 0}}"#,
-            ".ramp.over_s: 0 is not allowed; a number above 0, at most 86400",
+            ".ramp.over_s: 0 is not allowed: expected a number above 0, at most 86400",
         ),
         (
             r#"{"ramp": {"over_s": 9, "to": 1.1}}"#,
-            ".ramp.to: 1.1 is not allowed; a number from 0 to 1",
+            ".ramp.to: 1.1 is not allowed: expected a number from 0 to 1",
         ),
         (
             r#"{"sine": {"every_s": -1}}"#,
-            ".sine.every_s: -1 is not allowed; a number above 0, at most 86400",
+            ".sine.every_s: -1 is not allowed: expected a number above 0, at most 86400",
         ),
         (
             r#"{"sine": {"every_s": 9, "min": 0}}"#,
-            ".sine.min: `min` is not allowed; one of `every_s`, `from`, `to`",
+            ".sine.min: `min` is not allowed: expected one of `every_s`, `from`, `to`",
         ),
         (
             r#"{"all": []}"#,
-            ".all: a list of 0 is not allowed; a list of 1 to 16 conditions",
+            ".all: a list of 0 is not allowed: expected a list of 1 to 16 conditions",
         ),
         (
             r#"{"all": {"probability": 1}}"#,
-            ".all: map is not allowed; a list of 1 to 16 conditions",
+            ".all: map is not allowed: expected a list of 1 to 16 conditions",
         ),
         (
             r#"{"all": [{"probability": 1}, {"probability": 2}]}"#,
-            ".all[1].probability: 2 is not allowed; a number from 0 to 1",
+            ".all[1].probability: 2 is not allowed: expected a number from 0 to 1",
         ),
     ] {
         assert_when_refused(when, expected);
@@ -401,7 +403,9 @@ fn numbers_that_only_toml_can_write() {
         let toml = format!("[[faults]]\noperation = '*'\ndelay.fixed.ms = {number}");
         assert_eq!(
             Document::from_toml(&toml).unwrap_err().to_string(),
-            format!("faults[0].delay.fixed.ms: {shown} is not allowed; a number from 0 to 60000")
+            format!(
+                "faults[0].delay.fixed.ms: {shown} is not allowed: expected a number from 0 to 60000"
+            )
         );
     }
 }

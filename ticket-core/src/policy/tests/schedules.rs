@@ -15,7 +15,7 @@ fn when(json: &str) -> When {
 fn share(when: &When, at_s: f64) -> f64 {
     let at = Duration::from_secs_f64(at_s);
     let strikes =
-        (0..1_000).filter(|&number| when.strikes(at, Random::new(7, Operation::Payment, number)));
+        (0..1_000).filter(|&number| when.is_active(at, Random::new(7, Operation::Payment, number)));
     strikes.count() as f64 / 1_000.0
 }
 
@@ -48,10 +48,10 @@ fn a_burst_with_a_broken_period_does_not_drift() {
     let random = Random::new(7, Operation::Payment, 0);
     for period in [0, 1, 7, 864_000] {
         let begin = Duration::from_millis(100) * period;
-        assert!(when.strikes(begin, random));
-        assert!(when.strikes(begin + Duration::from_nanos(49_999_999), random));
-        assert!(!when.strikes(begin + Duration::from_millis(50), random));
-        assert!(!when.strikes(begin + Duration::from_nanos(99_999_999), random));
+        assert!(when.is_active(begin, random));
+        assert!(when.is_active(begin + Duration::from_nanos(49_999_999), random));
+        assert!(!when.is_active(begin + Duration::from_millis(50), random));
+        assert!(!when.is_active(begin + Duration::from_nanos(99_999_999), random));
     }
 }
 

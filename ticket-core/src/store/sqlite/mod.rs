@@ -1,7 +1,6 @@
 //! SQLite store: one connection that writes and a pool of connections that read.
 
 mod deadline;
-mod file;
 mod transactions;
 
 use std::{pin::Pin, sync::Arc, time::Instant};
@@ -13,7 +12,6 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, MutexGuard};
 
-pub(super) use self::file::DatabaseFile;
 use self::{
     deadline::Deadline,
     transactions::{hex, json},
@@ -21,6 +19,7 @@ use self::{
 use super::{
     Failure, Order, OrderResult, PoolState, Probe, Reads, Response, Stock, Store, Timeouts,
     connections::Connections,
+    database_file::DatabaseFile,
     failure::migration_failed,
     migrate,
     rows::{self, concert_columns, stock_columns},

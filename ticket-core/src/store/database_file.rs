@@ -7,14 +7,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::store::Failure;
+use super::Failure;
 
 /// A database file and its write-ahead log, identified by device and inode.
 ///
 /// An open file survives its deletion without an error: transactions are committed and are lost when
 /// the file is closed.
 #[derive(Debug)]
-pub(in crate::store) struct DatabaseFile {
+pub(super) struct DatabaseFile {
     path: PathBuf,
     wal_path: PathBuf,
     id: FileId,
@@ -66,7 +66,7 @@ impl DatabaseFile {
     ///
     /// # Errors
     /// [`Failure::FileReplaced`] if they are not.
-    pub(in crate::store) fn check(&self) -> Result<(), Failure> {
+    pub(super) fn check(&self) -> Result<(), Failure> {
         let unchanged = |path: &Path, id: FileId| FileId::of(path).is_ok_and(|now| now == id);
         let changed = if !unchanged(&self.path, self.id) {
             &self.path
