@@ -103,6 +103,26 @@ fn a_label_that_no_layer_has_is_an_error() {
 }
 
 #[test]
+fn requests_in_flight_are_filtered_only_by_labels_that_they_have() {
+    let recorder = Prometheus::builder()
+        .constant_label("region", "eu")
+        .build()
+        .unwrap();
+    let label = Label::from_request("tenant", 10, |_| Some("a".into()));
+    let layer = MetricsLayer::builder(recorder).label(label);
+    layer.build().unwrap();
+    let red = Red::of(&recorder)
+        .label("tenant", "Tenant")
+        .label("region", "Region")
+        .label("http_response_status_code", "Status")
+        .build()
+        .unwrap();
+    let json = red.overview().grafana_json(GrafanaTarget::Import).unwrap();
+    let selector = r#"http_server_active_requests{job=~\"$job\",instance=~\"$instance\",http_route=~\"$route\",region=~\"$region\"}"#;
+    assert!(json.contains(&format!("sum({selector})")), "{json}");
+}
+
+#[test]
 fn the_time_to_head_follows_the_recorder() {
     let without = Prometheus::new();
     let error = Red::of(&without).time_to_head(true).build().unwrap_err();

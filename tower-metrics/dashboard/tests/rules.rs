@@ -148,6 +148,28 @@ fn windows_that_differ_by_less_than_a_millisecond_are_recorded_once() {
 }
 
 #[test]
+fn alerts_with_the_same_name_are_an_error() {
+    let alert = |name: &str| {
+        Alert::new(name, Selector::new("x").value(), 1.0, "Summary.")
+            .description("Description.")
+            .runbook("Runbook.")
+    };
+    let red = Red::from_names(&Names::classic())
+        .availability(0.99)
+        .build()
+        .unwrap();
+    let rules = || red.rules("Shop", "shop").alert(alert("QueueFull"));
+    assert!(rules().rule_file().is_ok());
+    for name in ["QueueFull", "Queuefull", "Absent", "AvailabilityBurnFast"] {
+        let error = rules().alert(alert(name)).rule_file().unwrap_err();
+        assert!(
+            matches!(&error, Error::Duplicate { what: "alert", .. }),
+            "{name}: {error}"
+        );
+    }
+}
+
+#[test]
 fn an_objective_without_an_error_budget_is_an_error() {
     let total = Selector::new("jobs_total");
     let indicator = Indicator::Good {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_metrics::{Names, Prometheus};
 
-use super::Red;
+use super::{LabelVariable, Red};
 use crate::error::Error;
 use crate::format;
 use crate::selector::Selector;
@@ -76,6 +76,9 @@ impl RedBuilder {
 
     /// Adds a variable for a label of the requests, such as a custom label of the layer. `title` is
     /// the name to display.
+    ///
+    /// Custom labels do not filter requests in flight, because they are known only when a request
+    /// completes.
     pub fn label(mut self, label: impl Into<String>, title: impl Into<String>) -> Self {
         self.labels.push((label.into(), title.into()));
         self
@@ -136,6 +139,17 @@ impl RedBuilder {
             .strip_prefix(&*exposed_name(""))
             .unwrap_or(duration);
         let own = |name: &str| Selector::new(exposed_name(name)).with("metric", [registered]);
+        let labels = (self.labels.into_iter())
+            .map(|(label, title)| LabelVariable {
+                of_requests_in_flight: label == self.names.method
+                    || self.names.scheme.as_ref() == Some(&label)
+                    || (self.recorder.iter())
+                        .flat_map(Prometheus::constant_labels)
+                        .any(|(constant, _)| constant == label),
+                label,
+                title,
+            })
+            .collect();
         let mut red = Red {
             recorder_series: own("tower_metrics_series"),
             recorder_overflow: own("tower_metrics_overflow_total"),
@@ -144,7 +158,7 @@ impl RedBuilder {
             names: self.names,
             uid: self.uid,
             title: self.title,
-            labels: self.labels,
+            labels,
             slos: Vec::new(),
         };
         let availability = self.availability.iter().map(|&o| availability(&red, o));

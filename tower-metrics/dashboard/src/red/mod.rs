@@ -58,13 +58,23 @@ pub struct Red {
     names: Names,
     uid: String,
     title: String,
-    labels: Vec<(String, String)>,
+    labels: Vec<LabelVariable>,
     time_to_head: bool,
     slos: Vec<Slo>,
     /// The recorder's own gauge of series.
     recorder_series: Selector,
     /// The recorder's own counter of values beyond a cardinality limit.
     recorder_overflow: Selector,
+}
+
+/// Variable for a label of the requests.
+#[derive(Clone, Debug, PartialEq)]
+struct LabelVariable {
+    label: String,
+    title: String,
+    /// If `false`, only completed requests have the label, and the gauge of requests in flight lacks
+    /// it.
+    of_requests_in_flight: bool,
 }
 
 /// Values of `error_type` for requests that the client abandoned.
@@ -175,7 +185,16 @@ impl Red {
     /// Narrows `of` to the values that are selected in the dashboard's variables.
     fn selected(&self, of: Selector) -> Selector {
         let of = of.with_variable(&self.names.route, "route");
-        (self.labels.iter()).fold(of, |of, (label, _)| of.with_variable(label, label))
+        (self.labels.iter()).fold(of, |of, v| of.with_variable(&v.label, &v.label))
+    }
+
+    /// Selects the requests in flight, narrowed to the values that are selected in the variables
+    /// whose labels the gauge has.
+    fn selected_in_flight(&self) -> Selector {
+        let in_flight = self.in_flight().with_variable(&self.names.route, "route");
+        (self.labels.iter())
+            .filter(|variable| variable.of_requests_in_flight)
+            .fold(in_flight, |of, v| of.with_variable(&v.label, &v.label))
     }
 
     /// An empty dashboard with the variables that [`selected`](Self::selected) uses.
@@ -183,8 +202,8 @@ impl Red {
         let dashboard = Dashboard::new(uid, title, description)
             .tag("http")
             .variable("route", "Route", &self.names.route, self.requests());
-        (self.labels.iter()).fold(dashboard, |dashboard, (label, title)| {
-            dashboard.variable(label, title, label, self.requests())
+        (self.labels.iter()).fold(dashboard, |dashboard, v| {
+            dashboard.variable(&v.label, &v.title, &v.label, self.requests())
         })
     }
 }

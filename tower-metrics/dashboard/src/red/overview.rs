@@ -62,9 +62,9 @@ pub(super) fn at_a_glance(red: &Red) -> Row {
         )
         .panel(
             Stat::new("In flight", Unit::Count)
-                .description("Requests in progress.")
+                .description("Requests in progress. Not filtered by custom labels.")
                 .decimals(0)
-                .series("in flight", red.selected(red.in_flight()).value().sum()),
+                .series("in flight", red.selected_in_flight().value().sum()),
         )
         .panel(
             Stat::new("Client disconnects", Unit::Ratio)
@@ -170,7 +170,7 @@ fn duration(red: &Red) -> Row {
     let duration = red.selected(red.duration());
     let by = [names.method.as_str(), names.route.as_str()];
     let legend = format!("{{{}}} {{{}}}", names.method, names.route);
-    let in_flight = red.selected(red.in_flight()).value().sum_by(by);
+    let in_flight = red.selected_in_flight().value().sum_by(by);
     let row = Row::new("Duration")
         .panel(duration_quantiles(&duration).size(12, 9))
         .panel(duration_heatmap(&duration).size(12, 9))
@@ -182,7 +182,10 @@ fn duration(red: &Red) -> Row {
         )
         .panel(
             TimeSeries::new("In flight by route", Unit::Count)
-                .description("Requests in progress, for the routes with the most.")
+                .description(
+                    "Requests in progress, for the routes with the most. Not filtered by custom \
+                     labels.",
+                )
                 .size(12, 9)
                 .series(&legend, in_flight.top(TOP_ROUTES)),
         );

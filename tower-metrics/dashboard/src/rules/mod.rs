@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use self::alert::Alert;
 
-use self::rule::{Group, Target};
+use self::rule::{Group, RuleKind, Target};
 use crate::burn_rate::BurnRateAlert;
 use crate::error::Error;
 use crate::selector::Selector;
@@ -209,11 +209,29 @@ impl Rules {
             interval: INTERVAL,
             rules,
         });
+        self.check_alert_names(&groups)?;
         Ok(groups)
     }
 
+    /// Names must differ in lower case as well, which is the anchor of the runbook.
+    fn check_alert_names(&self, groups: &[Group]) -> Result<(), Error> {
+        let mut names = HashSet::new();
+        for rule in groups.iter().flat_map(|group| &group.rules) {
+            if let RuleKind::Alert(alert) = &rule.kind
+                && !names.insert(alert.name.to_lowercase())
+            {
+                return Err(duplicate(&self.context(), "alert", &alert.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn context(&self) -> String {
+        format!("rules {:?}", self.prefix)
+    }
+
     fn validate(&self) -> Result<(), Error> {
-        let context = format!("rules {:?}", self.prefix);
+        let context = self.context();
         alert::check_camel_case(&context, "prefix", &self.prefix)?;
         check_filled(&context, "job", &self.target.job)?;
         for label in &self.target.by {
@@ -238,13 +256,8 @@ impl Rules {
             let allowed = "at least 1 s and shorter than the long window";
             check(&context, "short window", &windows, valid, allowed)?;
         }
-        let mut names = HashSet::new();
-        for alert in &self.alerts {
-            alert.validate(&context)?;
-            if !names.insert(&alert.name) {
-                return Err(duplicate(&context, "alert", &alert.name));
-            }
-        }
-        Ok(())
+        self.alerts
+            .iter()
+            .try_for_each(|alert| alert.validate(&context))
     }
 }
