@@ -11,7 +11,6 @@
 //! `ROUNDS` times (3) for `SECONDS` (1.0); purchases a second are the median of the rounds.
 
 #[path = "../../ticket-core/tests/platform/cluster.rs"]
-#[allow(dead_code, reason = "the tests stop the server, too")]
 mod cluster;
 
 use std::{
