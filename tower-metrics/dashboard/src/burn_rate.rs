@@ -74,6 +74,24 @@ impl BurnRateAlert {
 
     /// Returns whether the alert fires for `slo`. `counts` returns the requests within a window
     /// that ends now, or `None` if they are unknown.
+    ///
+    /// ```
+    /// use tower_metrics_dashboard::{BurnRateAlert, Indicator, RequestCounts, Selector, Slo};
+    ///
+    /// let jobs = Selector::new("jobs_total");
+    /// let indicator = Indicator::Bad {
+    ///     bad: jobs.clone().with("result", ["failed"]),
+    ///     total: jobs,
+    /// };
+    /// let slo = Slo::new("jobs", "complete", 0.99, indicator);
+    /// let [page, ..] = BurnRateAlert::DEFAULTS;
+    ///
+    /// let outage = RequestCounts { bad: 50.0, total: 100.0 };
+    /// assert!(page.fires(&slo, |_window| Some(outage)));
+    ///
+    /// let healthy = RequestCounts { bad: 1.0, total: 100.0 };
+    /// assert!(!page.fires(&slo, |_window| Some(healthy)));
+    /// ```
     pub fn fires(
         &self,
         slo: &Slo,

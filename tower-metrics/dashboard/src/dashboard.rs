@@ -65,6 +65,15 @@ pub struct Link {
 }
 
 /// Event to mark on every time series panel.
+///
+/// ```
+/// use tower_metrics_dashboard::{Annotation, Color, Event, Selector};
+///
+/// let deployments = Selector::new("deployments_total");
+/// let annotation = Annotation::new("Deployed", Event::CounterStarts(deployments))
+///     .by(["version"])
+///     .color(Color::Green);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Annotation {

@@ -5,6 +5,14 @@ use super::{panel_settings, value_settings};
 use crate::expr::Expr;
 
 /// Builder for a panel with the latest values of one query as horizontal bars.
+///
+/// ```
+/// use tower_metrics_dashboard::{BarGauge, Selector, Unit};
+///
+/// let waiting = Selector::new("jobs_waiting").value().sum_by(["queue"]);
+/// let panel = BarGauge::new("Waiting jobs", Unit::Count, "{queue}", waiting)
+///     .description("Jobs that wait for a worker, by queue.");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a panel has no effect until it is added to a row"]
 pub struct BarGauge {

@@ -4,6 +4,17 @@ use super::{Base, Panel, PanelKind, Series, Unit};
 use super::{panel_settings, series_settings, value_settings};
 
 /// Builder for a panel with the latest values as large numbers.
+///
+/// ```
+/// use tower_metrics_dashboard::{Color, Selector, Stat, Unit};
+///
+/// let waiting = Selector::new("jobs_waiting").value().sum();
+/// let panel = Stat::new("Waiting jobs", Unit::Count)
+///     .description("Jobs that wait for a worker.")
+///     .threshold(100.0, Color::Yellow)
+///     .threshold(1000.0, Color::Red)
+///     .series("waiting", waiting);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a panel has no effect until it is added to a row"]
 pub struct Stat {

@@ -9,6 +9,18 @@ use crate::expr::Expr;
 use crate::validate::{check, check_expr, check_filled};
 
 /// Alert that fires when an expression, over five minutes, exceeds a threshold.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_metrics_dashboard::{Alert, Selector, Severity};
+///
+/// let waiting = Selector::new("jobs_waiting").value().max();
+/// let alert = Alert::new("QueueFull", waiting, 1000.0, "Jobs wait for a worker.")
+///     .pending(Duration::from_secs(600))
+///     .severity(Severity::Page)
+///     .description("{{ $value | humanize }} jobs have waited for ten minutes.")
+///     .runbook("**Mitigation.** Add workers.");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Alert {

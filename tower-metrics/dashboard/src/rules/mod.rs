@@ -38,7 +38,22 @@ const BUDGET_INTERVAL: &str = "5m";
 ///
 /// Without traffic, ratios have no value and no alert fires. With little traffic,
 /// [`MinimumEvents`](crate::MinimumEvents) prevents alerts. A restart does not resolve an alert, and
-/// requests whose series appears with the first failure count from zero.
+/// a series that appears with the first failure counts from zero.
+///
+/// ```
+/// use tower_metrics_dashboard::{Indicator, Rules, Selector, Slo};
+///
+/// let jobs = Selector::new("jobs_total");
+/// let indicator = Indicator::Bad {
+///     bad: jobs.clone().with("result", ["failed"]),
+///     total: jobs,
+/// };
+/// let rules = Rules::new("Worker", "worker")
+///     .slo(Slo::new("jobs", "complete", 0.99, indicator))
+///     .rule_file()?;
+/// assert!(rules.contains("- alert: WorkerJobsBurnFast"));
+/// # Ok::<_, tower_metrics_dashboard::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Rules {
     target: Target,
