@@ -1,4 +1,4 @@
-//! Values that may contain a secret. Neither an error nor `Debug` output shows them.
+//! Values that may contain a secret, which errors and `Debug` output do not show.
 
 use std::ffi::OsStr;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The schedule of a run: when each request is due and which requests have been sent.
+//! Schedule of a run: the time at which each request is due, and the requests that have been sent.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 /// How long a request that is due may wait for a free user after the last one became due.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Requests at a fixed rate, sent by a fixed number of users.
+/// Requests that become due at a fixed rate and are sent by a fixed number of users.
 #[derive(Debug)]
 pub(super) struct Schedule {
     start: Instant,
@@ -32,7 +32,7 @@ struct State {
     interrupted: bool,
 }
 
-/// What became of the requests of a schedule that has ended.
+/// Numbers of requests that were sent and not sent, after the end of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Summary {
     pub(super) sent: u64,
@@ -103,7 +103,7 @@ impl Schedule {
             interrupted = is_stopped(Duration::from_millis(1));
         }
         let mut state = self.state();
-        // A permit that is not available any more belongs to a user who is about to send.
+        // A permit that is no longer available is assigned to a user, which is about to send.
         let waiting = self.due.available_permits() as u64;
         state.end = Some(state.due.saturating_sub(waiting).max(state.sent));
         state.interrupted = interrupted;
@@ -111,7 +111,7 @@ impl Schedule {
         self.due.add_permits(self.users as usize);
     }
 
-    /// Returns what became of the requests, once all users have seen the end.
+    /// Returns the summary. It is final once [`next`](Self::next) has returned `None` to all users.
     pub(super) fn summary(&self) -> Summary {
         let state = self.state();
         let (unsent, skipped) = match state.interrupted {

@@ -5,13 +5,13 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use ticket_core::ConcertId;
 
-/// Maximum number of concerts with a label value of their own.
+/// Maximum number of labeled concerts.
 pub(super) const MAX_CONCERTS: usize = 100;
 /// Label value that all other concerts share.
 pub(super) const OTHER: &str = "_OTHER";
 
-/// The concerts that have a label value of their own, which is their slug: the first
-/// [`MAX_CONCERTS`] that were admitted, for the life of the process. A slug has at most 81 bytes.
+/// Labeled concerts. The label value is the slug, which has at most 81 bytes. The first
+/// [`MAX_CONCERTS`] concerts that are admitted keep their label for the life of the process.
 #[derive(Debug, Default)]
 pub(super) struct ConcertLabels(RwLock<HashMap<String, ConcertId>>);
 

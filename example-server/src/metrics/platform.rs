@@ -182,17 +182,17 @@ impl PlatformMetrics {
         sum(&self.sold) - sum(&self.refunded) - sum(&self.reset)
     }
 
-    /// Returns whether no further concert can get a label value of its own.
+    /// Returns whether the maximum number of concerts is labeled.
     pub(super) fn has_all_labels(&self) -> bool {
         self.concerts.is_full()
     }
 
-    /// Returns the concerts with a label value of their own.
+    /// Returns the labeled concerts.
     pub(super) fn labeled_concerts(&self) -> Vec<ConcertId> {
         self.concerts.ids()
     }
 
-    /// Gives label values to the concerts, in this order, while there is room.
+    /// Labels the concerts, in this order, up to the maximum number.
     pub(super) fn admit(&self, concerts: &[Stock]) {
         for stock in concerts {
             self.label(&stock.slug, stock.concert_id, stock.currency);

@@ -25,9 +25,13 @@ pub(crate) fn register_process(
     tickets: Tickets,
     runtime: Handle,
 ) -> Result<(), prometheus::Error> {
-    registry.register(Box::new(Read::new(&POOLS, move || pools(&tickets))?))?;
-    registry.register(Box::new(Read::new(&RUNTIME, move || measure(&runtime))?))?;
-    registry.register(Box::new(Read::new(&LOG, || {
+    registry.register(Box::new(FamilyCollector::new(&POOLS, move || {
+        pools(&tickets)
+    })?))?;
+    registry.register(Box::new(FamilyCollector::new(&RUNTIME, move || {
+        measure(&runtime)
+    })?))?;
+    registry.register(Box::new(FamilyCollector::new(&LOG, || {
         [vec![(Vec::new(), logging::dropped() as f64)]]
     })?))?;
     registry.register(Box::new(build()?))?;
@@ -140,7 +144,7 @@ fn pools(tickets: &Tickets) -> [Samples; 2] {
     [count, max]
 }
 
-/// What of Tokio's runtime metrics is stable.
+/// The stable part of Tokio's runtime metrics.
 const RUNTIME: [Family; 5] = [
     Family {
         name: "tokio_workers",
@@ -150,25 +154,25 @@ const RUNTIME: [Family; 5] = [
     },
     Family {
         name: "tokio_alive_tasks",
-        help: "Tasks of the API's runtime that are alive.",
+        help: "Alive tasks of the API's runtime.",
         kind: MetricType::GAUGE,
         labels: &[],
     },
     Family {
         name: "tokio_global_queue_depth",
-        help: "Tasks that wait in the global queue of the API's runtime.",
+        help: "Tasks in the global queue of the API's runtime.",
         kind: MetricType::GAUGE,
         labels: &[],
     },
     Family {
         name: "tokio_worker_busy_seconds_total",
-        help: "Time that a worker thread was busy.",
+        help: "Busy time of a worker thread.",
         kind: MetricType::COUNTER,
         labels: &["worker"],
     },
     Family {
         name: "tokio_worker_parks_total",
-        help: "How often a worker thread ran out of work.",
+        help: "Number of times a worker thread parked because it had no work.",
         kind: MetricType::COUNTER,
         labels: &["worker"],
     },
@@ -194,13 +198,13 @@ fn measure(runtime: &Handle) -> [Samples; 5] {
 }
 
 /// Collector of families that a function reads.
-struct Read<const N: usize, F> {
+struct FamilyCollector<const N: usize, F> {
     families: &'static [Family; N],
     descriptions: Vec<Desc>,
     read: F,
 }
 
-impl<const N: usize, F: Fn() -> [Samples; N]> Read<N, F> {
+impl<const N: usize, F: Fn() -> [Samples; N]> FamilyCollector<N, F> {
     fn new(families: &'static [Family; N], read: F) -> Result<Self, prometheus::Error> {
         let describe = |family: &Family| {
             let labels = family
@@ -223,15 +227,15 @@ impl<const N: usize, F: Fn() -> [Samples; N]> Read<N, F> {
     }
 }
 
-impl<const N: usize, F> fmt::Debug for Read<N, F> {
+impl<const N: usize, F> fmt::Debug for FamilyCollector<N, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Read")
+        f.debug_struct("FamilyCollector")
             .field("families", &self.families)
             .finish_non_exhaustive()
     }
 }
 
-impl<const N: usize, F: Fn() -> [Samples; N] + Send + Sync> Collector for Read<N, F> {
+impl<const N: usize, F: Fn() -> [Samples; N] + Send + Sync> Collector for FamilyCollector<N, F> {
     fn desc(&self) -> Vec<&Desc> {
         self.descriptions.iter().collect()
     }

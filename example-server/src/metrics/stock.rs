@@ -13,7 +13,7 @@ use super::concert_labels::MAX_CONCERTS;
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Updates `tickets_available` every two seconds, so that a scrape does not wait for the database.
-/// The values stay as they are while the database is unavailable.
+/// The values are not updated while the database is unavailable.
 pub(crate) async fn refresh(tickets: Tickets, metrics: Arc<PlatformMetrics>) {
     let mut tick = interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

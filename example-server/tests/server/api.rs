@@ -31,7 +31,7 @@ async fn a_concert_is_created_read_and_listed() {
 }
 
 #[tokio::test]
-async fn pages_show_every_concert_once_and_in_order() {
+async fn pages_contain_every_concert_once_and_in_order() {
     let server = Server::start(&[]);
     let mut created = Vec::new();
     for _ in 0..7 {
@@ -52,7 +52,7 @@ async fn pages_show_every_concert_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn a_purchase_is_bought_once_under_its_key() {
+async fn a_repeated_purchase_with_the_same_key_returns_the_first_one() {
     let server = Server::start(&[]);
     let concert = server.concert(100).await;
     let path = format!("/concerts/{concert}/purchases");
@@ -94,7 +94,7 @@ async fn a_purchase_is_bought_once_under_its_key() {
 }
 
 #[tokio::test]
-async fn a_refund_puts_the_tickets_back_on_sale_and_is_done_once() {
+async fn a_refund_makes_the_tickets_available_again_and_is_idempotent() {
     let server = Server::start(&[]);
     let concert = server.concert(2).await;
     let path = format!("/concerts/{concert}/purchases");
@@ -121,11 +121,11 @@ async fn a_refund_puts_the_tickets_back_on_sale_and_is_done_once() {
     );
 }
 
-/// What is asked, and the status, the kind and the field of the problem that comes.
+/// Method, path and body of a request, and the status, the type and the field of the problem.
 type Case<'a> = (Method, &'a str, &'a str, u16, &'a str, Option<&'a str>);
 
 #[tokio::test]
-async fn every_bad_request_has_a_problem_that_says_what_is_wrong() {
+async fn every_bad_request_is_answered_with_a_problem_that_names_the_field() {
     let server = Server::start(&[]);
     let concert = server.concert(3).await;
     let purchases = format!("/concerts/{concert}/purchases");
@@ -281,7 +281,7 @@ async fn every_bad_request_has_a_problem_that_says_what_is_wrong() {
         (post, &purchases, good, 409, "sold-out", None),
     ];
     let document: Value = value(&server.api.get("/openapi.json").await.unwrap());
-    let described = kinds(&document);
+    let described = problem_types(&document);
     for (method, path, body, status, kind, field) in cases {
         let headers = [(
             "content-type".parse().unwrap(),
@@ -330,8 +330,8 @@ async fn every_bad_request_has_a_problem_that_says_what_is_wrong() {
     assert_eq!(value(&sold_out)["available"], 3);
 }
 
-/// The kinds of problem that the document describes.
-fn kinds(document: &Value) -> HashSet<String> {
+/// Returns the types of problems that the document describes.
+fn problem_types(document: &Value) -> HashSet<String> {
     let responses = document["components"]["responses"].as_object().unwrap();
     let lists = responses
         .values()
@@ -343,7 +343,7 @@ fn kinds(document: &Value) -> HashSet<String> {
 }
 
 #[tokio::test]
-async fn the_rules_of_a_concert_are_told_by_the_problem() {
+async fn a_purchase_that_a_concert_does_not_allow_is_answered_with_its_reason() {
     let server = Server::start(&[]);
     let mut limited = new_concert(10);
     limited["max_per_buyer"] = json!(2);
@@ -360,7 +360,7 @@ async fn the_rules_of_a_concert_are_told_by_the_problem() {
 }
 
 #[tokio::test]
-async fn a_request_keeps_the_id_that_it_came_with() {
+async fn a_request_id_of_the_client_is_returned() {
     let server = Server::start(&[]);
     let headers = [("x-request-id", "mine-1")];
     let answer = send(&server.api, Method::GET, "/nothing", &headers, None).await;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::process::{Server, program, sqlite, until, value};
 
-/// Runs a command in a thread, so that the test's own connections go on.
+/// Runs a command on a blocking thread, so that the connections of the test are still polled.
 async fn run(arguments: &[&str]) -> Output {
     let mut command = program();
     command.args(arguments);
@@ -14,12 +14,12 @@ async fn run(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn says(output: &[u8]) -> String {
+fn utf8(output: &[u8]) -> String {
     String::from_utf8(output.to_vec()).unwrap()
 }
 
 #[tokio::test]
-async fn the_load_counts_what_the_server_counts() {
+async fn load_counts_the_same_requests_as_the_server() {
     let server = Server::start(&[]);
     server.concert(1_000_000).await;
     let url = server.api_url.clone();
@@ -36,7 +36,7 @@ async fn the_load_counts_what_the_server_counts() {
         "--json",
     ];
     let output = run(&load).await;
-    assert!(output.status.success(), "{}", says(&output.stderr));
+    assert!(output.status.success(), "{}", utf8(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     until("nothing is in flight", async || {
         server.in_flight().await == 0.0
@@ -67,22 +67,22 @@ async fn the_load_counts_what_the_server_counts() {
 }
 
 #[tokio::test]
-async fn a_load_without_a_server_or_without_concerts_says_so() {
+async fn load_without_a_server_or_without_concerts_is_an_error() {
     let server = Server::start(&[]);
     let output = run(&["load", "--url", &server.api_url, "--duration", "1s"]).await;
     assert!(!output.status.success());
-    assert!(says(&output.stderr).contains("no concerts to sell"));
+    assert!(utf8(&output.stderr).contains("no concerts to sell"));
     let output = run(&["load", "--url", "http://127.0.0.1:1", "--duration", "1s"]).await;
     assert!(!output.status.success());
-    assert!(says(&output.stderr).contains("connection failed"));
+    assert!(utf8(&output.stderr).contains("connection failed"));
 }
 
 #[tokio::test]
-async fn the_faults_command_shows_sets_and_checks() {
+async fn the_faults_command_gets_sets_and_checks() {
     let server = Server::start(&["--admin-token", "s3cret"]);
     let url = ["--url", server.ops_url.as_str()];
     let refused = run(&["faults", "set", "brown-out", url[0], url[1]]).await;
-    assert!(says(&refused.stderr).contains("401"));
+    assert!(utf8(&refused.stderr).contains("401"));
     let set = [
         "faults",
         "set",
@@ -96,12 +96,12 @@ async fn the_faults_command_shows_sets_and_checks() {
     let shown = run(&["faults", url[0], url[1]]).await;
     let document: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(document, value(&server.ops.get("/faults").await.unwrap()));
-    assert!(says(&run(&["faults", "presets"]).await.stdout).contains("payment-outage"));
+    assert!(utf8(&run(&["faults", "presets"]).await.stdout).contains("payment-outage"));
     let unknown = run(&["faults", "set", "doomsday", url[0], url[1]]).await;
     assert!(
-        says(&unknown.stderr).contains("payment-outage"),
+        utf8(&unknown.stderr).contains("payment-outage"),
         "{}",
-        says(&unknown.stderr)
+        utf8(&unknown.stderr)
     );
 
     let folder = tempfile::tempdir().unwrap();
@@ -113,14 +113,14 @@ async fn the_faults_command_shows_sets_and_checks() {
     .unwrap();
     let checked = run(&["faults", "check", file.to_str().unwrap()]).await;
     assert!(
-        says(&checked.stderr).contains("faults[0].operation"),
+        utf8(&checked.stderr).contains("faults[0].operation"),
         "{}",
-        says(&checked.stderr)
+        utf8(&checked.stderr)
     );
 }
 
 #[tokio::test]
-async fn the_demo_sells_from_the_first_seconds_and_seeds_once() {
+async fn the_demo_sells_at_once_and_creates_its_concerts_once() {
     let folder = tempfile::tempdir().unwrap();
     let url = sqlite(folder.path());
     for _ in 0..2 {
@@ -139,7 +139,7 @@ async fn the_demo_sells_from_the_first_seconds_and_seeds_once() {
 }
 
 #[test]
-fn the_demo_says_what_it_serves_and_where_without_colours_in_a_file() {
+fn the_demo_prints_its_urls_without_colors_in_a_pipe() {
     let folder = tempfile::tempdir().unwrap();
     let mut demo = program()
         .args(["demo", "--database-url", &sqlite(folder.path())])
@@ -175,7 +175,7 @@ fn the_demo_says_what_it_serves_and_where_without_colours_in_a_file() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_start_says_why() {
+async fn a_server_that_cannot_start_prints_the_reason() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (arguments, reason) in [
@@ -200,16 +200,16 @@ async fn a_server_that_cannot_start_says_why() {
         let output = command.args(arguments).output().unwrap();
         assert!(!output.status.success(), "{arguments:?}");
         assert!(
-            says(&output.stderr).contains(reason),
+            utf8(&output.stderr).contains(reason),
             "{}",
-            says(&output.stderr)
+            utf8(&output.stderr)
         );
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn a_faults_file_that_is_not_a_small_regular_file_is_refused_at_the_start() {
+fn a_faults_file_that_is_not_a_small_regular_file_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let (fifo, huge) = (folder.path().join("fifo"), folder.path().join("huge"));
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
@@ -228,14 +228,14 @@ fn a_faults_file_that_is_not_a_small_regular_file_is_refused_at_the_start() {
         command.arg(sqlite(folder.path())).arg("--faults").arg(path);
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{path:?}");
-        let error = says(&output.stderr);
+        let error = utf8(&output.stderr);
         assert!(error.contains(reason), "{error}");
     }
     let checked = program().args(["faults", "check"]).arg(&huge).output();
-    let error = says(&checked.unwrap().stderr);
+    let error = utf8(&checked.unwrap().stderr);
     assert!(error.contains("the limit is 1048576"), "{error}");
     let endless = program().args(["faults", "set", "/dev/zero"]).output();
-    let error = says(&endless.unwrap().stderr);
+    let error = utf8(&endless.unwrap().stderr);
     assert!(error.contains("more than 1048576 bytes"), "{error}");
 }
 
@@ -274,7 +274,7 @@ fn a_refused_secret_is_not_printed() {
                 .current_dir(&folder)
                 .output()
                 .unwrap();
-            let said = says(&output.stderr) + &says(&output.stdout);
+            let said = utf8(&output.stderr) + &utf8(&output.stdout);
             assert!(!output.status.success(), "{value:?}: {said}");
             assert!(!said.contains("nter2"), "{value:?}: {said}");
             let subject = match variable {
@@ -287,7 +287,7 @@ fn a_refused_secret_is_not_printed() {
     for (command, variable) in [("load", "LOAD_URL"), ("faults", "OPS_URL")] {
         for url in ["http://ada:hunter2@127.0.0.1:1", "hunter2"] {
             let output = program().arg(command).env(variable, url).output().unwrap();
-            let said = says(&output.stderr);
+            let said = utf8(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{said}");
             assert!(
                 !said.contains("hunter2") && said.contains("--url"),
@@ -297,14 +297,14 @@ fn a_refused_secret_is_not_printed() {
                 .args([command, "--help"])
                 .env(variable, url)
                 .output();
-            assert!(!says(&help.unwrap().stdout).contains("hunter2"));
+            assert!(!utf8(&help.unwrap().stdout).contains("hunter2"));
         }
     }
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
 
 #[tokio::test]
-async fn a_secret_may_end_with_a_line_break() {
+async fn a_secret_with_a_trailing_line_break_is_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("{}\n", sqlite(folder.path()));
     let server = Server::on(&url, &["--admin-token", "s3cret\n"]);
@@ -319,7 +319,7 @@ async fn a_secret_may_end_with_a_line_break() {
     assert!(names.iter().any(|name| name == "tickets.db"), "{names:?}");
 }
 
-/// Runs a command whose standard output is a pipe that nothing reads from any more.
+/// Runs a command whose standard output is a pipe with a closed read end.
 fn with_closed_stdout(arguments: &[&str]) -> Output {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -332,7 +332,7 @@ fn with_closed_stdout(arguments: &[&str]) -> Output {
 }
 
 #[tokio::test]
-async fn a_command_whose_reader_has_gone_ends_quietly() {
+async fn a_command_with_a_closed_stdout_exits_with_0() {
     let server = Server::start(&[]);
     server.concert(1_000_000).await;
     let (api, ops) = (server.api_url.as_str(), server.ops_url.as_str());
@@ -365,7 +365,7 @@ async fn a_command_whose_reader_has_gone_ends_quietly() {
             (with_closed_stdout(&arguments), arguments.join(" "))
         });
         let (output, command) = output.await.unwrap();
-        let error = says(&output.stderr);
+        let error = utf8(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{command}: {error}");
         assert!(!error.contains("panicked"), "{command}: {error}");
     }
@@ -378,12 +378,12 @@ fn output_that_cannot_be_written_is_an_error() {
     let output = program().arg("openapi").stdout(full.unwrap()).output();
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let error = says(&output.stderr);
+    let error = utf8(&output.stderr);
     assert!(error.contains("cannot write to standard output"), "{error}");
     assert!(error.contains("No space left"), "{error}");
 }
 
-/// Starts a load on `url` and sends it a signal as soon as `when` holds.
+/// Starts a command and sends it a signal as soon as `when` holds.
 async fn interrupted(arguments: &[&str], signal: &str, when: impl AsyncFnMut() -> bool) -> Output {
     let child = program()
         .args(arguments)
@@ -404,7 +404,7 @@ async fn interrupted(arguments: &[&str], signal: &str, when: impl AsyncFnMut() -
 
 #[cfg(unix)]
 #[tokio::test]
-async fn an_interrupted_load_reports_and_blames_the_server_for_nothing() {
+async fn an_interrupted_load_reports_only_requests_that_were_due() {
     for signal in ["INT", "TERM"] {
         let server = Server::start(&[]);
         server.concert(1_000_000).await;
@@ -420,7 +420,7 @@ async fn an_interrupted_load_reports_and_blames_the_server_for_nothing() {
             "--json",
         ];
         let output = interrupted(&load, signal, async || server.requests(&[]).await > 30.0).await;
-        assert!(output.status.success(), "{}", says(&output.stderr));
+        assert!(output.status.success(), "{}", utf8(&output.stderr));
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         let number = |name: &str| report[name].as_u64().unwrap();
         assert_eq!((number("failed"), number("unsent")), (0, 0), "{report}");
@@ -434,7 +434,7 @@ async fn an_interrupted_load_reports_and_blames_the_server_for_nothing() {
 }
 
 #[tokio::test]
-async fn a_load_with_more_failures_than_allowed_exits_with_1() {
+async fn load_with_more_failures_than_allowed_exits_with_1() {
     let server = Server::start(&[]);
     server.concert(1_000_000).await;
     server
@@ -453,11 +453,11 @@ async fn a_load_with_more_failures_than_allowed_exits_with_1() {
     ];
     let output = run(&load).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(says(&output.stdout).contains("latency from scheduled start"));
-    let error = says(&output.stderr);
+    assert!(utf8(&output.stdout).contains("latency from scheduled start"));
+    let error = utf8(&output.stderr);
     assert!(error.contains("of 301 requests failed"), "{error}");
     let tolerant = run(&[&load[..], &["--max-failures", "90"]].concat()).await;
-    assert!(tolerant.status.success(), "{}", says(&tolerant.stderr));
+    assert!(tolerant.status.success(), "{}", utf8(&tolerant.stderr));
 }
 
 /// A server that accepts connections and never responds.
@@ -468,18 +468,18 @@ fn silent() -> (std::net::TcpListener, String) {
 }
 
 #[tokio::test]
-async fn a_load_on_a_server_that_hangs_says_so_and_gives_up_in_time() {
+async fn load_on_a_server_that_hangs_prints_that_it_waits_and_times_out() {
     let (_listener, url) = silent();
     let output = run(&["load", "--url", &url, "--timeout", "2s"]).await;
     assert_eq!(output.status.code(), Some(1));
-    let error = says(&output.stderr);
+    let error = utf8(&output.stderr);
     assert!(error.contains("waiting up to 2s for a response"), "{error}");
     assert!(error.contains("no response within 2s"), "{error}");
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_second_signal_reports_without_waiting_for_responses() {
+async fn after_a_second_signal_load_does_not_wait_for_responses() {
     let server = Server::start(&["--request-timeout", "1h"]);
     server.concert(1_000_000).await;
     let url = server.api_url.clone();

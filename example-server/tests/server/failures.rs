@@ -4,7 +4,7 @@ use serde_json::json;
 use crate::process::{Server, order, send, until, value};
 
 #[tokio::test]
-async fn a_declined_payment_is_402_and_its_key_may_try_again() {
+async fn a_declined_payment_is_402_and_its_key_can_be_used_again() {
     let server = Server::start(&[]);
     let concert = server.concert(10).await;
     let path = format!("/concerts/{concert}/purchases");
@@ -36,7 +36,7 @@ async fn a_declined_payment_is_402_and_its_key_may_try_again() {
 }
 
 #[tokio::test]
-async fn an_injected_failure_is_503_and_told_apart_from_a_real_one() {
+async fn an_injected_failure_is_503_with_its_own_error_type() {
     let server = Server::start(&[]);
     server
         .put_faults(&json!({ "faults": [{ "operation": "list_concerts", "fail": { "as": "unavailable" } }] }))
@@ -53,7 +53,7 @@ async fn an_injected_failure_is_503_and_told_apart_from_a_real_one() {
 }
 
 #[tokio::test]
-async fn a_request_that_takes_too_long_is_504() {
+async fn a_request_that_times_out_is_504() {
     let server = Server::start(&["--request-timeout", "50ms"]);
     server
         .put_faults(&json!({ "faults": [{ "operation": "list_concerts", "delay": { "fixed": { "ms": 30_000 } } }] }))
@@ -71,7 +71,7 @@ async fn a_request_that_takes_too_long_is_504() {
 }
 
 #[tokio::test]
-async fn what_is_too_much_is_shed_at_once_and_ops_still_answers() {
+async fn requests_beyond_the_concurrency_limit_are_shed() {
     let server = Server::start(&["--max-concurrency", "2", "--queue-timeout", "0"]);
     server
         .put_faults(&json!({ "faults": [{ "operation": "list_concerts", "delay": { "fixed": { "ms": 500 } } }] }))
@@ -103,19 +103,19 @@ async fn what_is_too_much_is_shed_at_once_and_ops_still_answers() {
     assert_eq!(
         server.api.get(routes[1]).await.unwrap().status,
         404,
-        "the place is free again"
+        "the permit has been released"
     );
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_is_counted_as_cancelled_and_no_error() {
+async fn a_client_disconnect_is_recorded_as_cancelled() {
     let server = Server::start(&[]);
     server
         .put_faults(&json!({ "faults": [{ "operation": "list_concerts", "delay": { "fixed": { "ms": 30_000 } } }] }))
         .await;
-    let asking = send(&server.api, http::Method::GET, "/concerts", &[], None);
+    let request = send(&server.api, http::Method::GET, "/concerts", &[], None);
     tokio::select! {
-        _ = asking => panic!("an answer within 30 s"),
+        _ = request => panic!("a response within 30 s"),
         () = until("the request is in flight", async || server.in_flight().await == 1.0) => {}
     }
     until("the request has ended", async || {

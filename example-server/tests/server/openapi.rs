@@ -14,7 +14,7 @@ const METHODS: [Method; 5] = [
 ];
 
 #[tokio::test]
-async fn the_document_has_just_the_routes_that_are_served() {
+async fn the_document_has_exactly_the_routes_of_the_server() {
     let server = Server::start(&[]);
     let document = value(&server.api.get("/openapi.json").await.unwrap());
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -35,7 +35,7 @@ async fn the_document_has_just_the_routes_that_are_served() {
             }
         }
     }
-    // What the metrics saw are the routes that there are.
+    // The metrics contain every route that has been requested, which are all of them.
     let seen: HashSet<_> = server
         .metrics()
         .await
@@ -62,7 +62,7 @@ async fn the_document_has_just_the_routes_that_are_served() {
 }
 
 #[tokio::test]
-async fn every_reference_in_the_document_leads_somewhere() {
+async fn every_reference_in_the_document_resolves() {
     let output = program().arg("openapi").output().unwrap();
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut open = vec![&document];
@@ -80,7 +80,7 @@ async fn every_reference_in_the_document_leads_somewhere() {
 }
 
 #[tokio::test]
-async fn the_page_is_whole_and_asks_nobody_else() {
+async fn the_documentation_page_loads_nothing_from_other_hosts() {
     let server = Server::start(&[]);
     let page = server.api.get("/docs").await.unwrap();
     assert_eq!(page.status, 200);
@@ -95,7 +95,7 @@ async fn the_page_is_whole_and_asks_nobody_else() {
 }
 
 #[tokio::test]
-async fn no_response_lets_a_browser_guess_its_content_type() {
+async fn every_response_disables_content_type_sniffing() {
     let server = Server::start(&[]);
     for (client, path) in [
         (&server.api, "/docs"),

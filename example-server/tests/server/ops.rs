@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::process::{Server, new_concert, order, send, text, until, value};
 
 #[tokio::test]
-async fn the_metrics_agree_with_what_was_sent() {
+async fn the_metrics_match_the_requests_that_were_sent() {
     let server = Server::start(&[]);
     let concert = server.concert(5).await;
     let path = format!("/concerts/{concert}/purchases");
@@ -73,7 +73,7 @@ async fn the_metrics_agree_with_what_was_sent() {
             .await,
         260.0
     );
-    until("the stock is read again", async || {
+    until("the stock has been updated", async || {
         server.metric("tickets_available", &[slug]).await == 3.0
     })
     .await;
@@ -92,14 +92,14 @@ async fn the_metrics_agree_with_what_was_sent() {
     #[cfg(target_os = "linux")]
     {
         assert!(server.metric("process_resident_memory_bytes", &[]).await > 0.0);
-        // Not in whole seconds.
+        // The CPU time has a fractional part.
         let cpu = server.metric("process_cpu_seconds_total", &[]).await;
         assert!(cpu > 0.0 && cpu.fract() != 0.0, "{cpu}");
     }
 }
 
 #[tokio::test]
-async fn faults_are_swapped_over_http_and_expire() {
+async fn faults_are_replaced_over_http_and_expire() {
     let server = Server::start(&[]);
     let calm = server.ops.get("/faults").await.unwrap();
     assert_eq!(calm.headers["faults-name"], "calm");
@@ -110,12 +110,12 @@ async fn faults_are_swapped_over_http_and_expire() {
         server.logs("faults changed")["fields"]["faults"],
         "payment-outage"
     );
-    let gone = server.logs("faults changed");
+    let expired = server.logs("faults changed");
     assert_eq!(
-        (&gone["fields"]["faults"], &gone["fields"]["source"]),
+        (&expired["fields"]["faults"], &expired["fields"]["source"]),
         (&json!("calm"), &json!("expiry"))
     );
-    until("the swaps are counted", async || {
+    until("the changes are counted", async || {
         server.metric("ticket_faults_changes_total", &[]).await == 2.0
     })
     .await;
@@ -140,7 +140,7 @@ async fn faults_are_swapped_over_http_and_expire() {
 }
 
 #[tokio::test]
-async fn the_longest_faults_document_fits_and_a_longer_body_is_told_the_limit() {
+async fn the_longest_faults_document_is_accepted_and_a_larger_body_is_413() {
     let server = Server::start(&[]);
     let delays = vec![0.001_25; 10_000];
     server
@@ -156,32 +156,32 @@ async fn the_longest_faults_document_fits_and_a_longer_body_is_told_the_limit() 
 }
 
 #[tokio::test]
-async fn the_faults_file_is_read_again_when_it_changes() {
+async fn the_faults_file_is_reloaded_when_it_changes() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("faults.toml");
     fs::write(&file, "preset = \"everyday\"\n").unwrap();
     let server = Server::start(&["--faults", file.to_str().unwrap()]);
-    let in_force = async || {
+    let active = async || {
         let answer = server.ops.get("/faults").await.unwrap();
         answer.headers["faults-name"].to_str().unwrap().to_owned()
     };
-    assert_eq!(in_force().await, "everyday");
+    assert_eq!(active().await, "everyday");
     fs::write(&file, "preset = \"everyday\"\nfaults = 7\n").unwrap();
     server.logs("faults file is invalid, faults are unchanged");
-    assert_eq!(in_force().await, "everyday");
+    assert_eq!(active().await, "everyday");
     fs::write(&file, "preset = \"slow-database\"\n").unwrap();
     server.logs("faults changed");
-    assert_eq!(in_force().await, "slow-database");
+    assert_eq!(active().await, "slow-database");
     server
         .put_faults(&json!({ "preset": "brown-out", "expires_after_s": 3_600 }))
         .await;
     fs::write(&file, "preset = \"calm\"\n").unwrap();
     server.logs("faults file changed; it becomes active when the document set over HTTP expires");
-    assert_eq!(in_force().await, "brown-out");
+    assert_eq!(active().await, "brown-out");
 }
 
 #[tokio::test]
-async fn the_way_of_committing_is_switched_while_running() {
+async fn the_commit_mode_can_be_changed_at_run_time() {
     let server = Server::start(&[]);
     let concert = server.concert(10).await;
     for (commit, status) in [("each", 200), ("group", 200), ("some", 422)] {
@@ -200,7 +200,7 @@ async fn the_way_of_committing_is_switched_while_running() {
 }
 
 #[tokio::test]
-async fn a_token_guards_what_changes_things_and_nothing_else() {
+async fn a_token_is_required_for_changes_only() {
     let server = Server::start(&["--admin-token", "s3cret"]);
     let calm = json!({ "preset": "calm" });
     let each = json!({ "commit": "each" });
@@ -241,7 +241,7 @@ async fn a_token_guards_what_changes_things_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_ops_port_beyond_loopback_without_a_token_changes_nothing() {
+async fn without_a_token_an_ops_port_beyond_loopback_accepts_no_changes() {
     let server = Server::start(&["--ops-listen", "0.0.0.0:0"]);
     let calm = json!({ "preset": "calm" });
     let refused = send(&server.ops, Method::PUT, "/faults", &[], Some(&calm)).await;
@@ -253,7 +253,7 @@ async fn an_ops_port_beyond_loopback_without_a_token_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_api_beyond_loopback_without_a_token_accepts_no_concert() {
+async fn without_a_token_an_api_beyond_loopback_accepts_no_concert() {
     let server = Server::start(&["--listen", "0.0.0.0:0"]);
     let refused = server.post("/concerts", &new_concert(1)).await;
     assert_eq!(refused.status, 403);
@@ -262,7 +262,7 @@ async fn an_api_beyond_loopback_without_a_token_accepts_no_concert() {
 }
 
 #[tokio::test]
-async fn without_a_token_a_rebound_host_name_changes_nothing() {
+async fn without_a_token_a_request_to_another_host_name_changes_nothing() {
     let server = Server::start(&[]);
     let (calm, each) = (json!({ "preset": "calm" }), json!({ "commit": "each" }));
     let pressed = json!({ "value": "each" });
@@ -295,7 +295,7 @@ async fn without_a_token_a_rebound_host_name_changes_nothing() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_faults_file_that_becomes_a_fifo_or_too_large_changes_nothing_and_blocks_nothing() {
+async fn a_faults_file_that_becomes_a_fifo_or_too_large_is_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("faults.toml");
     fs::write(&file, "preset = \"everyday\"\n").unwrap();
@@ -307,7 +307,7 @@ async fn a_faults_file_that_becomes_a_fifo_or_too_large_changes_nothing_and_bloc
         let faults = server.ops.get("/faults").await.unwrap();
         assert_eq!(faults.headers["faults-name"], active);
     };
-    // Replaced at once, because a missing file would be reported too.
+    // Renamed into place, because a missing file would be reported as well.
     let next = folder.path().join("next");
     let made = std::process::Command::new("mkfifo").arg(&next).status();
     assert!(made.unwrap().success());
@@ -323,7 +323,7 @@ async fn a_faults_file_that_becomes_a_fifo_or_too_large_changes_nothing_and_bloc
 }
 
 #[tokio::test]
-async fn a_server_that_plays_faults_is_ready_all_the_same() {
+async fn injected_faults_do_not_affect_readiness() {
     let server = Server::start(&[]);
     let down = json!({ "faults": [{ "operation": "*", "fail": { "as": "unavailable" } }] });
     server.put_faults(&down).await;
@@ -332,7 +332,7 @@ async fn a_server_that_plays_faults_is_ready_all_the_same() {
 }
 
 #[tokio::test]
-async fn every_refusal_of_the_ops_port_is_a_problem() {
+async fn every_error_of_the_ops_port_is_a_problem() {
     let server = Server::start(&[]);
     for (method, path, status) in [
         (Method::DELETE, "/", 405),

@@ -8,12 +8,12 @@ const TICKETS: u32 = 100;
 const BUYERS: usize = 500;
 
 #[tokio::test]
-async fn two_servers_on_one_postgresql_sell_each_ticket_once() {
+async fn two_servers_with_one_postgresql_sell_each_ticket_once() {
     let Some(cluster) = Cluster::start("-c fsync=off") else {
         return;
     };
     let url = cluster.create_database("tickets");
-    // Both migrate, one may have to wait for the other.
+    // Both run the migrations; one waits for the lock of the other.
     let starting = ["group", "each"].map(|commit| {
         let url = url.clone();
         tokio::task::spawn_blocking(move || Server::on(&url, &["--commit", commit]))
@@ -42,9 +42,9 @@ async fn two_servers_on_one_postgresql_sell_each_ticket_once() {
     }
     assert_eq!(sold, f64::from(TICKETS));
 
-    // Each knows of the other, and so compares the database with itself only.
+    // Each server detects the other one and compares the database only with itself.
     for server in &servers {
-        until("the badge says that it cannot compare", async || {
+        until("the check reports that it cannot compare", async || {
             let now = value(&server.ops.get("/api/now").await.unwrap());
             let books = &now["checks"][0];
             books["state"] == "passed" && books.to_string().contains("not compared")
