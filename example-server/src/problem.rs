@@ -194,6 +194,17 @@ impl Problem {
         .error_type(ErrorType::SHED)
     }
 
+    /// The ops port serves as many event streams as it can.
+    pub(crate) fn too_many_streams() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too-many-streams",
+            "Too many event streams",
+            "close other tabs that show the live page",
+        )
+        .retry_after(Duration::from_secs(10))
+    }
+
     /// The request body did not arrive in time.
     pub(crate) fn body_timeout() -> Self {
         Self::new(

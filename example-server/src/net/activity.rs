@@ -36,7 +36,7 @@ pub(super) struct Activity {
     waiting_since: AtomicU64,
     /// When the first byte of the next request head arrived; 0 if none has.
     head_since: AtomicU64,
-    /// Since when the socket takes no bytes; 0 if it does.
+    /// When the socket last stopped accepting bytes; 0 if it accepts them.
     stalled_since: AtomicU64,
 }
 
@@ -78,14 +78,18 @@ impl Activity {
     }
 
     /// Returns true if the connection can be closed to make room: it has been waiting for the client
-    /// for [`MIN_IDLE`].
+    /// to send a request or to read a response for [`MIN_IDLE`].
     pub(super) fn is_recyclable(&self) -> bool {
-        let waiting = self.now().saturating_sub(self.waiting_since.load(Relaxed));
-        self.active.load(Relaxed) == self.receiving.load(Relaxed)
-            && Duration::from_millis(waiting) >= MIN_IDLE
+        let waiting_since = match self.stalled_since.load(Relaxed) {
+            0 if self.active.load(Relaxed) > self.receiving.load(Relaxed) => return false,
+            0 => self.waiting_since.load(Relaxed),
+            stalled_since => stalled_since,
+        };
+        let waiting = self.now().saturating_sub(waiting_since);
+        Duration::from_millis(waiting) >= MIN_IDLE
     }
 
-    /// Marks the begin of a request. It ends when the guard drops.
+    /// Marks the beginning of a request, which ends when the guard is dropped.
     pub(super) fn begin(self: &Arc<Self>, version: Version) -> Active {
         self.active.fetch_add(1, Relaxed);
         self.waiting_since.store(self.now(), Relaxed);

@@ -5,8 +5,9 @@
 //! that retry immediately, and shedding skips parsing and logging.
 //!
 //! # Bounds
-//! Bodies: [`MAX_BUFFERED`] bytes in all. Waiting requests: [`MAX_WAITING`], each of which holds a
-//! head of at most [`MAX_HEAD`](super::MAX_HEAD) bytes.
+//! Bodies: [`MAX_BUFFERED`] bytes in all. Requests whose body is arriving: [`MAX_RECEIVING`]; requests
+//! that wait for a permit: [`MAX_WAITING`]. Each of them holds a head of at most
+//! [`MAX_HEAD`](super::MAX_HEAD) bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -27,6 +28,9 @@ use crate::problem::Problem;
 const MAX_BUFFERED: usize = 64 * 1024 * 1024;
 /// How many times the maximum size of a body is received before the connection is closed.
 const DISCARD: usize = 4;
+/// Maximum number of requests whose body is arriving. Only HTTP/2 connections, with many streams
+/// each, can reach it.
+const MAX_RECEIVING: usize = 32_768;
 /// Maximum number of requests that wait for a permit.
 const MAX_WAITING: usize = 16_384;
 
@@ -38,6 +42,7 @@ pub(crate) struct Admission(Arc<Inner>);
 struct Inner {
     permits: Semaphore,
     buffered: Semaphore,
+    receiving: AtomicUsize,
     waiting: AtomicUsize,
     refused: RateLimit,
     limits: Limits,
@@ -62,17 +67,19 @@ struct Buffered<'a> {
     _share: Option<SemaphorePermit<'a>>,
 }
 
-/// Number of waiting requests, decremented on drop.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Member of a bounded group of requests, which it leaves on drop.
+struct Member<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
-    fn enter(waiting: &'a AtomicUsize) -> Self {
-        waiting.fetch_add(1, Relaxed);
-        Self(waiting)
+impl<'a> Member<'a> {
+    fn join(members: &'a AtomicUsize, max: usize) -> Option<Self> {
+        // Created first, so that a failed attempt is undone as well.
+        let before = members.fetch_add(1, Relaxed);
+        let member = Self(members);
+        (before < max).then_some(member)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Member<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -83,6 +90,7 @@ impl Admission {
         Self(Arc::new(Inner {
             permits: Semaphore::new(limits.concurrency),
             buffered: Semaphore::new(MAX_BUFFERED),
+            receiving: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             refused: RateLimit::default(),
             limits,
@@ -103,10 +111,10 @@ impl Inner {
             return Some(permit);
         }
         let timeout = self.limits.queue_timeout;
-        if timeout.is_zero() || self.waiting.load(Relaxed) >= MAX_WAITING {
+        if timeout.is_zero() {
             return None;
         }
-        let _waiting = Waiting::enter(&self.waiting);
+        let _waiting = Member::join(&self.waiting, MAX_WAITING)?;
         let permit = tokio::time::timeout(timeout, self.permits.acquire()).await;
         Some(permit.ok()?.expect("the semaphore is never closed"))
     }
@@ -118,6 +126,9 @@ impl Inner {
                 _share: None,
             });
         }
+        let Some(_receiving) = Member::join(&self.receiving, MAX_RECEIVING) else {
+            return Err(self.refuse().into_response());
+        };
         match tokio::time::timeout(self.limits.body_timeout, self.read(body)).await {
             Ok(read) => read.map_err(IntoResponse::into_response),
             Err(_) => {

@@ -108,7 +108,7 @@ impl Connection {
                     if !activity.is_recyclable() {
                         continue;
                     }
-                    // There is no response to wait for: the request has not arrived.
+                    // The client has not sent its request or does not read its response.
                     if activity.is_active() {
                         return;
                     }

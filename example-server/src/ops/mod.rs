@@ -8,6 +8,7 @@ mod page;
 mod probes;
 mod scrape;
 mod shared;
+mod streams;
 
 use std::io;
 use std::net::TcpListener;
@@ -36,6 +37,7 @@ pub(crate) use books::Books;
 pub(crate) use page::page;
 pub(crate) use probes::Readiness;
 use scrape::Scrapes;
+use streams::EventStreams;
 
 /// Maximum number of threads for renderings and file access.
 const MAX_BLOCKING_THREADS: usize = 4;
@@ -132,7 +134,12 @@ pub(crate) fn serve(
         let page = page.until(stop.clone().cancelled_owned()).into_router();
         page.map_err(io::Error::other)
             .map(|page| router.merge(page::guarded(page, guard)))
-            .map(|router| router.layer(from_fn_with_state(port.admission(), net::admit)))
+            .map(|router| {
+                let streams = EventStreams::new(port.settings.max_connections);
+                router
+                    .layer(from_fn_with_state(streams, streams::limit))
+                    .layer(from_fn_with_state(port.admission(), net::admit))
+            })
     };
     let router = match built {
         Ok(built) => built,

@@ -3,7 +3,11 @@
 use std::process::Stdio;
 use std::sync::mpsc;
 
+use axum::body::Bytes;
 use futures_util::future::join_all;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioExecutor;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -298,7 +302,59 @@ async fn the_api_answers_while_nobody_reads_the_log() {
 }
 
 #[tokio::test]
-async fn http2_clients_are_served_and_their_streams_limited() {
+async fn a_client_that_does_not_read_its_responses_is_disconnected() {
+    let server = Server::start(&["--write-timeout", "200ms"]);
+    let mut stream = connect(&server.api_url).await;
+    // Pipelined, until the kernel's buffers are full and the server closes the connection.
+    let requests = "GET /openapi.json HTTP/1.1\r\nhost: test\r\n\r\n".repeat(100);
+    while stream.write_all(requests.as_bytes()).await.is_ok() {}
+    until("the request has ended", async || {
+        server.in_flight().await == 0.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn event_streams_leave_connections_to_the_probes() {
+    let server = Server::start(&[]);
+    let request = "GET /api/stream HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut streams = Vec::new();
+    let mut refused = 0;
+    for _ in 0..100 {
+        let mut stream = connect_and_send(&server.ops_url, request).await;
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.unwrap();
+        match &head {
+            b"HTTP/1.1 200" => streams.push(stream),
+            b"HTTP/1.1 503" => refused += 1,
+            _ => panic!("{:?}", str::from_utf8(&head)),
+        }
+    }
+    assert_eq!((streams.len(), refused), (64, 36));
+    assert_eq!(server.ops.get("/livez").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn http2_requests_are_served() {
+    let server = Server::start(&[]);
+    let client = legacy::Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http::<Full<Bytes>>();
+    let requests = (0..50).map(async |_| {
+        let request = http::Request::post(format!("{}/concerts", server.api_url))
+            .header("content-type", "application/json")
+            .body(Full::from(new_concert(1).to_string()));
+        let response = client.request(request.unwrap()).await.unwrap();
+        assert_eq!(response.version(), http::Version::HTTP_2);
+        assert_eq!(response.status(), 201);
+        response.into_body().collect().await.unwrap()
+    });
+    join_all(requests).await;
+    assert_eq!(server.requests(&["\"201\""]).await, 50.0);
+}
+
+#[tokio::test]
+async fn http2_connections_announce_their_limits() {
     let server = Server::start(&[]);
     // The preface, empty SETTINGS, and the acknowledgment of those of the server.
     let mut stream = connect(&server.api_url).await;
