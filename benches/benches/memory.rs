@@ -1,10 +1,10 @@
-//! What stays in memory: after many requests without a scrape, and after many
-//! distinct values that clients made up.
+//! Memory after many requests without a scrape, and after many distinct values that
+//! clients choose.
 //!
-//! `cargo bench -p benches --bench memory`
+//! Run with `cargo bench -p benches --bench memory`.
 //!
-//! Each row is a process of its own, so that none finds memory that another
-//! has left. The figures of the overflow are checked, not only printed.
+//! Each row is measured in a separate process, so that none reuses memory that another
+//! has freed. The benchmark also asserts that overflows are counted correctly.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use bytes::Bytes;
 use harness::alloc::resident;
-use harness::contenders::Contenders;
+use harness::candidates::Candidates;
 use harness::drive::{Driven, drive};
 use harness::layers::VectorsLayer;
 use harness::services::{TENANT, router};
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         return Ok(());
     }
-    // `cargo test --benches` only wants to see it run.
+    // `cargo test --benches` runs a thousandth of the requests.
     let few = |n: u64| match arguments.iter().any(|argument| argument == "--test") {
         true => n / 1000,
         false => n,
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (name, n) in [
         ("no layer", 10_000_000),
         ("tower-metrics", 10_000_000),
-        ("vectors by hand", 10_000_000),
+        ("hand-written vectors", 10_000_000),
         ("axum-prometheus 0.10", 2_000_000),
         ("axum-otel-metrics 0.14", 2_000_000),
         ("otel-instrumentation-tower 0.19", 2_000_000),
@@ -67,12 +67,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("unknown paths", "tower-metrics", 1_000_000),
         ("paths as routes", "tower-metrics", 1_000_000),
         ("methods", "tower-metrics", 1_000_000),
-        ("values of a label", "tower-metrics", 1_000_000),
+        ("label values", "tower-metrics", 1_000_000),
         ("gRPC paths", "tower-metrics", 1_000_000),
         ("unknown gRPC paths", "tower-metrics", 1_000_000),
         ("unknown paths", "axum-prometheus 0.10", 100_000),
         ("unknown paths", "prometheus-axum-middleware 0.4", 100_000),
-        ("methods", "vectors by hand", 100_000),
+        ("methods", "hand-written vectors", 100_000),
     ] {
         let n = few(n);
         let mut row = vec![name.to_owned(), format!("{n} distinct {case}")];
@@ -80,11 +80,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         rows.push(row);
     }
     let header = ["", "", "MiB before", "MiB after", "series", "overflow"];
-    table::print("Values that clients make up", &header, &rows);
+    table::print("Distinct values chosen by clients", &header, &rows);
     Ok(())
 }
 
-/// Runs a case in a process of its own; it prints its cells.
+/// Runs a case in a child process, which prints the cells of its row.
 fn child(case: &str, name: &str, n: u64) -> Result<Vec<String>, Box<dyn Error>> {
     let output = Command::new(std::env::current_exe()?)
         .args([case, name, &n.to_string()])
@@ -101,52 +101,52 @@ fn mebibytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1024.0 / 1024.0)
 }
 
-/// Many requests of the same kind.
+/// Sends many equal requests.
 fn requests(name: &str, n: u64) {
-    let mut contender = Contenders::named(name).bare.swap_remove(0);
-    contender.send(1000);
+    let mut candidate = Candidates::named(name).bare.swap_remove(0);
+    candidate.send(1000);
     let before = resident();
-    contender.send(n);
+    candidate.send(n);
     println!("{}\t{}", mebibytes(before), mebibytes(resident()));
 }
 
-/// Requests that differ in something each.
+/// Sends requests that differ in one value each.
 fn values(case: &str, name: &str, n: u64) {
-    let mut field = match name {
-        "tower-metrics" => ours(case, n),
-        _ => theirs(name, case),
+    let mut workload = match name {
+        "tower-metrics" => workload(case, n),
+        _ => other_workload(name, case),
     };
-    // The caps are full, and what is made once is made.
+    // Warm up until all limits are reached.
     let first = n / 50;
-    (0..first).for_each(&mut field.send);
+    (0..first).for_each(&mut workload.send);
     let before = mebibytes(resident());
-    (first..n).for_each(&mut field.send);
+    (first..n).for_each(&mut workload.send);
     let after = mebibytes(resident());
-    let (series, overflow) = (field.read)();
+    let (series, overflow) = (workload.read)();
     println!("{before}\t{after}\t{series}\t{overflow}");
 }
 
-/// Requests with values that clients made up, and what was counted.
-struct Field {
-    /// Sends the request of this number.
+/// Requests with distinct values, and a way to read the metrics.
+struct Workload {
+    /// Sends the request with this number.
     send: Box<dyn FnMut(u64)>,
-    /// The number of series, and what went to the overflow.
+    /// Returns the number of series and of overflows.
     read: Box<dyn FnOnce() -> (usize, String)>,
 }
 
-/// How many routes and values there is place for.
+/// Limits on routes and label values.
 const ROUTES: u64 = 1000;
 const VALUES: u64 = 100;
 
-fn ours(case: &str, n: u64) -> Field {
+fn workload(case: &str, n: u64) -> Workload {
     let prometheus = Prometheus::new();
     let layer = MetricsLayer::builder(prometheus);
-    // What has no place must be in the overflow, and nothing twice.
+    // The number of requests that exceed a limit.
     let (layer, overflow) = match case {
         "unknown paths" => (layer, 0),
         "paths as routes" => (layer.route(Route::path()), n.saturating_sub(ROUTES)),
         "methods" => (layer.route(Route::fixed("/")), 0),
-        "values of a label" => {
+        "label values" => {
             let tenant = Label::from_request("tenant", VALUES as u16, |head| {
                 Some(head.headers.get(TENANT)?.to_str().ok()?.into())
             });
@@ -159,10 +159,10 @@ fn ours(case: &str, n: u64) -> Field {
     };
     let layer = layer.build().expect("the settings are valid");
     let send = match case {
-        "unknown paths" => scans(router().layer(layer)),
-        _ => makes_up(case, layer.layer(Answers::of(case))),
+        "unknown paths" => scan(router().layer(layer)),
+        _ => send_distinct(case, layer.layer(Respond::for_case(case))),
     };
-    Field {
+    Workload {
         send,
         read: Box::new(move || {
             let text = prometheus.exposition().render(Format::Text);
@@ -182,10 +182,10 @@ fn ours(case: &str, n: u64) -> Field {
     }
 }
 
-fn theirs(name: &str, case: &str) -> Field {
+fn other_workload(name: &str, case: &str) -> Workload {
     let (send, text): (_, fn() -> (String, &'static str)) = match (name, case) {
         ("axum-prometheus 0.10", "unknown paths") => {
-            (scans(router().layer(peers::axum_prometheus())), || {
+            (scan(router().layer(peers::axum_prometheus())), || {
                 (
                     peers::axum_prometheus_handle().render(),
                     "axum_http_requests_total",
@@ -193,20 +193,20 @@ fn theirs(name: &str, case: &str) -> Field {
             })
         }
         ("prometheus-axum-middleware 0.4", "unknown paths") => {
-            (scans(router().layer(PrometheusAxumLayer::new())), || {
+            (scan(router().layer(PrometheusAxumLayer::new())), || {
                 (gathered(), "axum_http_requests_total")
             })
         }
-        ("vectors by hand", "methods") => (
-            makes_up(
+        ("hand-written vectors", "methods") => (
+            send_distinct(
                 case,
-                VectorsLayer::new(prometheus::default_registry()).layer(Answers::of(case)),
+                VectorsLayer::new(prometheus::default_registry()).layer(Respond::for_case(case)),
             ),
             || (gathered(), "requests_total"),
         ),
         _ => panic!("{name}, {case}: no such case"),
     };
-    Field {
+    Workload {
         send,
         read: Box::new(move || {
             let (text, name) = text();
@@ -220,7 +220,7 @@ fn gathered() -> String {
     text.expect("the metrics are valid")
 }
 
-/// The samples of this name: series and value.
+/// Iterates over the samples with this name as series and value.
 fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
     text.lines().filter_map(move |line| {
         let labels = line.strip_prefix(name)?;
@@ -229,8 +229,8 @@ fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f
     })
 }
 
-/// Asks a router for paths that it does not have.
-fn scans(app: Router) -> Box<dyn FnMut(u64)> {
+/// Requests unknown paths from a router.
+fn scan(app: Router) -> Box<dyn FnMut(u64)> {
     let mut app = app.with_state(());
     Box::new(move |i| {
         let mut request = Request::new(axum::body::Body::empty());
@@ -239,8 +239,8 @@ fn scans(app: Router) -> Box<dyn FnMut(u64)> {
     })
 }
 
-/// Asks a service with something made up.
-fn makes_up(case: &str, service: impl Driven<Empty<Bytes>> + 'static) -> Box<dyn FnMut(u64)> {
+/// Sends requests with a distinct value to a service.
+fn send_distinct(case: &str, service: impl Driven<Empty<Bytes>> + 'static) -> Box<dyn FnMut(u64)> {
     let mut service = service;
     let case = case.to_owned();
     Box::new(move |i| {
@@ -248,11 +248,13 @@ fn makes_up(case: &str, service: impl Driven<Empty<Bytes>> + 'static) -> Box<dyn
         match &*case {
             "paths as routes" => *request.uri_mut() = uri(&format!("/{i}")),
             "methods" => {
-                let method = format!("MADE-UP-{i}");
-                *request.method_mut() = method.parse().expect("it is a token");
+                let method = format!("METHOD-{i}");
+                *request.method_mut() = method.parse().expect("the method is a token");
             }
-            "values of a label" => {
-                let value = format!("tenant-{i}").parse().expect("it is visible ASCII");
+            "label values" => {
+                let value = format!("tenant-{i}")
+                    .parse()
+                    .expect("the value is visible ASCII");
                 request.headers_mut().insert(TENANT, value);
             }
             _ => {
@@ -266,17 +268,17 @@ fn makes_up(case: &str, service: impl Driven<Empty<Bytes>> + 'static) -> Box<dyn
 }
 
 fn uri(path: &str) -> Uri {
-    path.parse().expect("it is a path")
+    path.parse().expect("the path is valid")
 }
 
-/// Answers at once, without a body.
+/// Service that responds immediately, without a body.
 #[derive(Clone, Copy, Debug)]
-struct Answers {
+struct Respond {
     grpc_status: Option<&'static str>,
 }
 
-impl Answers {
-    fn of(case: &str) -> Self {
+impl Respond {
+    fn for_case(case: &str) -> Self {
         let grpc_status = match case {
             "gRPC paths" => Some("0"),
             "unknown gRPC paths" => Some("12"),
@@ -286,7 +288,7 @@ impl Answers {
     }
 }
 
-impl Service<Request<Empty<Bytes>>> for Answers {
+impl Service<Request<Empty<Bytes>>> for Respond {
     type Response = Response<Empty<Bytes>>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;

@@ -1,14 +1,14 @@
-//! What a metrics layer adds to a request, beside its peers.
+//! Time and allocations that each metrics layer adds to a request.
 //!
-//! `cargo bench -p benches --bench middleware`, with `--features quanta` for
-//! the processor's time stamp counter as tower-metrics' clock.
+//! Run with `cargo bench -p benches --bench middleware`. With `--features quanta`,
+//! tower-metrics reads the processor's time stamp counter.
 
 use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode};
 use harness::alloc::Counting;
-use harness::contenders::{Contenders, FLOOR, OURS};
-use harness::contest::{Measured, contest};
+use harness::candidates::{Candidates, FLOOR, OURS};
+use harness::comparison::{Measurement, compare};
 use harness::table;
 
 #[global_allocator]
@@ -16,17 +16,17 @@ static COUNTING: Counting = Counting;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    // `cargo test --benches` only wants to see it run.
+    // `cargo test --benches` runs a minimal number of rounds.
     let rounds = if std::env::args().any(|arg| arg == "--test") {
         2
     } else {
         500
     };
-    let mut contenders = Contenders::all();
-    let bare = contest(&mut contenders.bare, rounds, 1000);
-    let routed = contest(&mut contenders.routed, rounds, 400);
-    tell(&mut criterion, "bare tower service", &bare);
-    tell(&mut criterion, "axum router of 20 routes", &routed);
+    let mut candidates = Candidates::all();
+    let bare = compare(&mut candidates.bare, rounds, 1000);
+    let routed = compare(&mut candidates.routed, rounds, 400);
+    report(&mut criterion, "bare tower service", &bare);
+    report(&mut criterion, "axum router with 20 routes", &routed);
     criterion.final_summary();
 
     let clock = if cfg!(feature = "quanta") {
@@ -34,15 +34,17 @@ fn main() {
     } else {
         "Instant"
     };
-    println!("\nMedians of {rounds} rounds in turns; tower-metrics' clock: {clock}.");
-    println!("`added` is to no layer, of the same round; the ratios are of what is added.");
-    show("A bare tower service, a body of one frame", &bare);
-    show("An axum router of 20 routes, a body of one frame", &routed);
+    println!("\nMedians of {rounds} interleaved rounds. Clock of tower-metrics: {clock}.");
+    println!(
+        "`added` is the difference to no layer in the same round; ratios compare the added time."
+    );
+    print("Bare tower service, body of one frame", &bare);
+    print("axum router with 20 routes, body of one frame", &routed);
 }
 
-/// Hands what was measured in turns to criterion, which keeps it and says what
-/// has changed since the last run.
-fn tell(criterion: &mut Criterion, group: &str, measured: &[Measured]) {
+/// Passes the measurements to criterion, which saves them and reports changes since
+/// the last run.
+fn report(criterion: &mut Criterion, group: &str, measured: &[Measurement]) {
     let mut group = criterion.benchmark_group(group);
     group
         .sampling_mode(SamplingMode::Flat)
@@ -52,7 +54,7 @@ fn tell(criterion: &mut Criterion, group: &str, measured: &[Measured]) {
         let mut samples = one.nanoseconds.iter().cycle();
         group.bench_function(one.name.trim(), |bencher| {
             bencher.iter_custom(|requests| {
-                let nanoseconds = samples.next().expect("there is a round at least");
+                let nanoseconds = samples.next().expect("there is at least one round");
                 Duration::from_secs_f64(nanoseconds * 1e-9 * requests as f64)
             });
         });
@@ -60,11 +62,11 @@ fn tell(criterion: &mut Criterion, group: &str, measured: &[Measured]) {
     group.finish();
 }
 
-fn show(title: &str, measured: &[Measured]) {
+fn print(title: &str, measured: &[Measurement]) {
     let base = &measured[0];
     let added = |name: &str| {
         let one = measured.iter().find(|one| one.name == name);
-        one.expect("the contender is in the list").added_to(base)
+        one.expect("the candidate is in the list").added_to(base)
     };
     let (floor, ours) = (added(FLOOR), added(OURS));
     let rows: Vec<_> = measured
@@ -82,6 +84,14 @@ fn show(title: &str, measured: &[Measured]) {
             ]
         })
         .collect();
-    let header = ["", "ns", "added", "/floor", "/ours", "allocs", "bytes"];
+    let header = [
+        "",
+        "ns",
+        "added",
+        "/floor",
+        "/tower-metrics",
+        "allocs",
+        "bytes",
+    ];
     table::print(title, &header, &rows);
 }

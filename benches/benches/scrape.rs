@@ -1,7 +1,6 @@
-//! What a scrape of 15,000 series costs, and what it costs the requests beside
-//! it.
+//! Cost of a scrape of 15,000 series, and its effect on concurrent requests.
 //!
-//! `cargo bench -p benches --bench scrape`
+//! Run with `cargo bench -p benches --bench scrape`.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -9,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use harness::alloc::{Counting, allocated};
-use harness::contest::median;
-use harness::stores::{Client, Observed, Ours, Store, Vectors};
+use harness::comparison::median;
+use harness::stores::{Observation, PrometheusClient, PrometheusVectors, Store, TowerMetrics};
 use harness::table;
 use http::{Method, StatusCode};
 
@@ -19,10 +18,10 @@ static COUNTING: Counting = Counting;
 
 const METHODS: [Method; 3] = [Method::GET, Method::POST, Method::DELETE];
 const STATUSES: [u16; 5] = [200, 201, 400, 409, 500];
-/// Of series that come while the scraper is, or is not, in its loop.
+/// Statuses of series that are created during the measurement.
 const NEW: [u16; 10] = [202, 203, 206, 301, 302, 401, 402, 403, 412, 422];
 
-/// How much is measured.
+/// Extent of the measurement.
 struct Size {
     routes: usize,
     scrapes: usize,
@@ -31,7 +30,7 @@ struct Size {
 }
 
 fn main() {
-    // `cargo test --benches` only wants to see it run.
+    // `cargo test --benches` runs a minimal measurement.
     let size = if std::env::args().any(|argument| argument == "--test") {
         Size {
             routes: 10,
@@ -48,21 +47,21 @@ fn main() {
         }
     };
     let compressed = compressed(&size);
-    let (ours, held_by_ours) = measure(Ours::new(size.routes), &size);
-    let (vectors, held_by_vectors) = measure(Vectors::new(), &size);
-    let (client, held_by_client) = measure(Client::new(), &size);
+    let (ours, ours_delays) = measure(TowerMetrics::new(size.routes), &size);
+    let (vectors, vectors_delays) = measure(PrometheusVectors::new(), &size);
+    let (client, client_delays) = measure(PrometheusClient::new(), &size);
 
     let series = size.routes * METHODS.len() * STATUSES.len();
-    let title = format!("A scrape of {series} series, read to its end");
+    let title = format!("Scrape of {series} series");
     let header = [
         "",
         "MB",
         "first ms",
         "ms",
-        "/ours",
+        "/tower-metrics",
         "allocs",
         "MB allocated",
-        "bytes a series",
+        "bytes per series",
     ];
     let scrapes = [ours, vectors, client];
     let base = scrapes[0].milliseconds;
@@ -79,30 +78,30 @@ fn main() {
         "p50",
         "p99",
         "p99.9",
-        "times as many",
+        "relative rate",
     ];
-    let rows = [held_by_ours, held_by_vectors, held_by_client].concat();
+    let rows = [ours_delays, vectors_delays, client_delays].concat();
     let title =
-        "Nanoseconds a request: alone, then with a scraper in a loop; and how many got through";
+        "Nanoseconds per request: without and with continuous scrapes, and their relative rate";
     table::print(title, &header, &rows);
 }
 
-/// What it costs in addition to compress the figures.
+/// Measures a compressed scrape.
 fn compressed(size: &Size) -> String {
-    let mut store = Ours::new(size.routes);
-    for one in &observed(size.routes, &STATUSES) {
+    let mut store = TowerMetrics::new(size.routes);
+    for one in &observations(size.routes, &STATUSES) {
         store.observe(one);
     }
     let mut bytes = 0;
     let times = (0..size.scrapes.min(5)).map(|_| {
         let start = Instant::now();
-        bytes = black_box(store.scrape_as_prometheus());
+        bytes = black_box(store.scrape_compressed());
         start.elapsed().as_secs_f64() * 1e3
     });
     let milliseconds = median(times.collect());
     let megabytes = bytes as f64 / 1e6;
     format!(
-        "tower-metrics as Prometheus asks, in OpenMetrics with gzip: {megabytes:.1} MB, {milliseconds:.0} ms"
+        "tower-metrics in OpenMetrics with gzip, as Prometheus requests it: {megabytes:.1} MB, {milliseconds:.0} ms"
     )
 }
 
@@ -132,7 +131,7 @@ impl Scrape {
 }
 
 fn measure<S: Store>(mut store: S, size: &Size) -> (Scrape, Vec<Vec<String>>) {
-    let observed = observed(size.routes, &STATUSES);
+    let observed = observations(size.routes, &STATUSES);
     let before = allocated();
     for one in &observed {
         store.observe(one);
@@ -159,24 +158,24 @@ fn measure<S: Store>(mut store: S, size: &Size) -> (Scrape, Vec<Vec<String>>) {
         memory,
     };
 
-    let held = [
-        held_up(&store, "old series", size, |_| observed.clone()),
-        held_up(&store, "new series", size, |slice| {
+    let delays = [
+        delay(&store, "existing series", size, |_| observed.clone()),
+        delay(&store, "new series", size, |slice| {
             let status = NEW[slice % NEW.len()];
-            self::observed(size.routes, &[status])
+            observations(size.routes, &[status])
         }),
     ];
-    (scrape, held.into())
+    (scrape, delays.into())
 }
 
-/// One request for each series.
-fn observed(routes: usize, statuses: &[u16]) -> Vec<Observed> {
+/// Returns one request for each series.
+fn observations(routes: usize, statuses: &[u16]) -> Vec<Observation> {
     let mut all = Vec::with_capacity(routes * METHODS.len() * statuses.len());
     for route in 0..routes {
         let route: &'static str = format!("/resources-{route}/:id").leak();
         let uri = route.parse::<http::Uri>().expect("it is a path");
         for method in &METHODS {
-            all.extend(statuses.iter().map(|status| Observed {
+            all.extend(statuses.iter().map(|status| Observation {
                 method: method.clone(),
                 uri: uri.clone(),
                 route,
@@ -187,18 +186,18 @@ fn observed(routes: usize, statuses: &[u16]) -> Vec<Observed> {
     all
 }
 
-/// How long requests take without a scraper, and with one in a loop, in turns.
-fn held_up<S: Store>(
+/// Measures requests without and with continuous scrapes, interleaved.
+fn delay<S: Store>(
     store: &S,
     what: &str,
     size: &Size,
-    requests: impl Fn(usize) -> Vec<Observed>,
+    requests: impl Fn(usize) -> Vec<Observation>,
 ) -> Vec<String> {
-    let mut alone = Vec::new();
+    let mut undisturbed = Vec::new();
     let mut scraped = Vec::new();
     for slice in 0..size.slices {
         let quiet = requests(2 * slice);
-        alone.extend(observe(store, &quiet, what, size.slice));
+        undisturbed.extend(observe(store, &quiet, what, size.slice));
 
         let beside = requests(2 * slice + 1);
         let stop = Arc::new(AtomicBool::new(false));
@@ -216,9 +215,9 @@ fn held_up<S: Store>(
     }
     let seconds = |all: &[u32]| all.iter().map(|ns| f64::from(*ns)).sum::<f64>();
     let rate = |all: &[u32]| all.len() as f64 / seconds(all);
-    let times = rate(&scraped) / rate(&alone);
+    let times = rate(&scraped) / rate(&undisturbed);
     let mut row = vec![S::NAME.to_owned(), what.to_owned()];
-    for mut all in [alone, scraped] {
+    for mut all in [undisturbed, scraped] {
         all.sort_unstable();
         let quantile = |q: f64| all[((all.len() - 1) as f64 * q) as usize].to_string();
         row.extend([quantile(0.5), quantile(0.99), quantile(0.999)]);
@@ -227,14 +226,18 @@ fn held_up<S: Store>(
     row
 }
 
-/// Nanoseconds of each request. Old series go round until the time is over,
-/// new ones are new once.
-fn observe<S: Store>(store: &S, requests: &[Observed], what: &str, slice: Duration) -> Vec<u32> {
+/// Returns the nanoseconds of each request. Existing series are repeated until the time
+/// is over, new ones are created once.
+fn observe<S: Store>(store: &S, requests: &[Observation], what: &str, slice: Duration) -> Vec<u32> {
     let mut store = store.clone();
     let end = Instant::now() + slice;
     let mut took = Vec::with_capacity(4_000_000);
-    let again = if what == "old series" { usize::MAX } else { 1 };
-    'time: for _ in 0..again {
+    let rounds = if what == "existing series" {
+        usize::MAX
+    } else {
+        1
+    };
+    'time: for _ in 0..rounds {
         for one in requests {
             let start = Instant::now();
             if start >= end {

@@ -1,10 +1,10 @@
-//! What two threads on one route cost each other.
+//! Contention of two threads that record requests of the same route.
 //!
-//! `cargo bench -p benches --bench threads`
+//! Run with `cargo bench -p benches --bench threads`.
 //!
-//! Each thread has requests with a `MatchedPath` of its own, and each request
-//! clones the service, as axum does. What a layer shares between threads shows
-//! as the ratio of two threads at once to one alone.
+//! The threads do not share a `MatchedPath`, and each request clones the service, as
+//! axum does. The ratio between two threads and one shows the cost of the cache lines
+//! that a layer shares between threads.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
-use harness::contest::median;
+use harness::comparison::median;
 use harness::drive::{Driven, drive};
 use harness::layers::{FloorLayer, NoopBodyLayer, VectorsLayer};
 use harness::services::Bare;
@@ -25,8 +25,8 @@ use tower_metrics::{MetricsLayer, Prometheus};
 
 const REQUESTS: u64 = 500;
 
-/// Sends requests through a service that the threads share, once the argument
-/// returns; the nanoseconds of one.
+/// Sends requests through a service that the threads share as soon as the argument
+/// returns. Returns the nanoseconds per request.
 type Run = Arc<dyn Fn(&dyn Fn()) -> f64 + Send + Sync>;
 
 fn main() {
@@ -35,56 +35,56 @@ fn main() {
     } else {
         300
     };
-    let contenders = [
-        contender("no layer", Identity::new()),
-        contender("no-op layer, body wrapped", NoopBodyLayer),
-        contender("the floor", FloorLayer::new()),
-        contender("tower-metrics", MetricsLayer::new(Prometheus::new())),
-        contender("vectors by hand", VectorsLayer::new(&Registry::new())),
-        contender("axum-prometheus 0.10", peers::axum_prometheus()),
-        contender("axum-otel-metrics 0.14", peers::axum_otel().layer),
-        contender("otel-instrumentation-tower 0.19", peers::otel_tower().layer),
+    let candidates = [
+        candidate("no layer", Identity::new()),
+        candidate("no-op layer, body wrapped", NoopBodyLayer),
+        candidate("the floor", FloorLayer::new()),
+        candidate("tower-metrics", MetricsLayer::new(Prometheus::new())),
+        candidate("hand-written vectors", VectorsLayer::new(&Registry::new())),
+        candidate("axum-prometheus 0.10", peers::axum_prometheus()),
+        candidate("axum-otel-metrics 0.14", peers::axum_otel().layer),
+        candidate("otel-instrumentation-tower 0.19", peers::otel_tower().layer),
     ];
     let workers = [Worker::new(), Worker::new()];
-    let mut alone = vec![Vec::new(); contenders.len()];
-    let mut together = vec![Vec::new(); contenders.len()];
+    let mut one_thread = vec![Vec::new(); candidates.len()];
+    let mut two_threads = vec![Vec::new(); candidates.len()];
     for _ in 0..rounds {
-        for (index, (_, run)) in contenders.iter().enumerate() {
-            alone[index].extend(on_all(&workers[..1], run));
-            together[index].extend(on_all(&workers, run));
+        for (index, (_, run)) in candidates.iter().enumerate() {
+            one_thread[index].extend(run_on_all(&workers[..1], run));
+            two_threads[index].extend(run_on_all(&workers, run));
         }
     }
 
-    let rows: Vec<_> = contenders
+    let rows: Vec<_> = candidates
         .iter()
-        .zip(alone.into_iter().zip(together))
-        .map(|((name, _), (alone, together))| {
-            let (alone, together) = (median(alone), median(together));
+        .zip(one_thread.into_iter().zip(two_threads))
+        .map(|((name, _), (one_thread, two_threads))| {
+            let (one_thread, two_threads) = (median(one_thread), median(two_threads));
             vec![
                 (*name).to_owned(),
-                format!("{alone:.0}"),
-                format!("{together:.0}"),
-                format!("{:.2}", together / alone),
+                format!("{one_thread:.0}"),
+                format!("{two_threads:.0}"),
+                format!("{:.2}", two_threads / one_thread),
             ]
         })
         .collect();
     let header = ["", "one thread", "two threads", "ratio"];
-    let title = "Nanoseconds a request, one route";
+    let title = "Nanoseconds per request, one route";
     table::print(title, &header, &rows);
 }
 
-fn contender<L>(name: &'static str, layer: L) -> (&'static str, Run)
+fn candidate<L>(name: &'static str, layer: L) -> (&'static str, Run)
 where
     L: Layer<Bare>,
     L::Service: Driven<Empty<Bytes>> + Clone + Send + 'static,
 {
-    // Services need not be `Sync`: each thread takes its clone from here.
+    // The service may not be `Sync`, so each thread clones it from the mutex.
     let service = Mutex::new(layer.layer(Bare));
     let run = move |wait: &dyn Fn()| {
-        let mine = service.lock().expect("nobody panics").clone();
+        let service = service.lock().expect("no thread panics").clone();
         let send = |requests| {
             for _ in 0..requests {
-                black_box(drive(&mut mine.clone(), Bare::request()));
+                black_box(drive(&mut service.clone(), Bare::request()));
             }
         };
         send(REQUESTS / 10);
@@ -98,7 +98,7 @@ where
 
 struct Job {
     run: Run,
-    /// How many threads have still to arrive.
+    /// Number of threads that have not arrived yet.
     missing: Arc<AtomicUsize>,
 }
 
@@ -113,7 +113,7 @@ impl Worker {
         let (done, nanoseconds) = channel();
         std::thread::spawn(move || {
             for Job { run, missing } in todo {
-                // Spinning, so that both run when the clock starts.
+                // Spin, so that both threads are running when the time starts.
                 let wait = || {
                     missing.fetch_sub(1, Ordering::AcqRel);
                     while missing.load(Ordering::Acquire) > 0 {
@@ -129,8 +129,8 @@ impl Worker {
     }
 }
 
-/// Nanoseconds a request, of each worker.
-fn on_all(workers: &[Worker], run: &Run) -> Vec<f64> {
+/// Returns the nanoseconds per request of each worker.
+fn run_on_all(workers: &[Worker], run: &Run) -> Vec<f64> {
     let missing = Arc::new(AtomicUsize::new(workers.len()));
     for worker in workers {
         let job = Job {

@@ -1,14 +1,14 @@
-//! The hot concert: how many purchases a second, and how long a buyer waits, with a transaction
-//! for each purchase (`each`) and with one for those that are waiting anyway (`group`).
+//! Purchases per second and their latency when all buyers want the same concert, with a
+//! transaction for each purchase (`each`) and with group commits (`group`).
 //!
 //! ```text
 //! cargo run --release -p benches --example hot_concert [-- SECONDS [ROUNDS]]
 //! ```
 //!
-//! Buyers buy again as soon as they are answered, in this process, without HTTP. Everything is
-//! durable: SQLite with `synchronous=FULL`, and a PostgreSQL cluster of its own with its default
-//! settings, started here where PostgreSQL is installed. Both ways take turns within each cell,
-//! `ROUNDS` times (3) for `SECONDS` (1.0); purchases a second are the median of the rounds.
+//! Buyers run in this process, without HTTP, and purchase again as soon as they get a response.
+//! Commits are durable: SQLite runs with `synchronous=FULL`, and PostgreSQL, if it is installed,
+//! with the default settings of a temporary cluster. Both commit modes alternate in each cell,
+//! `ROUNDS` times (default 3) for `SECONDS` (default 1.0). The rate is the median of the rounds.
 
 #[path = "../../ticket-core/tests/platform/cluster.rs"]
 mod cluster;
@@ -32,19 +32,19 @@ use tokio::runtime::Runtime;
 
 use crate::cluster::Cluster;
 
-const WAYS: [Commit; 2] = [Commit::Each, Commit::Group];
+const MODES: [Commit; 2] = [Commit::Each, Commit::Group];
 const CONCERTS: [usize; 2] = [1, 1000];
 const BUYERS: [usize; 4] = [1, 8, 64, 256];
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// What one way did in one cell of the table.
+/// Measurements of one commit mode in one cell of the table.
 struct Measured {
     rates: Vec<f64>,
-    waits: Histogram<u64>,
+    latencies: Histogram<u64>,
 }
 
-/// Counts batches and what was in them.
+/// Counts batches and their purchases.
 #[derive(Default)]
 struct Batches {
     batches: AtomicU64,
@@ -75,7 +75,7 @@ fn main() -> Result<()> {
     }
 
     let cells = stores.len() * CONCERTS.len() * BUYERS.len();
-    let progress = ProgressBar::new((cells * WAYS.len() * rounds) as u64).with_style(
+    let progress = ProgressBar::new((cells * MODES.len() * rounds) as u64).with_style(
         ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} [{elapsed}, {eta} left]")?,
     );
     let runtime = Runtime::new()?;
@@ -96,19 +96,19 @@ fn main() -> Result<()> {
                 batches.batches.store(0, Relaxed);
                 batches.purchases.store(0, Relaxed);
                 for _ in 0..rounds {
-                    for (way, measured) in WAYS.into_iter().zip(&mut measured) {
+                    for (mode, measured) in MODES.into_iter().zip(&mut measured) {
                         progress.set_message(format!(
-                            "{store}, {concerts} concerts, {buyers} buyers, {way}"
+                            "{store}, {concerts} concerts, {buyers} buyers, {mode}"
                         ));
-                        tickets.set_commit(way);
-                        let (rate, waits) =
+                        tickets.set_commit(mode);
+                        let (rate, latencies) =
                             runtime.block_on(load(&tickets, &ids, buyers, round))?;
                         let measured = measured.get_or_insert_with(|| Measured {
                             rates: Vec::new(),
-                            waits: Histogram::new(3).expect("3 digits are allowed"),
+                            latencies: Histogram::new(3).expect("3 digits are allowed"),
                         });
                         measured.rates.push(rate);
-                        measured.waits.add(&waits)?;
+                        measured.latencies.add(&latencies)?;
                         progress.inc(1);
                     }
                 }
@@ -145,7 +145,7 @@ async fn create(tickets: &Tickets, concerts: usize) -> Result<Vec<ConcertId>> {
     Ok(ids)
 }
 
-/// Purchases a second and the buyers' waits in microseconds.
+/// Returns the purchases per second and their latencies in microseconds.
 async fn load(
     tickets: &Tickets,
     concerts: &[ConcertId],
@@ -158,16 +158,16 @@ async fn load(
             let tickets = tickets.clone();
             let concerts = concerts.to_vec();
             tokio::spawn(async move {
-                let mut waits = Histogram::<u64>::new(3)?;
+                let mut latencies = Histogram::<u64>::new(3)?;
                 let new = NewPurchase::new(&format!("buyer {buyer}"), 1)?;
                 let mut next = buyer * 7919;
                 while begun.elapsed() < time {
-                    let asked = Instant::now();
+                    let start = Instant::now();
                     next = (next + 7919) % concerts.len();
                     tickets.purchase(concerts[next], new.clone(), None).await?;
-                    waits.record(asked.elapsed().as_micros() as u64)?;
+                    latencies.record(start.elapsed().as_micros() as u64)?;
                 }
-                Ok::<_, Box<dyn Error + Send + Sync>>(waits)
+                Ok::<_, Box<dyn Error + Send + Sync>>(latencies)
             })
         })
         .collect();
@@ -186,8 +186,9 @@ fn row(
     group: Measured,
     batch: f64,
 ) -> String {
-    let ms =
-        |measured: &Measured, quantile| measured.waits.value_at_quantile(quantile) as f64 / 1000.0;
+    let ms = |measured: &Measured, quantile| {
+        measured.latencies.value_at_quantile(quantile) as f64 / 1000.0
+    };
     let (each_rate, group_rate) = (median(&each.rates), median(&group.rates));
     format!(
         "{store:<11} {concerts:>8} {buyers:>6} | {each_rate:>9.0} {:>7.2} {:>7.2} | {group_rate:>9.0} {:>7.2} {:>7.2} {batch:>6.1} | {:>9.2}x {:>6.2}x\n",

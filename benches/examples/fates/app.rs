@@ -1,4 +1,4 @@
-//! A server whose requests meet every fate.
+//! Server that produces the fates of requests.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -17,29 +17,29 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_metrics::ErrorType;
 
-use crate::contestants::Contestant;
+use crate::middleware::Middleware;
 
-/// How long the slow body takes.
+/// Duration of the slow body.
 pub(crate) const SLOW: Duration = Duration::from_millis(200);
-/// How many bytes the chunked body has.
+/// Size of the chunked body.
 pub(crate) const CHUNKED: u64 = 3000;
-/// Well beyond any request that is not to run into it.
+/// Timeout of the timeout layers.
 const TIMEOUT: Duration = Duration::from_millis(50);
 
-/// What stands beside the metrics layer.
+/// Layers in addition to the metrics layer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stack {
-    Alone,
+    MetricsOnly,
     CatchPanicInside,
     CatchPanicOutside,
     TimeoutInside,
     TimeoutOutside,
-    /// A layer inside fails, one outside makes a response of it.
+    /// An inner layer fails, and an outer one turns the error into a response.
     Error,
 }
 
-/// The routes. A request that is not answered says so to `entered` when it is
-/// there.
+/// Returns the routes. Handlers that never respond report to `entered` when they are
+/// called.
 pub(crate) fn routes(entered: UnboundedSender<()>) -> Router {
     Router::new()
         .route("/whole", get(|| async { "hello" }))
@@ -58,31 +58,31 @@ pub(crate) fn routes(entered: UnboundedSender<()>) -> Router {
         .with_state(entered)
 }
 
-/// Puts a metrics layer around the routes, and what stands beside it.
-pub(crate) fn stack(stack: Stack, routes: Router, metrics: &Contestant) -> Router {
+/// Adds the metrics layer and the other layers to the routes.
+pub(crate) fn stack(stack: Stack, routes: Router, metrics: &Middleware) -> Router {
     let timeout = TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT);
     let catch_panic = CatchPanicLayer::custom(panicked);
     match stack {
-        Stack::Alone => metrics.around(routes),
-        Stack::CatchPanicInside => metrics.around(routes.layer(catch_panic)),
-        Stack::CatchPanicOutside => metrics.around(routes).layer(catch_panic),
-        Stack::TimeoutInside => metrics.around(routes.layer(timeout)),
-        Stack::TimeoutOutside => metrics.around(routes).layer(timeout),
-        Stack::Error => metrics.around_failing(routes),
+        Stack::MetricsOnly => metrics.wrap(routes),
+        Stack::CatchPanicInside => metrics.wrap(routes.layer(catch_panic)),
+        Stack::CatchPanicOutside => metrics.wrap(routes).layer(catch_panic),
+        Stack::TimeoutInside => metrics.wrap(routes.layer(timeout)),
+        Stack::TimeoutOutside => metrics.wrap(routes).layer(timeout),
+        Stack::Error => metrics.wrap_failing(routes),
     }
 }
 
-/// The layer that fails, inside of the metrics layer.
+/// Returns the layer that fails, for use inside of the metrics layer.
 pub(crate) fn failing() -> tower::timeout::TimeoutLayer {
     tower::timeout::TimeoutLayer::new(TIMEOUT)
 }
 
-/// What becomes of the error outside of it.
+/// Turns the error into a response outside of the metrics layer.
 pub(crate) async fn handle(_: BoxError) -> StatusCode {
     StatusCode::GATEWAY_TIMEOUT
 }
 
-/// tower-metrics is told what the 500 is about; the others do not look.
+/// Sets the error type for tower-metrics, which the other middleware ignores.
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
     response.extensions_mut().insert(ErrorType::PANIC);
@@ -94,14 +94,14 @@ async fn panics() -> StatusCode {
 }
 
 async fn never(State(entered): State<UnboundedSender<()>>) {
-    // Nobody waits for it where a timeout ends the request.
+    // Fails if the client does not wait for it, because a timeout ends the request.
     let _ = entered.send(());
     std::future::pending().await
 }
 
 type Chunk = Result<Bytes, BoxError>;
 
-/// So many frames, and no length in the head.
+/// Frames of a body without a `Content-Length`.
 fn chunks(n: u64) -> impl Stream<Item = Chunk> + Send {
     let chunk = Bytes::from(vec![b'x'; (CHUNKED / n) as usize]);
     stream::iter((0..n).map(move |_| Ok(chunk.clone())))
@@ -115,7 +115,7 @@ async fn slow_body() -> Body {
     Body::from_stream(chunks(1).chain(late))
 }
 
-/// Begins and does not go on.
+/// Sends a part of the body and then nothing.
 async fn download() -> Body {
     Body::from_stream(chunks(3).chain(stream::pending()))
 }

@@ -1,5 +1,5 @@
-//! What the client does: bytes on a socket, because a client library would not
-//! hang up in the middle.
+//! Clients, which mostly write to sockets directly, because client libraries do not
+//! disconnect in the middle of a response.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,24 +12,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// A client's behaviour.
+/// Behavior of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Client {
     /// Reads the response to its end.
     Reads(&'static str, &'static str),
-    /// Hangs up when the request has arrived and before there is an answer.
-    HangsUp(&'static str),
-    /// Hangs up when the body has begun.
-    HangsUpInTheBody(&'static str),
-    /// Resets the HTTP/2 stream, and closes the connection in order.
+    /// Disconnects after the request has arrived and before the response.
+    DisconnectsBeforeHead(&'static str),
+    /// Disconnects during the body.
+    DisconnectsDuringBody(&'static str),
+    /// Resets the HTTP/2 stream and closes the connection gracefully.
     Resets(&'static str),
-    /// Asks for a hundred paths that there are not.
+    /// Requests a hundred unknown paths.
     Scans,
-    /// Sends a hundred methods that there are not.
+    /// Sends a hundred unknown methods.
     SendsMethods(&'static str),
 }
 
-/// So many does a scanner send.
+/// Requests of a scanner.
 const SCANS: usize = 100;
 
 impl Client {
@@ -40,13 +40,13 @@ impl Client {
     ) -> io::Result<()> {
         match self {
             Self::Reads(method, path) => read(server, method, path).await,
-            Self::HangsUp(path) => {
+            Self::DisconnectsBeforeHead(path) => {
                 let connection = send(server, "GET", path).await?;
                 entered.recv().await;
                 drop(connection);
                 Ok(())
             }
-            Self::HangsUpInTheBody(path) => {
+            Self::DisconnectsDuringBody(path) => {
                 let mut connection = send(server, "GET", path).await?;
                 let mut read = Vec::new();
                 while !body_has_begun(&read) {
@@ -110,11 +110,11 @@ async fn reset(
     };
     let response = sender.send_request(request(path)?);
     tokio::select! {
-        _ = response => return Err(io::Error::other("it was answered")),
+        _ = response => return Err(io::Error::other("the server responded")),
         _ = entered.recv() => {}
     }
-    // Dropping the response has reset the stream; the connection ends when its
-    // last sender is dropped.
+    // Dropping the response future has reset the stream. The connection closes when
+    // its last sender is dropped.
     drop(sender);
     connection.await?.map_err(io::Error::other)
 }

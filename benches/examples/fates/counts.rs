@@ -1,8 +1,8 @@
-//! What a contestant has counted.
+//! Values that a middleware has recorded.
 
 use std::collections::BTreeMap;
 
-/// The labels that requests are told apart by; empty where there is none.
+/// Labels of a series. Absent labels are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Labels {
     pub(crate) method: String,
@@ -11,46 +11,46 @@ pub(crate) struct Labels {
     pub(crate) error: String,
 }
 
-/// The figures of a series.
+/// Values of a series.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Figures {
+pub(crate) struct Values {
     pub(crate) requests: f64,
     pub(crate) seconds: f64,
 }
 
-/// Everything at one time, or the difference of two times.
+/// All values at one time, or the difference between two times.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) series: BTreeMap<Labels, Figures>,
-    /// Of all responses: some have other labels for it.
+    pub(crate) series: BTreeMap<Labels, Values>,
+    /// Sum over all responses, because some middleware uses other labels for it.
     pub(crate) bytes: f64,
     pub(crate) in_flight: f64,
 }
 
 impl Counts {
-    pub(crate) fn at(&mut self, labels: Labels) -> &mut Figures {
+    pub(crate) fn at(&mut self, labels: Labels) -> &mut Values {
         self.series.entry(labels).or_default()
     }
 
-    /// What has come since then.
+    /// Returns the difference to an earlier time.
     pub(crate) fn since(mut self, before: &Self) -> Self {
-        for (labels, figures) in &mut self.series {
+        for (labels, values) in &mut self.series {
             let old = before.series.get(labels).copied().unwrap_or_default();
-            figures.requests -= old.requests;
-            figures.seconds -= old.seconds;
+            values.requests -= old.requests;
+            values.seconds -= old.seconds;
         }
-        self.series.retain(|_, figures| figures.requests > 0.0);
+        self.series.retain(|_, values| values.requests > 0.0);
         self.bytes -= before.bytes;
         self.in_flight -= before.in_flight;
         self
     }
 
-    pub(crate) fn sum(&self, figure: impl Fn(&Figures) -> f64) -> f64 {
-        self.series.values().map(figure).sum()
+    pub(crate) fn sum(&self, value: impl Fn(&Values) -> f64) -> f64 {
+        self.series.values().map(value).sum()
     }
 }
 
-/// What the metrics and labels of a text exposition are called.
+/// Names of metrics and labels in a text exposition.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Names {
     pub(crate) requests: &'static str,
@@ -63,7 +63,7 @@ pub(crate) struct Names {
     pub(crate) error: &'static str,
 }
 
-/// Reads the text format.
+/// Parses the text format.
 pub(crate) fn of_text(text: &str, names: Names) -> Counts {
     let mut counts = Counts::default();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -97,7 +97,7 @@ pub(crate) fn of_text(text: &str, names: Names) -> Counts {
     counts
 }
 
-/// Reads what an OpenTelemetry SDK has exported last, of either version.
+/// Reads the latest export of an OpenTelemetry SDK of either version.
 macro_rules! of_otel {
     ($sdk:ident, $otel:expr) => {{
         use $sdk::metrics::data::{AggregatedMetrics, MetricData};
@@ -139,9 +139,9 @@ macro_rules! of_otel {
                     AggregatedMetrics::F64(MetricData::Histogram(histogram)),
                 ) => {
                     for point in histogram.data_points() {
-                        let figures = counts.at(labels!(point));
-                        figures.requests += point.count() as f64;
-                        figures.seconds += point.sum();
+                        let values = counts.at(labels!(point));
+                        values.requests += point.count() as f64;
+                        values.seconds += point.sum();
                     }
                 }
                 (

@@ -1,179 +1,179 @@
-//! The fates, and what is right.
+//! Fates of requests, and what a middleware should record.
 
 use crate::app::{CHUNKED, SLOW, Stack};
 use crate::client::Client;
 use crate::counts::{Counts, Labels};
 
-/// Something that can happen to a request.
+/// Outcome of a request, with the stack and the client that produce it.
 #[derive(Debug)]
 pub(crate) struct Fate {
     pub(crate) name: &'static str,
     pub(crate) stack: Stack,
     pub(crate) client: Client,
-    right: Right,
+    expected: Expected,
 }
 
-/// What a layer has to do to be right; counting once, and nothing left in
-/// flight, is always part of it.
+/// Expected record, in addition to one count and an unchanged gauge of requests in
+/// flight.
 #[derive(Clone, Copy, Debug)]
-enum Right {
-    /// Counts it with this status.
+enum Expected {
+    /// The status.
     Status(&'static str),
-    /// Counts it, under whatever labels.
+    /// Any labels.
     Counted,
-    /// Counts it, and not as if all had gone well.
-    ToldApart,
-    /// Sees how many bytes were sent.
+    /// Labels that differ from those of a success.
+    NotSuccess,
+    /// The number of bytes sent.
     Bytes,
-    /// Sees how long the client waited.
+    /// The time that the client waited.
     Seconds,
-    /// Makes one series of many requests.
+    /// One series for many requests.
     OneSeries,
 }
 
-const fn fate(name: &'static str, stack: Stack, client: Client, right: Right) -> Fate {
+const fn fate(name: &'static str, stack: Stack, client: Client, expected: Expected) -> Fate {
     Fate {
         name,
         stack,
         client,
-        right,
+        expected,
     }
 }
 
-/// All of them.
+/// All fates.
 pub(crate) const FATES: &[Fate] = &[
     fate(
         "200, one frame",
-        Stack::Alone,
+        Stack::MetricsOnly,
         Client::Reads("GET", "/whole"),
-        Right::Status("200"),
+        Expected::Status("200"),
     ),
     fate(
         "204",
-        Stack::Alone,
+        Stack::MetricsOnly,
         Client::Reads("GET", "/empty"),
-        Right::Status("204"),
+        Expected::Status("204"),
     ),
     fate(
         "HEAD",
-        Stack::Alone,
+        Stack::MetricsOnly,
         Client::Reads("HEAD", "/whole"),
-        Right::Status("200"),
+        Expected::Status("200"),
     ),
     fate(
         "500",
-        Stack::Alone,
+        Stack::MetricsOnly,
         Client::Reads("GET", "/fails"),
-        Right::Status("500"),
+        Expected::Status("500"),
     ),
     fate(
         "chunked body of 3,000 bytes",
-        Stack::Alone,
+        Stack::MetricsOnly,
         Client::Reads("GET", "/chunked"),
-        Right::Bytes,
+        Expected::Bytes,
     ),
     fate(
         "body that takes 0.2 s",
-        Stack::Alone,
+        Stack::MetricsOnly,
         Client::Reads("GET", "/slow-body"),
-        Right::Seconds,
+        Expected::Seconds,
     ),
     fate(
-        "hung up before the head",
-        Stack::Alone,
-        Client::HangsUp("/never/1"),
-        Right::Counted,
+        "client disconnects before the head",
+        Stack::MetricsOnly,
+        Client::DisconnectsBeforeHead("/never/1"),
+        Expected::Counted,
     ),
     fate(
         "HTTP/2 reset before the head",
-        Stack::Alone,
+        Stack::MetricsOnly,
         Client::Resets("/never/1"),
-        Right::Counted,
+        Expected::Counted,
     ),
     fate(
-        "hung up in mid-body",
-        Stack::Alone,
-        Client::HangsUpInTheBody("/download"),
-        Right::ToldApart,
+        "client disconnects during the body",
+        Stack::MetricsOnly,
+        Client::DisconnectsDuringBody("/download"),
+        Expected::NotSuccess,
     ),
     fate(
         "event stream, closed by the client",
-        Stack::Alone,
-        Client::HangsUpInTheBody("/events"),
-        Right::Status("200"),
+        Stack::MetricsOnly,
+        Client::DisconnectsDuringBody("/events"),
+        Expected::Status("200"),
     ),
     fate(
-        "body fails in the middle",
-        Stack::Alone,
+        "body fails before its end",
+        Stack::MetricsOnly,
         Client::Reads("GET", "/breaks"),
-        Right::ToldApart,
+        Expected::NotSuccess,
     ),
     fate(
         "panic, caught inside",
         Stack::CatchPanicInside,
         Client::Reads("GET", "/panics"),
-        Right::Status("500"),
+        Expected::Status("500"),
     ),
     fate(
         "panic, caught outside",
         Stack::CatchPanicOutside,
         Client::Reads("GET", "/panics"),
-        Right::ToldApart,
+        Expected::NotSuccess,
     ),
     fate(
         "inner service returns Err",
         Stack::Error,
         Client::Reads("GET", "/never/1"),
-        Right::ToldApart,
+        Expected::NotSuccess,
     ),
     fate(
         "timeout layer inside",
         Stack::TimeoutInside,
         Client::Reads("GET", "/never/1"),
-        Right::Status("504"),
+        Expected::Status("504"),
     ),
     fate(
         "timeout layer outside",
         Stack::TimeoutOutside,
         Client::Reads("GET", "/never/1"),
-        Right::Counted,
+        Expected::Counted,
     ),
     fate(
         "scanner, 100 unknown paths",
-        Stack::Alone,
+        Stack::MetricsOnly,
         Client::Scans,
-        Right::OneSeries,
+        Expected::OneSeries,
     ),
     fate(
         "100 unknown methods",
-        Stack::Alone,
+        Stack::MetricsOnly,
         Client::SendsMethods("/whole"),
-        Right::OneSeries,
+        Expected::OneSeries,
     ),
 ];
 
 impl Fate {
-    /// What a contestant counted, and whether that is right.
-    pub(crate) fn verdict(&self, counts: &Counts) -> String {
-        let right = self.is_right(counts) && counts.in_flight == 0.0;
-        let mark = if right { '✓' } else { '✗' };
-        let left = match counts.in_flight {
+    /// Describes what was recorded, and marks whether it is correct.
+    pub(crate) fn evaluate(&self, counts: &Counts) -> String {
+        let correct = self.is_correct(counts) && counts.in_flight == 0.0;
+        let mark = if correct { '✓' } else { '✗' };
+        let in_flight = match counts.in_flight {
             0.0 => String::new(),
-            left => format!(", {left:+} in flight"),
+            n => format!(", {n:+} in flight"),
         };
-        format!("{mark} {}{left}", self.describe(counts))
+        format!("{mark} {}{in_flight}", self.describe(counts))
     }
 
-    fn is_right(&self, counts: &Counts) -> bool {
-        let once = counts.sum(|figures| figures.requests) == 1.0;
+    fn is_correct(&self, counts: &Counts) -> bool {
+        let once = counts.sum(|values| values.requests) == 1.0;
         let labels = counts.series.keys().next().cloned().unwrap_or_default();
-        match self.right {
-            Right::Status(status) => once && labels.status == status,
-            Right::Counted => once,
-            Right::ToldApart => once && (labels.status != "200" || !labels.error.is_empty()),
-            Right::Bytes => once && counts.bytes == CHUNKED as f64,
-            Right::Seconds => once && counts.sum(|figures| figures.seconds) >= SLOW.as_secs_f64(),
-            Right::OneSeries => counts.series.len() == 1,
+        match self.expected {
+            Expected::Status(status) => once && labels.status == status,
+            Expected::Counted => once,
+            Expected::NotSuccess => once && (labels.status != "200" || !labels.error.is_empty()),
+            Expected::Bytes => once && counts.bytes == CHUNKED as f64,
+            Expected::Seconds => once && counts.sum(|values| values.seconds) >= SLOW.as_secs_f64(),
+            Expected::OneSeries => counts.series.len() == 1,
         }
     }
 
@@ -181,20 +181,20 @@ impl Fate {
         if counts.series.is_empty() {
             return "-".to_owned();
         }
-        match self.right {
-            Right::OneSeries => match counts.series.len() {
+        match self.expected {
+            Expected::OneSeries => match counts.series.len() {
                 1 => "1 series".to_owned(),
                 n => format!("{n} series"),
             },
-            Right::Bytes => format!("{} bytes", counts.bytes),
-            Right::Seconds => format!("{:.1} s", counts.sum(|figures| figures.seconds)),
+            Expected::Bytes => format!("{} bytes", counts.bytes),
+            Expected::Seconds => format!("{:.1} s", counts.sum(|values| values.seconds)),
             _ => {
-                let each = counts.series.iter().map(|(labels, figures)| {
-                    let times = match figures.requests {
+                let each = counts.series.iter().map(|(labels, values)| {
+                    let times = match values.requests {
                         1.0 => String::new(),
                         n => format!(" x{n}"),
                     };
-                    format!("{}{times}", answer(labels))
+                    format!("{}{times}", outcome(labels))
                 });
                 each.collect::<Vec<_>>().join(" and ")
             }
@@ -202,7 +202,7 @@ impl Fate {
     }
 }
 
-fn answer(labels: &Labels) -> String {
+fn outcome(labels: &Labels) -> String {
     match (&*labels.status, &*labels.error) {
         ("", "") => "no status".to_owned(),
         (status, "") => status.to_owned(),

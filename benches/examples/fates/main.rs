@@ -1,14 +1,14 @@
-//! Sends every fate that a request can meet through tower-metrics and through
-//! its peers, over real connections, and prints who counted what.
+//! Produces every fate of a request over real connections, and prints how
+//! tower-metrics and other middleware record it.
 //!
-//! `cargo run --release -p benches --example fates`, with `-- --markdown` for
-//! a table to paste.
+//! Run with `cargo run --release -p benches --example fates`, and with
+//! `-- --markdown` for a Markdown table.
 
 mod app;
 mod client;
-mod contestants;
 mod counts;
 mod fates;
+mod middleware;
 
 use std::error::Error;
 use std::time::Duration;
@@ -19,38 +19,38 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-use crate::contestants::Contestant;
 use crate::counts::Counts;
 use crate::fates::{FATES, Fate};
+use crate::middleware::Middleware;
 
 /// Far more than any fate takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let markdown = std::env::args().any(|argument| argument == "--markdown");
-    // Panics are among the fates, and no news.
+    // Panics are expected: do not print them.
     std::panic::set_hook(Box::new(|_| {}));
 
-    let contestants = contestants::all();
+    let all = middleware::all();
     let mut rows = Vec::new();
     for fate in FATES {
         let mut row = vec![fate.name.to_owned()];
-        for contestant in &contestants {
-            let counts = meet(fate, contestant).await;
-            let counts = counts.map_err(|e| format!("{}: {}: {e}", contestant.name, fate.name))?;
-            row.push(fate.verdict(&counts));
+        for middleware in &all {
+            let counts = run(fate, middleware).await;
+            let counts = counts.map_err(|e| format!("{}: {}: {e}", middleware.name, fate.name))?;
+            row.push(fate.evaluate(&counts));
         }
         rows.push(row);
     }
-    let mut header = vec!["what happens"];
-    header.extend(contestants.iter().map(|contestant| contestant.name));
+    let mut header = vec!["event"];
+    header.extend(all.iter().map(|middleware| middleware.name));
     if markdown {
         table::print_markdown(&header, &rows);
         println!("\n{}", LEGEND.trim());
     } else {
         table::print(
-            "Every fate of a request, and who counts what",
+            "Fates of a request as recorded by each middleware",
             &header,
             &rows,
         );
@@ -60,28 +60,38 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 const LEGEND: &str = "
-A cell says what was counted: the status and, where the layer has such a label, the error type;
-`-` is nothing. `+1 in flight`: the gauge stays one too high for ever. `n series`: so many were
-made, and stay. ✓ counted once, nothing left in flight, and no failure looks like a good answer.
-Every layer is set up as its own documentation says, axum-prometheus with response sizes switched on.
+Each cell shows what was recorded: the status and, where the middleware has one, the error type.
+`-` means that nothing was recorded. `+1 in flight` means that the gauge stays too high by one.
+`n series` is the number of series created. ✓ means that the request was counted once, that the
+gauge returned to its value, and that a failure was not recorded as a success. Each middleware is
+configured as in its documentation, and axum-prometheus with response sizes enabled.
 ";
 
-/// What a contestant counts when a request meets this fate.
-async fn meet(fate: &Fate, contestant: &Contestant) -> Result<Counts, Box<dyn Error>> {
-    let before = contestant.read();
+/// Returns what a middleware records for a request with this fate.
+async fn run(fate: &Fate, middleware: &Middleware) -> Result<Counts, Box<dyn Error>> {
+    let before = middleware.read();
     let (entered, mut has_entered) = mpsc::unbounded_channel();
-    let app = app::stack(fate.stack, app::routes(entered), contestant);
+    let app = app::stack(fate.stack, app::routes(entered), middleware);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel();
     let server = tokio::spawn(serve(listener, app, stopped));
 
     let client = fate.client.run(address, &mut has_entered);
-    tokio::time::timeout(PATIENCE, client).await??;
-    // The server ends when its last connection has: then all is counted.
+    tokio::time::timeout(TIMEOUT, client).await??;
+    // The server stops after its last connection, when everything is recorded.
     let _ = stop.send(());
-    tokio::time::timeout(PATIENCE, server).await???;
-    Ok(contestant.read().since(&before))
+    tokio::time::timeout(TIMEOUT, server).await???;
+    // HTTP/2 streams run on separate tasks, which may end after the connection.
+    let mut counts = middleware.read().since(&before);
+    for _ in 0..20 {
+        if counts.in_flight == 0.0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        counts = middleware.read().since(&before);
+    }
+    Ok(counts)
 }
 
 async fn serve(

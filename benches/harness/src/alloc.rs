@@ -1,22 +1,20 @@
-//! A global allocator that counts what each thread allocates.
+//! Global allocator that counts the allocations of each thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-/// The system's allocator, counted. Make it the `#[global_allocator]` of a
-/// benchmark.
+/// System allocator with counters, for the `#[global_allocator]` of a benchmark.
 #[derive(Debug)]
 pub struct Counting;
 
-/// What a thread has allocated, since it began.
+/// Allocations of a thread since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allocated {
-    /// How many times.
+    /// Number of allocations.
     pub times: u64,
-    /// How many bytes.
+    /// Allocated bytes.
     pub bytes: u64,
-    /// How many bytes it has given back less: what it holds, where it frees
-    /// only what it allocated itself.
+    /// Allocated bytes minus freed bytes.
     pub live: i64,
 }
 
@@ -24,7 +22,7 @@ thread_local! {
     static ALLOCATED: Cell<Allocated> = const { Cell::new(Allocated { times: 0, bytes: 0, live: 0 }) };
 }
 
-/// This thread's figures.
+/// Returns the counters of this thread.
 pub fn allocated() -> Allocated {
     ALLOCATED.get()
 }
@@ -42,7 +40,7 @@ impl std::ops::Sub for Allocated {
 }
 
 fn count(times: u64, bytes: usize, freed: usize) {
-    // A thread that is ending allocates and frees after its locals are gone.
+    // An exiting thread allocates and frees after its thread-locals are destroyed.
     let _ = ALLOCATED.try_with(|allocated| {
         let mut now = allocated.get();
         now.times += times;
@@ -52,9 +50,8 @@ fn count(times: u64, bytes: usize, freed: usize) {
     });
 }
 
-// SAFETY: every call is handed on to the system's allocator as it is; counting
-// does not allocate, because the thread local has no lazy initializer and no
-// destructor.
+// SAFETY: every call is forwarded unchanged to the system allocator. Counting does not
+// allocate, because the thread-local has no lazy initializer and no destructor.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -78,7 +75,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The process's resident memory in bytes; 0 where the system does not say.
+/// Returns the resident memory of the process in bytes, or 0 if unknown.
 pub fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,5 +1,5 @@
-//! Sends requests by polling by hand: no runtime, no socket, so that the layer
-//! is most of what is measured.
+//! Sends requests by polling futures directly, without a runtime or a socket, so that
+//! the layer accounts for most of the measured time.
 
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -12,11 +12,11 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-/// A service that can be driven: it answers at once.
+/// Service that responds immediately.
 pub trait Driven<Q>:
     Service<Request<Q>, Response = Response<Self::Body>, Error = Infallible>
 {
-    /// The response's body.
+    /// Response body.
     type Body: Body<Error: Debug>;
 }
 
@@ -28,9 +28,8 @@ where
     type Body = B;
 }
 
-/// Sends a request and reads the response to its end as hyper does: it does
-/// not ask for more once the body says that it has ended. Returns the body's
-/// bytes.
+/// Sends a request and reads the response like hyper, which stops polling the body
+/// once `is_end_stream` holds. Returns the size of the body.
 #[inline]
 pub fn drive<Q>(service: &mut impl Driven<Q>, request: Request<Q>) -> usize {
     let mut cx = Context::from_waker(Waker::noop());
@@ -39,7 +38,7 @@ pub fn drive<Q>(service: &mut impl Driven<Q>, request: Request<Q>) -> usize {
     let response = {
         let mut future = pin!(service.call(request));
         let Poll::Ready(Ok(response)) = future.as_mut().poll(&mut cx) else {
-            panic!("the service answers at once");
+            panic!("the service responds immediately");
         };
         response
     };
@@ -52,7 +51,7 @@ pub fn drive<Q>(service: &mut impl Driven<Q>, request: Request<Q>) -> usize {
                 bytes += frame.data_ref().map_or(0, Buf::remaining);
             }
             Poll::Ready(None) => break,
-            Poll::Pending => panic!("the body is there at once"),
+            Poll::Pending => panic!("the body is immediately available"),
         }
     }
     black_box(bytes)

@@ -1,21 +1,21 @@
-//! Shared pieces of the benchmarks of tower-metrics beside its peers.
+//! Shared code of the benchmarks that compare tower-metrics with other middleware.
 //!
-//! | command | what it shows |
+//! | command | measures |
 //! |---|---|
-//! | `cargo run --release -p benches --example fates` | who counts what of every fate of a request |
-//! | `cargo bench -p benches --bench middleware` | time and allocations that a layer adds to a request; `--features quanta` for the other clock |
-//! | `cargo run --release -p benches --example one` | instructions that a layer adds to a request, where valgrind is present |
-//! | `cargo bench -p benches --bench threads` | what two threads on one route cost each other |
-//! | `cargo bench -p benches --bench memory` | what stays in memory after ten million requests, and after a million made-up values |
-//! | `cargo bench -p benches --bench scrape` | what a scrape of 15,000 series costs, and the requests beside it |
+//! | `cargo run --release -p benches --example fates` | how each middleware records the possible outcomes of a request |
+//! | `cargo bench -p benches --bench middleware` | time and allocations that a layer adds to a request; `--features quanta` selects the other clock |
+//! | `cargo run --release -p benches --example instructions` | instructions that a layer adds to a request; requires valgrind |
+//! | `cargo bench -p benches --bench threads` | contention of two threads on one route |
+//! | `cargo bench -p benches --bench memory` | memory after ten million requests, and after a million distinct client-chosen values |
+//! | `cargo bench -p benches --bench scrape` | a scrape of 15,000 series, and its effect on concurrent requests |
 //!
-//! A bare `cargo bench` runs all the benchmarks, in under two minutes once built. Each
-//! measures its contenders in turns and prints medians: compare within one run.
-//! What the layers that do nothing seem to add is the noise.
+//! `cargo bench` runs all benchmarks in less than two minutes once they are built. They
+//! interleave their candidates and print medians, which are comparable within one run.
+//! The time that the no-op layers appear to add is the noise of the measurement.
 
 pub mod alloc;
-pub mod contenders;
-pub mod contest;
+pub mod candidates;
+pub mod comparison;
 pub mod drive;
 pub mod layers;
 pub mod peers;

@@ -1,4 +1,4 @@
-//! The peers, each set up as its own documentation recommends.
+//! Other middleware, configured as recommended by its documentation.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use opentelemetry::metrics::{Meter, MeterProvider as _};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use tokio::runtime::{Builder, Runtime};
 
-/// What peers do beside requests runs here: axum-prometheus drains its
+/// Runtime for background tasks of other middleware. axum-prometheus drains its
 /// histograms every five seconds.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     Builder::new_multi_thread()
@@ -25,24 +25,24 @@ static AXUM_PROMETHEUS: LazyLock<(PrometheusMetricLayer<'static>, PrometheusHand
         PrometheusMetricLayer::pair()
     });
 
-/// axum-prometheus 0.10, by `pair`; its recorder is the process's.
+/// Returns the layer of axum-prometheus 0.10, whose recorder is global.
 pub fn axum_prometheus() -> PrometheusMetricLayer<'static> {
     AXUM_PROMETHEUS.0.clone()
 }
 
-/// What axum-prometheus shows.
+/// Returns the exposition of axum-prometheus.
 pub fn axum_prometheus_handle() -> &'static PrometheusHandle {
     &AXUM_PROMETHEUS.1
 }
 
-/// An OpenTelemetry layer with the SDK behind it.
+/// OpenTelemetry layer with its SDK.
 #[derive(Clone, Debug)]
 pub struct Otel<L, P, E> {
-    /// What it is put around services with.
+    /// Layer that wraps services.
     pub layer: L,
-    /// Flush it before the exporter is read.
+    /// Provider, which must be flushed before the exporter is read.
     pub provider: P,
-    /// What a collector would be sent.
+    /// Exporter that keeps the metrics in memory.
     pub exporter: E,
 }
 
@@ -60,10 +60,10 @@ pub type AxumOtel = Otel<
     opentelemetry_sdk_0_32::metrics::InMemoryMetricExporter,
 >;
 
-/// opentelemetry-instrumentation-tower 0.19 over the SDK's meter with a
-/// periodic reader; no tracer, so its spans are the no-op ones.
+/// Returns the layer of opentelemetry-instrumentation-tower 0.19 with a periodic
+/// reader. Without a tracer its spans are no-ops.
 ///
-/// The meter is the process's, for that is where `Layer::new` looks.
+/// Sets the global meter provider, which `Layer::new` uses.
 pub fn otel_tower() -> OtelTower {
     let (provider, exporter) = sdk();
     opentelemetry::global::set_meter_provider(provider.clone());
@@ -74,7 +74,7 @@ pub fn otel_tower() -> OtelTower {
     }
 }
 
-/// A meter of the SDK with a periodic reader, for a recorder.
+/// Returns a meter of the SDK with a periodic reader.
 pub fn meter() -> Meter {
     static PROVIDER: LazyLock<SdkMeterProvider> = LazyLock::new(|| sdk().0);
     PROVIDER.meter("benches")
@@ -87,7 +87,7 @@ fn sdk() -> (SdkMeterProvider, InMemoryMetricExporter) {
     (provider, exporter)
 }
 
-/// axum-otel-metrics 0.14 over the SDK's meter with a periodic reader.
+/// Returns the layer of axum-otel-metrics 0.14 with a periodic reader.
 pub fn axum_otel() -> AxumOtel {
     use opentelemetry_sdk_0_32::metrics::{
         InMemoryMetricExporter, PeriodicReader, SdkMeterProvider,

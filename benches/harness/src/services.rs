@@ -1,4 +1,4 @@
-//! What the layers are put around.
+//! Services that the layers wrap.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -15,27 +15,26 @@ use tower_service::Service;
 
 use crate::drive::drive;
 
-/// The header that the custom label is made from.
+/// Header for the custom label.
 pub const TENANT: HeaderName = HeaderName::from_static("x-tenant");
 
-const ANSWER: &[u8] = b"{\"id\": 7, \"title\": \"a concert\"}";
+const RESPONSE: &[u8] = b"{\"id\": 7, \"title\": \"a concert\"}";
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 thread_local! {
     static SPARE: Cell<Option<Request<Empty<Bytes>>>> = const { Cell::new(None) };
 }
 
-/// The bare service: answers at once with a body of one frame, and leaves the
-/// request where [`Bare::request`] finds it again, so that making requests is
-/// no part of what is measured.
+/// Service that responds immediately with a body of one frame. It keeps the request
+/// for [`Bare::request`] to reuse, so that creating requests is not measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Bare;
 
 impl Bare {
-    /// A request as axum hands it to a layer: with its `MatchedPath`, and with
-    /// the headers that exemplars and the custom label are made from. The
-    /// thread's first one is made by a router of its own, so that threads
-    /// share no path.
+    /// Returns a request like those that axum passes to a layer, with a
+    /// `MatchedPath` and the headers for exemplars and the custom label. Each
+    /// thread gets its path from a separate router, so that threads do not share
+    /// its reference count.
     #[inline]
     pub fn request() -> Request<Empty<Bytes>> {
         SPARE.take().unwrap_or_else(first_request)
@@ -51,7 +50,7 @@ fn first_request() -> Request<Empty<Bytes>> {
     request
 }
 
-/// The path as a router matched it.
+/// Returns the path that a router has matched.
 fn matched_path() -> MatchedPath {
     let (sender, receiver) = std::sync::mpsc::channel();
     let handler = move |path: MatchedPath| {
@@ -83,11 +82,11 @@ impl Service<Request<Empty<Bytes>>> for Bare {
     #[inline]
     fn call(&mut self, request: Request<Empty<Bytes>>) -> Self::Future {
         SPARE.set(Some(request));
-        ready(Ok(Response::new(Full::from(Bytes::from_static(ANSWER)))))
+        ready(Ok(Response::new(Full::from(Bytes::from_static(RESPONSE)))))
     }
 }
 
-/// A request for the router, with the same headers as the bare one.
+/// Returns a request for the router, with the same headers.
 pub fn request(path: &'static str) -> Request<axum::body::Body> {
     let mut request = Request::new(axum::body::Body::empty());
     *request.uri_mut() = Uri::from_static(path);
@@ -95,8 +94,8 @@ pub fn request(path: &'static str) -> Request<axum::body::Body> {
     request
 }
 
-/// A router of 20 routes. Call `with_state(())` on it after the layer, as
-/// `axum::serve` does; otherwise the layer is applied anew for each request.
+/// Returns a router with 20 routes. Call `with_state(())` after adding the layer, as
+/// `axum::serve` does. Otherwise axum applies the layer again for each request.
 pub fn router() -> Router {
     const RESOURCES: [&str; 10] = [
         "concerts",
@@ -110,9 +109,9 @@ pub fn router() -> Router {
         "prices",
         "tours",
     ];
-    let answer = || async { Bytes::from_static(ANSWER) };
+    let respond = || async { Bytes::from_static(RESPONSE) };
     RESOURCES.iter().fold(Router::new(), |app, resource| {
-        app.route(&format!("/{resource}"), get(answer))
-            .route(&format!("/{resource}/{{id}}"), get(answer))
+        app.route(&format!("/{resource}"), get(respond))
+            .route(&format!("/{resource}/{{id}}"), get(respond))
     })
 }

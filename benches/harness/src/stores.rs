@@ -1,4 +1,4 @@
-//! The same series in three libraries, to be scraped.
+//! The same series in three libraries.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -30,40 +30,40 @@ const LABELS: [&str; 5] = [
     "url_scheme",
 ];
 
-/// A request to record.
+/// Request to record.
 #[derive(Clone, Debug)]
-pub struct Observed {
-    /// Its method.
+pub struct Observation {
+    /// Method.
     pub method: Method,
-    /// Its path, which is its route.
+    /// Path, which is also the route.
     pub uri: Uri,
-    /// The route, once more, as labels are written.
+    /// Route as a label value.
     pub route: &'static str,
-    /// The answer's status.
+    /// Status of the response.
     pub status: StatusCode,
 }
 
-/// What keeps the figures of requests and shows them.
+/// Library that records requests and exposes the metrics.
 pub trait Store: Clone + Send + 'static {
-    /// Its name.
+    /// Name in the table.
     const NAME: &'static str;
 
     /// Records a request.
-    fn observe(&mut self, observed: &Observed);
+    fn observe(&mut self, observed: &Observation);
 
-    /// Shows everything, read to the end; how many bytes it is.
+    /// Renders the exposition and returns its size in bytes.
     fn scrape(&self) -> usize;
 }
 
-/// tower-metrics: requests through its layer, scrapes through its HTTP body.
+/// tower-metrics: records through its layer and reads the exposition's body.
 #[derive(Clone, Debug)]
-pub struct Ours {
+pub struct TowerMetrics {
     layer: MetricsLayer<Prometheus>,
     exposition: Exposition,
 }
 
-impl Ours {
-    /// With place for so many routes.
+impl TowerMetrics {
+    /// Creates a store for at most this many routes.
     pub fn new(routes: usize) -> Self {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::builder(prometheus)
@@ -77,11 +77,11 @@ impl Ours {
     }
 }
 
-/// Answers with a status and a small body.
+/// Service that responds with a status and a small body.
 #[derive(Clone, Copy, Debug)]
-struct Answers(StatusCode);
+struct Respond(StatusCode);
 
-impl Service<Request<Empty<Bytes>>> for Answers {
+impl Service<Request<Empty<Bytes>>> for Respond {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
@@ -91,17 +91,17 @@ impl Service<Request<Empty<Bytes>>> for Answers {
     }
 
     fn call(&mut self, _: Request<Empty<Bytes>>) -> Self::Future {
-        let mut response = Response::new(Full::from(Bytes::from_static(b"an answer")));
+        let mut response = Response::new(Full::from(Bytes::from_static(b"response.")));
         *response.status_mut() = self.0;
         ready(Ok(response))
     }
 }
 
-impl Store for Ours {
+impl Store for TowerMetrics {
     const NAME: &'static str = "tower-metrics";
 
-    fn observe(&mut self, observed: &Observed) {
-        let mut service: MetricsService<_, _> = self.layer.layer(Answers(observed.status));
+    fn observe(&mut self, observed: &Observation) {
+        let mut service: MetricsService<_, _> = self.layer.layer(Respond(observed.status));
         let mut request = Request::new(Empty::new());
         *request.method_mut() = observed.method.clone();
         *request.uri_mut() = observed.uri.clone();
@@ -109,22 +109,22 @@ impl Store for Ours {
     }
 
     fn scrape(&self) -> usize {
-        self.answer(Request::new(Empty::new()))
+        self.respond(Request::new(Empty::new()))
     }
 }
 
-impl Ours {
-    /// A scrape as Prometheus asks for it: OpenMetrics, compressed.
-    pub fn scrape_as_prometheus(&self) -> usize {
+impl TowerMetrics {
+    /// Renders the exposition like for Prometheus: OpenMetrics with gzip.
+    pub fn scrape_compressed(&self) -> usize {
         let request = Request::builder()
             .header(header::ACCEPT, "application/openmetrics-text")
             .header(header::ACCEPT_ENCODING, "gzip")
             .body(Empty::new());
-        self.answer(request.expect("the request is valid"))
+        self.respond(request.expect("the request is valid"))
     }
 
-    /// The bytes that a scrape is answered with, read to their end.
-    fn answer(&self, request: Request<Empty<Bytes>>) -> usize {
+    /// Reads the response to a scrape and returns its size in bytes.
+    fn respond(&self, request: Request<Empty<Bytes>>) -> usize {
         let mut exposition = self.exposition;
         let Ok(response) = exposition.call(request).into_inner();
         let mut body = response.into_body();
@@ -138,9 +138,9 @@ impl Ours {
     }
 }
 
-/// `prometheus`: vectors, and its `TextEncoder`.
+/// The crate `prometheus`: vectors and `TextEncoder`.
 #[derive(Clone, Debug)]
-pub struct Vectors {
+pub struct PrometheusVectors {
     registry: Registry,
     duration: HistogramVec,
     request_size: HistogramVec,
@@ -148,16 +148,16 @@ pub struct Vectors {
     in_flight: IntGaugeVec,
 }
 
-impl Vectors {
-    /// In a registry of their own.
+impl PrometheusVectors {
+    /// Creates the vectors in a new registry.
     pub fn new() -> Self {
         let histogram = |name: &str, buckets: &[f64]| {
-            let opts = HistogramOpts::new(name, "As tower-metrics has it.");
+            let opts = HistogramOpts::new(name, "Same as in tower-metrics.");
             HistogramVec::new(opts.buckets(buckets.into()), &LABELS).expect("the name is valid")
         };
-        // Only `+Inf`: its sum and count are what is asked for.
+        // Only `+Inf`, because the sum and the count are sufficient.
         let none = [f64::INFINITY];
-        let in_flight = Opts::new("http_server_active_requests", "As tower-metrics has it.");
+        let in_flight = Opts::new("http_server_active_requests", "Same as in tower-metrics.");
         let vectors = Self {
             registry: Registry::new(),
             duration: histogram("http_server_request_duration_seconds", &BOUNDS),
@@ -180,13 +180,13 @@ impl Vectors {
     }
 }
 
-impl Default for Vectors {
+impl Default for PrometheusVectors {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// The error type of the statuses used here.
+/// Returns the error type of a status.
 fn error_type(status: &StatusCode) -> &str {
     if status.is_server_error() {
         status.as_str()
@@ -195,11 +195,11 @@ fn error_type(status: &StatusCode) -> &str {
     }
 }
 
-impl Store for Vectors {
+impl Store for PrometheusVectors {
     const NAME: &'static str = "prometheus";
 
-    fn observe(&mut self, observed: &Observed) {
-        let Observed {
+    fn observe(&mut self, observed: &Observation) {
+        let Observation {
             method,
             route,
             status,
@@ -222,9 +222,9 @@ impl Store for Vectors {
     }
 }
 
-/// `prometheus-client`: families, and its text encoder.
+/// The crate `prometheus-client`: families and its text encoder.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct PrometheusClient {
     registry: std::sync::Arc<prometheus_client::registry::Registry>,
     duration: Family<Labels, Histogram, fn() -> Histogram>,
     request_size: Family<Labels, Histogram, fn() -> Histogram>,
@@ -248,11 +248,11 @@ struct InFlight {
     url_scheme: &'static str,
 }
 
-impl Client {
-    /// In a registry of their own.
+impl PrometheusClient {
+    /// Creates the families in a new registry.
     pub fn new() -> Self {
         let mut registry = prometheus_client::registry::Registry::default();
-        let help = "As tower-metrics has it";
+        let help = "Same as in tower-metrics";
         let mut histogram = |name: &str, new: fn() -> Histogram| {
             let family = Family::new_with_constructor(new);
             registry.register(name, help, Family::clone(&family));
@@ -282,13 +282,13 @@ impl Client {
     }
 }
 
-impl Default for Client {
+impl Default for PrometheusClient {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// A method as a label value that lives on.
+/// Returns a method as a `'static` label value.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::POST => "POST",
@@ -297,10 +297,10 @@ fn method(method: &Method) -> &'static str {
     }
 }
 
-impl Store for Client {
+impl Store for PrometheusClient {
     const NAME: &'static str = "prometheus-client";
 
-    fn observe(&mut self, observed: &Observed) {
+    fn observe(&mut self, observed: &Observation) {
         let in_flight = InFlight {
             http_request_method: method(&observed.method),
             http_route: observed.route,

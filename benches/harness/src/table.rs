@@ -1,7 +1,6 @@
-//! Tables on the screen.
+//! Tables on standard output.
 
-/// Prints rows under a header: the first column to the left; the others to the
-/// right where they are numbers.
+/// Prints a table. Columns of numbers are right-aligned.
 pub fn print(title: &str, header: &[&str], rows: &[Vec<String>]) {
     let mut widths: Vec<_> = header.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
@@ -33,7 +32,7 @@ pub fn print(title: &str, header: &[&str], rows: &[Vec<String>]) {
     }
 }
 
-/// Prints the same as a Markdown table.
+/// Prints a Markdown table.
 pub fn print_markdown(header: &[&str], rows: &[Vec<String>]) {
     println!("| {} |", header.join(" | "));
     println!("|{}", "---|".repeat(header.len()));

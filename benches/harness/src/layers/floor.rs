@@ -1,4 +1,4 @@
-//! The least that measuring a request can cost in the usual way.
+//! Minimal cost of recording a request with shared atomics.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,12 +11,12 @@ use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Two readings of the clock and five locked relaxed adds, as many as there
-/// are numbers in tower-metrics' default: begun, bucket, sum of durations,
-/// bytes of requests and of responses.
+/// Layer that reads the clock twice and performs five relaxed atomic additions, one for
+/// each value that tower-metrics records by default: begun, bucket, and the sums of
+/// durations, request bytes and response bytes.
 ///
-/// It knows no route, method or status, follows no body, and does not see how
-/// a request ends: nothing that counts so can be cheaper.
+/// It ignores the route, method and status, and does not follow the body, so every
+/// layer that records the same values with shared atomics costs at least as much.
 #[derive(Clone, Copy, Debug)]
 pub struct FloorLayer(&'static Cells);
 
@@ -30,14 +30,14 @@ struct Cells {
     response_bytes: AtomicU64,
 }
 
-/// The service of [`FloorLayer`].
+/// Service of [`FloorLayer`].
 #[derive(Clone, Copy, Debug)]
 pub struct Floor<S> {
     inner: S,
     cells: &'static Cells,
 }
 
-/// The future of [`Floor`].
+/// Response future of [`Floor`].
 #[derive(Debug)]
 #[pin_project]
 pub struct FloorFuture<F> {
@@ -48,7 +48,7 @@ pub struct FloorFuture<F> {
 }
 
 impl FloorLayer {
-    /// A layer with cells of its own.
+    /// Creates a layer with new counters.
     pub fn new() -> Self {
         Self(Box::leak(Box::default()))
     }

@@ -1,12 +1,12 @@
-//! Layers written by hand, to compare with.
+//! Hand-written layers to compare with.
 
 mod floor;
 mod noop;
-mod nothing;
+mod noop_recorder;
 mod vectors;
 
 pub use self::floor::{Floor, FloorLayer};
 pub use self::noop::{Noop, NoopBody, NoopBodyLayer, NoopLayer};
-pub use self::nothing::Nothing;
+pub use self::noop_recorder::NoopRecorder;
 pub(crate) use self::vectors::BOUNDS;
 pub use self::vectors::{Vectors, VectorsLayer};

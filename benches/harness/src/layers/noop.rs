@@ -1,4 +1,4 @@
-//! Layers of the same shape that do nothing.
+//! Layers that do nothing but wrap.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,15 +9,15 @@ use pin_project::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Wraps the service and its future.
+/// Layer that wraps the service and its future.
 #[derive(Clone, Copy, Debug)]
 pub struct NoopLayer;
 
-/// The service of [`NoopLayer`].
+/// Service of [`NoopLayer`].
 #[derive(Clone, Copy, Debug)]
 pub struct Noop<S>(S);
 
-/// The future of [`Noop`].
+/// Response future of [`Noop`].
 #[derive(Debug)]
 #[pin_project]
 pub struct NoopFuture<F>(#[pin] F);
@@ -55,20 +55,20 @@ impl<F: Future> Future for NoopFuture<F> {
     }
 }
 
-/// Wraps the service, its future, and the response's body.
+/// Layer that wraps the service, its future and the response body.
 #[derive(Clone, Copy, Debug)]
 pub struct NoopBodyLayer;
 
-/// The service of [`NoopBodyLayer`].
+/// Service of [`NoopBodyLayer`].
 #[derive(Clone, Copy, Debug)]
 pub struct NoopBodyService<S>(S);
 
-/// The future of [`NoopBodyService`].
+/// Response future of [`NoopBodyService`].
 #[derive(Debug)]
 #[pin_project]
 pub struct NoopBodyFuture<F>(#[pin] F);
 
-/// The body that hands on another.
+/// Body that forwards to another one.
 #[derive(Debug, Default)]
 #[pin_project]
 pub struct NoopBody<B>(#[pin] B);

@@ -1,4 +1,4 @@
-//! What most services write for themselves with the `prometheus` crate.
+//! Typical hand-written layer on the crate `prometheus`.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,13 +13,13 @@ use prometheus::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// OpenTelemetry's advice, in seconds: what tower-metrics uses.
+/// Default bounds of tower-metrics in seconds.
 pub(crate) const BOUNDS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 
-/// A counter, a histogram and a gauge by method, route and status, written
-/// with some care: nothing is allocated for a label.
+/// Layer with a counter, a histogram and a gauge by method, route and status. It
+/// allocates nothing for labels.
 #[derive(Clone, Debug)]
 pub struct VectorsLayer {
     requests: IntCounterVec,
@@ -27,14 +27,14 @@ pub struct VectorsLayer {
     in_flight: IntGaugeVec,
 }
 
-/// The service of [`VectorsLayer`].
+/// Service of [`VectorsLayer`].
 #[derive(Clone, Debug)]
 pub struct Vectors<S> {
     inner: S,
     layer: VectorsLayer,
 }
 
-/// The future of [`Vectors`].
+/// Response future of [`Vectors`].
 #[derive(Debug)]
 #[pin_project(PinnedDrop)]
 pub struct VectorsFuture<F> {
@@ -48,7 +48,7 @@ pub struct VectorsFuture<F> {
 }
 
 impl VectorsLayer {
-    /// A layer with metrics in the registry.
+    /// Creates a layer with metrics in the registry.
     pub fn new(registry: &Registry) -> Self {
         let labels = ["method", "route", "status"];
         let layer = Self {

@@ -1,4 +1,4 @@
-//! Who counts.
+//! Middleware to compare.
 
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
@@ -11,40 +11,40 @@ use tower_metrics::{MetricsLayer, Prometheus};
 use crate::app::{failing, handle};
 use crate::counts::{Counts, Names, of_otel, of_text};
 
-/// A metrics layer, and a way to read what it has counted.
-pub(crate) struct Contestant {
+/// Metrics layer, and a way to read what it has recorded.
+pub(crate) struct Middleware {
     pub(crate) name: &'static str,
-    around: Box<dyn Fn(Router) -> Router>,
-    around_failing: Box<dyn Fn(Router) -> Router>,
+    wrap: Box<dyn Fn(Router) -> Router>,
+    wrap_failing: Box<dyn Fn(Router) -> Router>,
     read: Box<dyn Fn() -> Counts>,
 }
 
-impl Contestant {
-    /// Puts the layer around the routes.
-    pub(crate) fn around(&self, routes: Router) -> Router {
-        (self.around)(routes)
+impl Middleware {
+    /// Adds the layer to the routes.
+    pub(crate) fn wrap(&self, routes: Router) -> Router {
+        (self.wrap)(routes)
     }
 
-    /// Puts it around a service that returns `Err`.
-    pub(crate) fn around_failing(&self, routes: Router) -> Router {
-        (self.around_failing)(routes)
+    /// Adds the layer around a service that returns `Err`.
+    pub(crate) fn wrap_failing(&self, routes: Router) -> Router {
+        (self.wrap_failing)(routes)
     }
 
-    /// What it has counted so far.
+    /// Returns what the layer has recorded.
     pub(crate) fn read(&self) -> Counts {
         (self.read)()
     }
 }
 
-/// A macro, because each place has its own bounds on the layer's type.
-macro_rules! contestant {
+/// A macro, because a function would have to name the bounds on the layer's type.
+macro_rules! middleware {
     ($name:literal, $layer:expr, $read:expr) => {{
         let layer = $layer;
         let same = layer.clone();
-        Contestant {
+        Middleware {
             name: $name,
-            around: Box::new(move |routes| routes.layer(layer.clone())),
-            around_failing: Box::new(move |routes| {
+            wrap: Box::new(move |routes| routes.layer(layer.clone())),
+            wrap_failing: Box::new(move |routes| {
                 routes.layer((HandleErrorLayer::new(handle), same.clone(), failing()))
             }),
             read: Box::new($read),
@@ -52,28 +52,28 @@ macro_rules! contestant {
     }};
 }
 
-/// All of them.
-pub(crate) fn all() -> Vec<Contestant> {
+/// Returns all middleware.
+pub(crate) fn all() -> Vec<Middleware> {
     let prometheus = Prometheus::new();
     let otel_tower = peers::otel_tower();
     let axum_otel = peers::axum_otel();
     let mut axum_prometheus = peers::axum_prometheus();
-    // It measures no bytes unless asked to.
+    // Disabled by default.
     axum_prometheus.enable_response_body_size();
     vec![
-        contestant!("tower-metrics", MetricsLayer::new(prometheus), move || {
+        middleware!("tower-metrics", MetricsLayer::new(prometheus), move || {
             of_text(&prometheus.exposition().render(Format::Text), OURS)
         }),
-        contestant!("axum-prometheus", axum_prometheus, || {
+        middleware!("axum-prometheus", axum_prometheus, || {
             of_text(&peers::axum_prometheus_handle().render(), AXUM)
         }),
-        contestant!("otel-instr.-tower", otel_tower.layer.clone(), move || {
+        middleware!("otel-instr.-tower", otel_tower.layer.clone(), move || {
             of_otel!(opentelemetry_sdk, otel_tower)
         }),
-        contestant!("axum-otel-metrics", axum_otel.layer.clone(), move || {
+        middleware!("axum-otel-metrics", axum_otel.layer.clone(), move || {
             of_otel!(opentelemetry_sdk_0_32, axum_otel)
         }),
-        contestant!("prometheus-axum-mw", PrometheusAxumLayer::new(), || {
+        middleware!("prometheus-axum-mw", PrometheusAxumLayer::new(), || {
             let families = prometheus::gather();
             let text = TextEncoder::new().encode_to_string(&families);
             of_text(&text.expect("its metrics are valid"), AXUM)
@@ -92,7 +92,7 @@ const OURS: Names = Names {
     error: "error_type",
 };
 
-/// Two peers have the same names.
+/// Names of both crates for axum.
 const AXUM: Names = Names {
     requests: "axum_http_requests_total",
     seconds: "axum_http_requests_duration_seconds_sum",

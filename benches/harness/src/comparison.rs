@@ -1,9 +1,9 @@
-//! Measures contenders side by side.
+//! Interleaved measurement of several candidates.
 //!
-//! They take turns: each round sends a small batch through each of them, in an
-//! order that changes, so that whatever disturbs the machine disturbs all
-//! alike. What a layer adds is the median of the differences to the first
-//! contender in the same round.
+//! Each round sends a small batch of requests through every candidate in random
+//! order, so that disturbances of the machine affect all of them equally. The time
+//! that a layer adds is the median of the differences to the first candidate in the
+//! same round.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -16,23 +16,23 @@ use crate::alloc::allocated;
 use crate::drive::{Driven, drive};
 use crate::services::{Bare, request};
 
-/// Sends requests through one stack of layers.
-pub struct Contender {
-    /// What it is called in the table.
+/// Stack of layers to send requests through.
+pub struct Candidate {
+    /// Name in the table.
     pub name: &'static str,
     send: Box<dyn FnMut(u64)>,
 }
 
-impl std::fmt::Debug for Contender {
+impl std::fmt::Debug for Candidate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Contender")
+        f.debug_struct("Candidate")
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }
 
-impl Contender {
-    /// Over the bare service.
+impl Candidate {
+    /// Creates a candidate around the bare service.
     pub fn bare(name: &'static str, service: impl Driven<Empty<Bytes>> + 'static) -> Self {
         let mut service = service;
         Self {
@@ -45,7 +45,7 @@ impl Contender {
         }
     }
 
-    /// Over the router of 20 routes, with the layer it has.
+    /// Creates a candidate from a router that already has the layer.
     pub fn routed(name: &'static str, app: Router) -> Self {
         let mut app = app.with_state(());
         Self {
@@ -58,71 +58,71 @@ impl Contender {
         }
     }
 
-    /// Sends so many requests, one after the other.
+    /// Sends requests sequentially.
     pub fn send(&mut self, requests: u64) {
         (self.send)(requests);
     }
 }
 
-/// What was measured of one contender.
+/// Measurements of one candidate.
 #[derive(Clone, Debug)]
-pub struct Measured {
-    /// What it is called.
+pub struct Measurement {
+    /// Name of the candidate.
     pub name: &'static str,
-    /// Nanoseconds a request, by round.
+    /// Nanoseconds per request in each round.
     pub nanoseconds: Vec<f64>,
-    /// Allocations a request.
+    /// Allocations per request.
     pub allocations: f64,
-    /// Bytes allocated by a request.
+    /// Bytes allocated per request.
     pub bytes: f64,
 }
 
-impl Measured {
-    /// The median of what a request takes, in nanoseconds.
+impl Measurement {
+    /// Returns the median time of a request in nanoseconds.
     pub fn median(&self) -> f64 {
         median(self.nanoseconds.clone())
     }
 
-    /// The median of what a request takes more than with `other`.
+    /// Returns the median of the additional time compared with `other`.
     pub fn added_to(&self, other: &Self) -> f64 {
         let pairs = self.nanoseconds.iter().zip(&other.nanoseconds);
         median(pairs.map(|(ours, theirs)| ours - theirs).collect())
     }
 }
 
-/// The middle one.
+/// Returns the median.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// Sends `rounds` batches of `requests` through each contender, in turns.
-pub fn contest(contenders: &mut [Contender], rounds: usize, requests: u64) -> Vec<Measured> {
-    let mut measured: Vec<_> = contenders
+/// Sends `rounds` batches of `requests` through each candidate, interleaved.
+pub fn compare(candidates: &mut [Candidate], rounds: usize, requests: u64) -> Vec<Measurement> {
+    let mut measured: Vec<_> = candidates
         .iter_mut()
-        .map(|contender| {
-            // Whatever is made once is made here.
-            contender.send(requests);
+        .map(|candidate| {
+            // Warm up: create the series and fill caches.
+            candidate.send(requests);
             let before = allocated();
-            contender.send(requests);
+            candidate.send(requests);
             let allocated = allocated() - before;
-            Measured {
-                name: contender.name,
+            Measurement {
+                name: candidate.name,
                 nanoseconds: Vec::with_capacity(rounds),
                 allocations: allocated.times as f64 / requests as f64,
                 bytes: allocated.bytes as f64 / requests as f64,
             }
         })
         .collect();
-    let mut order: Vec<_> = (0..contenders.len()).collect();
+    let mut order: Vec<_> = (0..candidates.len()).collect();
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     for _ in 0..rounds {
         shuffle(&mut order, &mut random);
         for &index in &order {
-            // The caches are as after a request of its own, not of another's.
-            contenders[index].send(requests / 20);
+            // Restore the caches after the previous candidate.
+            candidates[index].send(requests / 20);
             let start = Instant::now();
-            contenders[index].send(requests);
+            candidates[index].send(requests);
             let took = start.elapsed().as_nanos() as f64;
             measured[index].nanoseconds.push(took / requests as f64);
         }
@@ -130,7 +130,7 @@ pub fn contest(contenders: &mut [Contender], rounds: usize, requests: u64) -> Ve
     measured
 }
 
-/// Fisher and Yates, with a xorshift generator: the same order in every run.
+/// Fisher–Yates shuffle with a fixed xorshift seed, so that runs are repeatable.
 fn shuffle(order: &mut [usize], random: &mut u64) {
     for i in (1..order.len()).rev() {
         *random ^= *random << 13;

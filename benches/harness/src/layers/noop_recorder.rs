@@ -1,12 +1,12 @@
-//! A recorder that records nothing.
+//! Recorder that does nothing.
 
 use tower_metrics::{CompletedRequest, Recorder};
 
-/// Shows what the middleware costs without what keeps the figures.
+/// Recorder that does nothing, to measure the middleware alone.
 #[derive(Clone, Copy, Debug)]
-pub struct Nothing;
+pub struct NoopRecorder;
 
-impl Recorder for Nothing {
+impl Recorder for NoopRecorder {
     type Series = ();
     type InFlight = ();
 

@@ -1,19 +1,18 @@
-//! Sends requests through one layer over the bare service, for a profiler:
+//! Counts the instructions that each layer adds to a request, with callgrind:
 //!
-//! `cargo run --release -p benches --example one -- tower-metrics 10000000`
+//! `cargo run --release -p benches --example instructions`
 //!
-//! Or runs itself under callgrind, where valgrind is present, and says how many
-//! instructions each layer adds to a request:
+//! With arguments, it sends requests through one layer, for a profiler:
 //!
-//! `cargo run --release -p benches --example one`
+//! `cargo run --release -p benches --example instructions -- tower-metrics 10000000`
 
 use std::error::Error;
 use std::process::{Command, Stdio};
 
-use harness::contenders::{Contenders, FLOOR, OURS};
+use harness::candidates::{Candidates, FLOOR, OURS};
 use harness::table;
 
-/// Enough for what happens once in a while to even out.
+/// Enough to amortize work that is not done for every request.
 const REQUESTS: u64 = 2000;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -22,20 +21,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         [] => instructions(),
         [name, requests] => {
             let requests = requests.parse()?;
-            let mut contenders = Contenders::named(name);
-            let contender = contenders.bare.first_mut().ok_or("no layer of this name")?;
-            contender.send(requests);
+            let mut candidates = Candidates::named(name);
+            let candidate = candidates
+                .bare
+                .first_mut()
+                .ok_or("no layer has this name")?;
+            candidate.send(requests);
             Ok(())
         }
-        _ => Err("usage: one [NAME REQUESTS]".into()),
+        _ => Err("usage: instructions [NAME REQUESTS]".into()),
     }
 }
 
 fn instructions() -> Result<(), Box<dyn Error>> {
-    let contenders = Contenders::all().bare;
-    let names = contenders.iter().map(|contender| contender.name);
+    let candidates = Candidates::all().bare;
+    let names = candidates.iter().map(|candidate| candidate.name);
     let counted = names
-        .map(|name| Ok((name, each(name)?)))
+        .map(|name| Ok((name, per_request(name)?)))
         .collect::<Result<Vec<_>, Box<dyn Error>>>()?;
     let base = counted[0].1;
     let added = |of: &str| {
@@ -55,17 +57,17 @@ fn instructions() -> Result<(), Box<dyn Error>> {
             ]
         })
         .collect();
-    let header = ["", "instructions", "added", "/floor", "/ours"];
+    let header = ["", "instructions", "added", "/floor", "/tower-metrics"];
     table::print(
-        "Instructions a request, a bare tower service",
+        "Instructions per request, bare tower service",
         &header,
         &rows,
     );
     Ok(())
 }
 
-/// The instructions of one request: what twice as many take more, by request.
-fn each(name: &str) -> Result<f64, Box<dyn Error>> {
+/// Returns the instructions of one request, from the difference between two runs.
+fn per_request(name: &str) -> Result<f64, Box<dyn Error>> {
     let once = count(name, REQUESTS)?;
     let twice = count(name, 2 * REQUESTS)?;
     Ok((twice as f64 - once as f64) / REQUESTS as f64)
@@ -83,6 +85,7 @@ fn count(name: &str, requests: u64) -> Result<u64, Box<dyn Error>> {
     let collected = text
         .lines()
         .find_map(|line| line.split("Collected :").nth(1));
-    let count = collected.ok_or_else(|| format!("valgrind says no count:\n{text}"))?;
+    let count = collected
+        .ok_or_else(|| format!("no instruction count in the output of valgrind:\n{text}"))?;
     Ok(count.trim().parse()?)
 }

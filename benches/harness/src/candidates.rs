@@ -1,4 +1,5 @@
-//! Who is measured: every layer, over the bare service and over the router.
+//! Candidates of the benchmarks: every layer, around the bare service and on the
+//! router.
 
 use std::convert::Infallible;
 
@@ -13,38 +14,38 @@ use tower_layer::{Identity, Layer};
 use tower_metrics::{Label, MetricsLayer, OpenTelemetry, Prometheus, Route, TraceId};
 use tower_service::Service;
 
-use crate::contest::Contender;
+use crate::comparison::Candidate;
 use crate::drive::Driven;
-use crate::layers::{FloorLayer, NoopBodyLayer, NoopLayer, Nothing, VectorsLayer};
+use crate::layers::{FloorLayer, NoopBodyLayer, NoopLayer, NoopRecorder, VectorsLayer};
 use crate::peers;
 use crate::services::{Bare, TENANT, router};
 
-/// The name of the floor.
+/// Name of the floor.
 pub const FLOOR: &str = "the floor";
-/// The name of tower-metrics as it comes.
+/// Name of tower-metrics with its default settings.
 pub const OURS: &str = "tower-metrics";
 
-/// All contenders, or one of them.
+/// All candidates, or a single one.
 #[derive(Debug, Default)]
-pub struct Contenders {
-    /// Over the bare service.
-    pub bare: Vec<Contender>,
-    /// Over the router.
-    pub routed: Vec<Contender>,
-    wanted: Option<String>,
+pub struct Candidates {
+    /// Candidates around the bare service.
+    pub bare: Vec<Candidate>,
+    /// Candidates on the router.
+    pub routed: Vec<Candidate>,
+    selected: Option<String>,
 }
 
-impl Contenders {
-    /// All of them; without any layer comes first.
+impl Candidates {
+    /// Returns all candidates. The first one has no layer.
     pub fn all() -> Self {
         Self::default().fill()
     }
 
-    /// Those of this name only: the others are not even set up.
+    /// Returns the candidate with this name without creating the others.
     pub fn named(name: &str) -> Self {
-        let wanted = Some(name.to_owned());
+        let selected = Some(name.to_owned());
         let none = Self::default();
-        Self { wanted, ..none }.fill()
+        Self { selected, ..none }.fill()
     }
 
     fn fill(mut self) -> Self {
@@ -54,49 +55,51 @@ impl Contenders {
         self.add(FLOOR, FloorLayer::new);
 
         let ours = || MetricsLayer::builder(Prometheus::new());
-        let built = "the settings are valid";
+        let valid = "the settings are valid";
         self.add(OURS, || MetricsLayer::new(Prometheus::new()));
-        self.add("  a fixed route", || {
+        self.add("  with a fixed route", || {
             let layer = ours().route(Route::fixed("/concerts/{id}"));
-            layer.build().expect(built)
+            layer.build().expect(valid)
         });
         self.add("  with exemplars", || {
             let layer = ours().exemplars(|head| TraceId::from_traceparent(head.headers));
-            layer.build().expect(built)
+            layer.build().expect(valid)
         });
         self.add("  with a custom label", || {
             let tenant = Label::from_request("tenant", 100, |head| {
                 Some(head.headers.get(TENANT)?.to_str().ok()?.into())
             });
-            ours().label(tenant).build().expect(built)
+            ours().label(tenant).build().expect(valid)
         });
-        self.add("  with OpenTelemetry beside it", || {
+        self.add("  with OpenTelemetry as well", || {
             let second = OpenTelemetry::new(&peers::meter());
             MetricsLayer::new((Prometheus::new(), second))
         });
 
-        self.add("  with a recorder of nothing", || {
-            MetricsLayer::new(Nothing)
+        self.add("  with a no-op recorder", || {
+            MetricsLayer::new(NoopRecorder)
         });
 
-        self.add("vectors by hand", || VectorsLayer::new(&Registry::new()));
+        self.add("hand-written vectors", || {
+            VectorsLayer::new(&Registry::new())
+        });
         self.add("axum-prometheus 0.10", peers::axum_prometheus);
         self.add("axum-otel-metrics 0.14", || peers::axum_otel().layer);
         self.add("otel-instrumentation-tower 0.19", || {
             peers::otel_tower().layer
         });
-        // It answers with axum's body only.
+        // It supports axum's body type only.
         let name = "prometheus-axum-middleware 0.4";
-        if self.wants(name) {
+        if self.is_selected(name) {
             let app = router().layer(PrometheusAxumLayer::new());
-            self.routed.push(Contender::routed(name, app));
+            self.routed.push(Candidate::routed(name, app));
         }
         self
     }
 
-    fn wants(&self, name: &str) -> bool {
-        let wanted = self.wanted.as_deref();
-        wanted.is_none_or(|wanted| wanted == name.trim())
+    fn is_selected(&self, name: &str) -> bool {
+        let selected = self.selected.as_deref();
+        selected.is_none_or(|selected| selected == name.trim())
     }
 
     fn add<L>(&mut self, name: &'static str, layer: impl FnOnce() -> L)
@@ -111,11 +114,11 @@ impl Contenders {
                 Future: Send,
             >,
     {
-        if self.wants(name) {
+        if self.is_selected(name) {
             let layer = layer();
-            self.bare.push(Contender::bare(name, layer.layer(Bare)));
+            self.bare.push(Candidate::bare(name, layer.layer(Bare)));
             self.routed
-                .push(Contender::routed(name, router().layer(layer)));
+                .push(Candidate::routed(name, router().layer(layer)));
         }
     }
 }
