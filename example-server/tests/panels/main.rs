@@ -4,9 +4,12 @@
 #[path = "../../src/traffic/client.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod client;
+#[path = "../../../ticket-core/tests/platform/cluster.rs"]
+mod cluster;
 mod expected;
 mod grafana;
 mod load;
+mod outage;
 #[path = "../server/process.rs"]
 #[allow(dead_code)]
 mod process;
@@ -15,6 +18,7 @@ mod proxy;
 mod verify;
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -31,13 +35,7 @@ use crate::verify::Verifier;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_panel_is_empty_and_every_value_is_what_the_load_counted() {
     let written = tempfile::tempdir().unwrap();
-    let out = written.path().to_str().unwrap();
-    let wrote = program().args(["dashboards", "--out", out]).output();
-    assert!(wrote.unwrap().status.success());
-    let rules = fs::read_to_string(written.path().join("prometheus/rules.yaml")).unwrap();
-    let rules = rules.replace("interval: 30s", "interval: 1s");
-    let rules = rules.replace("interval: 5m", "interval: 1s");
-
+    let rules = rules(written.path());
     let server = Server::start(&["--max-concurrency", "16", "--request-timeout", "3s"]);
     let proxy = Proxy::start(&server.ops).await;
     // Every version scrapes both formats.
@@ -75,6 +73,16 @@ async fn no_panel_is_empty_and_every_value_is_what_the_load_counted() {
         verifier.rules().await;
         verifier.exemplars(format.contains("openmetrics")).await;
     }
+}
+
+/// Writes dashboards and rules to a folder. Returns the rules, evaluated every second.
+fn rules(folder: &Path) -> String {
+    let out = folder.to_str().unwrap();
+    let wrote = program().args(["dashboards", "--out", out]).output();
+    assert!(wrote.unwrap().status.success());
+    let rules = fs::read_to_string(folder.join("prometheus/rules.yaml")).unwrap();
+    let rules = rules.replace("interval: 30s", "interval: 1s");
+    rules.replace("interval: 5m", "interval: 1s")
 }
 
 /// Sends every kind of request and causes every kind of fault and client disconnect. `scraped(n)`
