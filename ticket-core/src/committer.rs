@@ -74,7 +74,7 @@ pub(crate) struct Committer {
 #[derive(Clone)]
 struct Undecided {
     failure: Failure,
-    /// Whether one of the attempts may have been committed.
+    /// Set if one of the attempts may have been committed.
     may_have_committed: bool,
 }
 
@@ -92,7 +92,7 @@ impl Committer {
                 if catch_unwind_async(committer.commit(batch)).await.is_none() {
                     tracing::error!("committing a batch panicked");
                 }
-                // Lets callers that were just answered join the next batch.
+                // Lets callers that just received a response join the next batch.
                 tokio::task::yield_now().await;
             }
         });
@@ -113,7 +113,7 @@ impl Committer {
                         .any(|order| order.concert() != orders[0].concert()) =>
             {
                 // Another session may hold one concert's row. Its orders are retried separately, so
-                // that neither the other concerts nor the next batch wait for that row.
+                // that other concerts and the next batch do not wait for that row.
                 for (orders, completions) in group_by_concert(orders, completions) {
                     let committer = self.clone();
                     let may_have_committed = undecided.may_have_committed;

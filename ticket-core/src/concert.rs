@@ -11,7 +11,7 @@ pub const MAX_CAPACITY: u32 = 10_000_000;
 /// concert's sales within 64 bits.
 pub const MAX_PRICE: i64 = 100_000_000;
 
-/// A valid concert that is to be created with [`Tickets::create_concert`].
+/// A valid concert for [`Tickets::create_concert`].
 ///
 /// [`Tickets::create_concert`]: crate::Tickets::create_concert
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -72,7 +72,7 @@ pub enum Error {
         /// The delay after which a retry is worthwhile.
         retry_after: Duration,
     },
-    /// The database answers but could not do the work in time: its connections, locks, memory or
+    /// The database responds but could not do the work in time: its connections, locks, memory or
     /// disk are exhausted, or a statement exceeded its timeout. Nothing was changed.
     #[error("the database is busy, try again in {retry_after:?}")]
     Busy {
@@ -81,14 +81,14 @@ pub enum Error {
         /// The database's error.
         source: Arc<sqlx::Error>,
     },
-    /// The database cannot be reached, does not answer or does not accept writes. Purchases and
+    /// The database cannot be reached, does not respond or does not accept writes. Purchases and
     /// refunds were not made. Other writes ([`Tickets::create_concert`], [`Tickets::restock`],
-    /// [`Tickets::next_night`]) may have been committed before the connection was lost: read the
+    /// [`Tickets::reset_sales`]) may have been committed before the connection was lost: read the
     /// concert before repeating them.
     ///
     /// [`Tickets::create_concert`]: crate::Tickets::create_concert
     /// [`Tickets::restock`]: crate::Tickets::restock
-    /// [`Tickets::next_night`]: crate::Tickets::next_night
+    /// [`Tickets::reset_sales`]: crate::Tickets::reset_sales
     #[error("the database is unavailable, try again in {retry_after:?}")]
     Unavailable {
         /// The delay after which a retry is worthwhile.

@@ -9,8 +9,8 @@ use crate::{ConcertId, Error, text};
 
 /// A page of a list.
 ///
-/// Each page begins after the last item of the previous one, so that items that are added or removed
-/// concurrently cause neither duplicates nor gaps.
+/// Each page begins after the last item of the previous one, so that concurrently added or removed
+/// items cause no duplicates and no gaps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Page<T> {
     /// The items, in the order of the list.

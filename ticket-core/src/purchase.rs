@@ -196,6 +196,6 @@ impl Purchase {
 pub struct Purchased {
     /// The purchase.
     pub purchase: Purchase,
-    /// Whether an earlier request with the same idempotency key had made it.
+    /// Set if an earlier request with the same idempotency key made the purchase.
     pub replayed: bool,
 }

@@ -18,7 +18,7 @@ use super::{
     changes::{Change, Changes, Source},
 };
 
-/// What to inject into one call: a delay, then a failure.
+/// Faults to inject into one call: a delay, then a failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
     /// The delay, at most [`MAX_DELAY`](super::MAX_DELAY).
@@ -49,8 +49,8 @@ pub struct Faults {
 }
 
 struct Shared {
-    /// Whether a decision has to load the active document. Relaxed: a decision that reads a stale
-    /// value is ordered before the change.
+    /// Set if decisions have to load the active document. Relaxed: a decision that reads a stale value
+    /// is ordered before the change.
     enabled: AtomicBool,
     active_document: ArcSwap<Active>,
     levels: Mutex<Levels>,

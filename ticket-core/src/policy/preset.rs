@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_preset_can_be_read_and_no_two_are_the_same() {
+    fn every_preset_is_valid_and_unique() {
         let names: Vec<_> = documents().map(|(name, _)| name).collect();
         assert_eq!(
             names,

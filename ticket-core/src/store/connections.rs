@@ -13,7 +13,7 @@ pub(super) struct Connections<DB: Database> {
     pub(super) probe: Probe,
     /// The statement that begins a transaction around every read, behind a transaction pooler.
     pub(super) begin: Option<Arc<str>>,
-    /// The SQLite file that must still be in its place.
+    /// The SQLite file, to detect its deletion or replacement.
     pub(super) file: Option<Arc<DatabaseFile>>,
 }
 

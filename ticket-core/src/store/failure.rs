@@ -32,7 +32,7 @@ pub(crate) enum Failure {
     },
 }
 
-/// What a failure means for the operation.
+/// Classification of failures by their consequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     /// Rolled back by concurrency control, such as a serialization failure or a deadlock.

@@ -1,4 +1,4 @@
-//! What recent operations say about the state of the database.
+//! State of the database, derived from recent operations.
 
 use std::{
     sync::{
@@ -128,8 +128,9 @@ impl Health {
         tracing::error!(system, operation, error = %failure, suppressed, "database operation failed");
     }
 
+    /// Returns the current time, at least 1.
     fn now(&self) -> u64 {
-        u64::try_from(self.base.elapsed().as_micros()).unwrap_or(u64::MAX)
+        u64::try_from(self.base.elapsed().as_micros()).map_or(u64::MAX, |now| now.saturating_add(1))
     }
 }
 

@@ -82,7 +82,7 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Returns the stock of the given concerts, in any order.
     fn stock_of<'a>(&'a self, ids: &'a [ConcertId]) -> Response<'a, Vec<Stock>>;
 
-    /// Checks that the database answers and accepts writes. Injected faults do not apply.
+    /// Checks that the database responds and accepts writes. Injected faults do not apply.
     fn ping(&self) -> Response<'_, ()>;
 
     /// Returns how many servers use the database, this one included, or `None` if unknown.

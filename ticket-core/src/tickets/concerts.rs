@@ -11,13 +11,15 @@ impl Tickets {
     ///
     /// # Errors
     ///
-    /// Errors of the database and [`Error::Injected`].
+    /// [`Error::Overloaded`], errors of the database and [`Error::Injected`].
     pub async fn create_concert(&self, new: NewConcert) -> Result<Concert, Error> {
         self.inject(Operation::CreateConcert).await?;
+        let permit = self.permit()?;
         let mut concert = Concert::create(new);
         let stem = concert.slug.clone();
         let tickets = self.clone();
         run_to_completion(async move {
+            let _permit = permit;
             for number in 2.. {
                 let created = tickets
                     .retry(|| tickets.0.store.create_concert(&concert))

@@ -87,7 +87,7 @@ impl Tickets {
     ///
     /// - [`Error::Setup`] if the URL, the credentials, TLS or a setting is unusable.
     /// - [`Error::Migrate`] if a migration fails.
-    /// - [`Error::Unavailable`] or [`Error::Busy`] if the database does not answer.
+    /// - [`Error::Unavailable`] or [`Error::Busy`] if the database does not respond.
     pub async fn open(url: &str, mut options: Options) -> Result<Self, Error> {
         options.observer = Arc::new(GuardedObserver(options.observer));
         let timeouts = Timeouts {
@@ -136,7 +136,7 @@ impl Tickets {
         }))
     }
 
-    /// Checks that the database answers and accepts writes. Injected faults do not apply, so that a
+    /// Checks that the database responds and accepts writes. Injected faults do not apply, so that a
     /// server that simulates an outage stays ready.
     ///
     /// Reads, and writes only while the latest write has failed: a read-only session, a full disk
@@ -193,7 +193,7 @@ impl Tickets {
     pub async fn close(&self) {
         self.0.closing.store(true, Relaxed);
         let all = self.0.permits.acquire_many(self.0.queue);
-        // Writes that are still pending after this time wait for a database that does not answer.
+        // Writes that are still pending after this time wait for a database that does not respond.
         if tokio::time::timeout(self.0.retry_timeout * 2, all)
             .await
             .is_err()

@@ -76,7 +76,7 @@ impl Tickets {
         }
     }
 
-    /// Runs everything that comes before the payment is authorized and needs no lock.
+    /// Runs the checks that precede the payment and need no lock.
     async fn check(
         &self,
         concert: &Concert,

@@ -77,7 +77,7 @@ impl Tickets {
         loop {
             match self.0.store.refund(id, at, true).await {
                 Ok(refunded) => {
-                    // The caller was already answered.
+                    // The caller has already received a response.
                     let _ = self.complete_refund(id, refunded).await;
                     return;
                 }

@@ -23,18 +23,18 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster; none, and a word on stderr, where PostgreSQL is not installed.
+    /// Starts a cluster. Prints a note and returns `None` if PostgreSQL is not installed.
     ///
     /// # Panics
-    /// Where `CI` is set and PostgreSQL is not installed.
+    /// Panics if PostgreSQL is not installed and `CI` is set.
     pub(crate) fn start(settings: &str) -> Option<Self> {
         let mut cluster = Self::create(settings)?;
         cluster.up();
         Some(cluster)
     }
 
-    /// Starts a cluster that accepts TLS on a local port, with a certificate for `localhost` by an
-    /// authority of its own. Passwords are required there.
+    /// Starts a cluster that accepts TLS on a local port, with a certificate for `localhost` from
+    /// a new authority. Connections to the port need a password.
     pub(crate) fn start_with_tls() -> Option<Self> {
         let mut cluster = Self::create(
             "-c fsync=off -c ssl=on -c ssl_cert_file=server.crt \
@@ -103,7 +103,7 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// Makes an empty database and says its address.
+    /// Creates an empty database and returns its URL.
     pub(crate) fn create_database(&self, name: &str) -> String {
         let made = self
             .as_postgres(&format!(
@@ -119,10 +119,10 @@ impl Cluster {
         format!("postgres://postgres@localhost:{port}/{name}?host={folder}")
     }
 
-    /// Starts the server and waits until it takes connections.
+    /// Starts the server and waits until it accepts connections.
     pub(crate) fn up(&mut self) {
-        // The server ends with the pipe to the shell that started it, and so with this process,
-        // however that ends. The last one out removes the folder.
+        // The shell stops the server when its input is closed, which happens even if this process
+        // is killed, and removes the folder.
         let script = format!(
             "'{bin}/postgres' -D data -k '{folder}' -p {port} -c listen_addresses= -c max_connections=300 \
                  {settings} >>log 2>&1 & server=$!
@@ -162,7 +162,7 @@ impl Cluster {
         }
     }
 
-    /// Freezes the server's processes, as a machine that stalls, until the guard is dropped.
+    /// Stops all processes of the server with SIGSTOP until the guard is dropped.
     pub(crate) fn freeze(&self) -> Frozen<'_> {
         self.signal("STOP");
         Frozen(self)
@@ -195,7 +195,7 @@ impl Cluster {
         assert!(run.wait().unwrap().success(), "{sql}");
     }
 
-    /// Stops the server with a signal: `INT` ends its sessions, `QUIT` is as good as a crash.
+    /// Stops the server with a signal: `INT` ends its sessions, `QUIT` acts like a crash.
     pub(crate) fn down(&mut self, signal: &str) {
         if let Some((mut server, mut pipe)) = self.running.take() {
             writeln!(pipe, "{signal}").unwrap();

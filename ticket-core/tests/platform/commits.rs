@@ -1,4 +1,4 @@
-//! What holds however purchases are committed, and while the way is switched.
+//! Commit modes.
 
 use std::{
     future::Future,
@@ -16,7 +16,7 @@ use ticket_core::{
 
 use crate::{Platform, buy, database, new_concert, platforms, platforms_with};
 
-/// Keeps the sizes of the batches.
+/// Records the sizes of the batches.
 #[derive(Default)]
 struct Batches(Mutex<Vec<usize>>);
 
@@ -26,7 +26,7 @@ impl Observer for Batches {
     }
 }
 
-/// Makes the database itself refuse whatever `poison` buys.
+/// Makes the database refuse purchases of the buyer `poison`.
 async fn poison(platform: &Platform) {
     if platform.url.starts_with("sqlite") {
         let pool = sqlx::SqlitePool::connect(&platform.url).await.unwrap();
@@ -47,7 +47,7 @@ async fn poison(platform: &Platform) {
 }
 
 #[tokio::test]
-async fn a_poisoned_purchase_fails_alone() {
+async fn a_purchase_that_fails_its_batch_is_the_only_one_to_fail() {
     let batches = Arc::new(Batches::default());
     let options = Options {
         observer: batches.clone(),
@@ -79,7 +79,7 @@ async fn a_poisoned_purchase_fails_alone() {
 }
 
 #[tokio::test]
-async fn a_buyer_who_leaves_has_bought_and_the_key_tells() {
+async fn a_purchase_completes_after_its_caller_is_cancelled_and_its_key_is_replayed() {
     for platform in platforms().await {
         let concert = platform.concert(100).await;
         {
@@ -104,7 +104,7 @@ async fn a_buyer_who_leaves_has_bought_and_the_key_tells() {
 }
 
 #[tokio::test]
-async fn closing_answers_those_who_wait_and_refuses_those_who_come() {
+async fn closing_completes_pending_purchases_and_refuses_new_ones() {
     for platform in platforms().await {
         let concert = platform.concert(1000).await;
         let buying: Vec<_> = (0..60)
@@ -150,7 +150,7 @@ async fn closing_answers_those_who_wait_and_refuses_those_who_come() {
 }
 
 #[tokio::test]
-async fn more_than_may_wait_are_refused_and_change_nothing() {
+async fn purchases_beyond_the_queue_are_refused_and_change_nothing() {
     let options = Options {
         queue: 10,
         ..Options::default()
@@ -170,7 +170,7 @@ async fn more_than_may_wait_are_refused_and_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_way_to_commit_is_switched_in_mid_load() {
+async fn the_commit_mode_can_be_changed_under_load() {
     for platform in platforms().await {
         let concert = platform.concert(10_000).await;
         let buying = join_all((0..16).map(|_| {
@@ -202,7 +202,7 @@ async fn the_way_to_commit_is_switched_in_mid_load() {
 }
 
 #[tokio::test]
-async fn an_injected_delay_of_a_purchase_holds_up_no_one_else() {
+async fn an_injected_delay_does_not_block_other_purchases() {
     let slow = r#"{"faults": [
         {"operation": "purchase", "delay": {"fixed": {"ms": 60000}}},
         {"operation": "payment", "delay": {"fixed": {"ms": 60000}}}]}"#;
@@ -213,7 +213,7 @@ async fn an_injected_delay_of_a_purchase_holds_up_no_one_else() {
         tokio::select! {
             biased;
             result = platform.buy(&concert, 1) => panic!("not delayed: {result:?}"),
-            // Writes, through the one connection that SQLite has for it.
+            // Uses the only connection of SQLite that writes.
             _ = platform.concert(1) => {}
         }
         platform.tickets.faults().replace(Document::calm());
@@ -223,7 +223,7 @@ async fn an_injected_delay_of_a_purchase_holds_up_no_one_else() {
 }
 
 #[tokio::test]
-async fn faults_of_the_database_fail_as_many_purchases_as_they_say_and_lose_none() {
+async fn faults_on_the_database_fail_the_declared_fraction_of_purchases() {
     let flaky = r#"{"seed": 7, "faults": [
         {"operation": "database", "fail": {"as": "unavailable"}, "when": {"probability": 0.3}}]}"#;
     for platform in platforms().await {
@@ -244,7 +244,7 @@ async fn faults_of_the_database_fail_as_many_purchases_as_they_say_and_lose_none
             }
         }
         platform.tickets.faults().replace(Document::calm());
-        // Seven in ten, however many are committed together.
+        // 70 %, regardless of the batch size.
         assert!((550..=850).contains(&bought), "{}: {bought}", platform.name);
         let line = &platform.check_books().await.concerts[0];
         assert_eq!(line.purchases, bought + 1);
@@ -317,14 +317,14 @@ async fn every_operation_has_its_own_faults() {
 }
 
 #[tokio::test]
-async fn many_start_at_once_on_one_new_database() {
+async fn several_servers_start_concurrently_on_an_empty_database() {
     let folder = tempfile::tempdir().unwrap();
     let sqlite = format!("sqlite://{}/tickets.db", folder.path().display());
     for url in [Some(sqlite), database()].into_iter().flatten() {
         let opened = join_all((0..8).map(|_| Tickets::open(&url, Options::default()))).await;
         let opened: Vec<_> = opened.into_iter().map(Result::unwrap).collect();
         let concert = opened[0].create_concert(new_concert(50)).await.unwrap();
-        // Eight sell what there is once.
+        // Eight servers sell each ticket once.
         let results = join_all((0..80).map(|n| buy(&opened[n % 8], concert.id, "ann", 1, None)));
         let bought = results.await.into_iter().filter(Result::is_ok).count();
         assert_eq!(bought, 50, "{url}");
@@ -333,7 +333,7 @@ async fn many_start_at_once_on_one_new_database() {
 }
 
 #[tokio::test]
-async fn a_database_that_would_not_keep_its_word_is_refused() {
+async fn a_database_without_durable_commits_is_refused() {
     for url in ["sqlite::memory:", "sqlite://x.db?mode=memory"] {
         let error = Tickets::open(url, Options::default()).await.unwrap_err();
         assert!(error.to_string().contains("on disk"), "{error}");
@@ -346,7 +346,7 @@ async fn a_database_that_would_not_keep_its_word_is_refused() {
     let file = format!("sqlite://{}/tickets.db", folder.path().display());
     let tickets = Tickets::open(&file, Options::default()).await.unwrap();
     tickets.close().await;
-    // As SQLite opens a file whose permissions are for reading alone.
+    // SQLite opens a file without write permission like this.
     let read_only = format!("{file}?mode=ro");
     let error = Tickets::open(&read_only, Options::default()).await;
     let error = error.unwrap_err().to_string();
@@ -368,7 +368,7 @@ async fn a_database_that_would_not_keep_its_word_is_refused() {
 }
 
 #[tokio::test]
-async fn faults_on_the_database_leave_alone_who_asks_whether_it_answers() {
+async fn faults_on_the_database_do_not_apply_to_ping() {
     let down = r#"{"faults": [{"operation": "*", "fail": {"as": "unavailable"}}]}"#;
     for platform in platforms().await {
         let concert = platform.concert(10).await;

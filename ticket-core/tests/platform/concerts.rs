@@ -26,7 +26,7 @@ async fn a_concert_is_read_back_as_it_was_created() {
 }
 
 #[tokio::test]
-async fn slugs_are_unique_also_among_those_created_at_the_same_time() {
+async fn slugs_of_concurrently_created_concerts_are_unique() {
     for platform in platforms().await {
         let created: Vec<Concert> =
             futures_util::future::join_all((0..30).map(|_| platform.concert(1))).await;
@@ -37,7 +37,7 @@ async fn slugs_are_unique_also_among_those_created_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn pages_show_every_concert_once_and_those_added_meanwhile() {
+async fn pages_list_every_concert_once_including_concurrently_added_ones() {
     for platform in platforms().await {
         let mut expected = Vec::new();
         for _ in 0..7 {
@@ -52,7 +52,7 @@ async fn pages_show_every_concert_once_and_those_added_meanwhile() {
                 expected.push(platform.concert(1).await.id);
             }
             let Some(next) = page.next_cursor else { break };
-            // A cursor travels as text.
+            // Clients pass the cursor as text.
             cursor = Some(next.to_string().parse().unwrap());
         }
         assert_eq!(listed, expected, "{}", platform.name);
@@ -60,7 +60,7 @@ async fn pages_show_every_concert_once_and_those_added_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_page_has_a_size_within_limits() {
+async fn the_size_of_a_page_is_limited() {
     let platform = platforms().await.remove(0);
     for limit in [0, 101] {
         let error = platform
@@ -76,7 +76,7 @@ async fn a_page_has_a_size_within_limits() {
 }
 
 #[tokio::test]
-async fn more_tickets_can_be_added_up_to_the_most_there_can_be() {
+async fn tickets_can_be_added_up_to_the_maximum_capacity() {
     for platform in platforms().await {
         let concert = platform.concert(1).await;
         platform.buy(&concert, 1).await.unwrap();
@@ -95,7 +95,36 @@ async fn more_tickets_can_be_added_up_to_the_most_there_can_be() {
 }
 
 #[tokio::test]
-async fn the_next_night_begins_with_empty_books_and_leaves_other_concerts_alone() {
+async fn stock_is_read_of_given_concerts_of_best_sellers_and_in_sum() {
+    for platform in platforms().await {
+        let mut concerts = Vec::new();
+        for sold in [1, 4, 2] {
+            let concert = platform.concert(5).await;
+            platform.buy(&concert, sold).await.unwrap();
+            concerts.push(concert);
+        }
+        let tickets = &platform.tickets;
+        let unknown = "0192a7c4-5d1e-7b36-9a55-0c1f3a7be901".parse().unwrap();
+        let ids = [concerts[0].id, unknown, concerts[2].id];
+        let mut sold: Vec<_> = tickets.stock_of(&ids).await.unwrap();
+        sold.sort_by_key(|stock| stock.sold);
+        let sold: Vec<_> = sold
+            .iter()
+            .map(|stock| (stock.concert_id, stock.sold))
+            .collect();
+        assert_eq!(sold, [(concerts[0].id, 1), (concerts[2].id, 2)]);
+        assert!(tickets.stock_of(&[]).await.unwrap().is_empty());
+        let best = tickets.best_sellers(2).await.unwrap();
+        let best: Vec<_> = best.iter().map(|stock| stock.sold).collect();
+        assert_eq!(best, [4, 2], "{}", platform.name);
+        let sums = tickets.stock_sums().await.unwrap();
+        assert_eq!((sums.concerts, sums.capacity, sums.sold), (3, 15, 7));
+        assert_eq!(sums.available(), 8);
+    }
+}
+
+#[tokio::test]
+async fn resetting_the_sales_of_a_concert_does_not_affect_other_concerts() {
     for platform in platforms().await {
         let (concert, other) = (platform.concert(5).await, platform.concert(5).await);
         let bought = platform.buy(&concert, 3).await.unwrap();
@@ -109,8 +138,8 @@ async fn the_next_night_begins_with_empty_books_and_leaves_other_concerts_alone(
         assert!(totals.balance());
         let sold: Vec<_> = totals.concerts.iter().map(|line| line.tickets).collect();
         assert_eq!(sold, [5, 2]);
-        let nobody = "0192a7c4-5d1e-7b36-9a55-0c1f3a7be901".parse().unwrap();
-        let missing = platform.tickets.reset_sales(nobody).await;
+        let unknown = "0192a7c4-5d1e-7b36-9a55-0c1f3a7be901".parse().unwrap();
+        let missing = platform.tickets.reset_sales(unknown).await;
         assert!(matches!(missing, Err(Error::NotFound { .. })));
     }
 }
@@ -221,7 +250,7 @@ fn an_invalid_concert_cannot_be_built() {
 }
 
 #[test]
-fn what_is_no_json_is_malformed_and_what_has_the_wrong_shape_is_invalid() {
+fn text_that_is_not_json_is_malformed_and_json_of_another_shape_is_invalid() {
     for text in ["", "{", "{\"buyer\": \"ann\", \"quantity\": 1} x", "\u{0}"] {
         let error = NewPurchase::from_json(text.as_bytes()).unwrap_err();
         assert!(
@@ -256,7 +285,7 @@ fn what_is_no_json_is_malformed_and_what_has_the_wrong_shape_is_invalid() {
 }
 
 #[tokio::test]
-async fn the_json_of_a_concert_is_what_the_contract_says() {
+async fn the_json_of_a_concert_matches_the_documentation() {
     let platform = platforms().await.remove(0);
     let concert = platform.concert(3).await;
     let mut expected = serde_json::json!({

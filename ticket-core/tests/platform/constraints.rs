@@ -1,4 +1,4 @@
-//! What the databases refuse even if the program were wrong.
+//! Constraints of the schema, which hold even if the code is wrong.
 
 use sqlx::{AssertSqlSafe, Executor};
 
@@ -7,7 +7,7 @@ use ticket_core::Error;
 use crate::platforms;
 
 #[tokio::test]
-async fn the_database_refuses_what_must_not_be() {
+async fn the_database_refuses_inconsistent_rows() {
     for platform in platforms().await {
         let concert = platform.concert(3).await;
         platform
@@ -67,8 +67,8 @@ async fn the_database_refuses_what_must_not_be() {
             ),
         ] {
             let error = if sqlite {
-                // Foreign keys are a setting of each connection in SQLite; sqlx switches them on,
-                // as the platform does.
+                // SQLite checks foreign keys only on connections that enable it, as sqlx does by
+                // default.
                 let pool = sqlx::SqlitePool::connect(&platform.url).await.unwrap();
                 pool.execute(AssertSqlSafe(statement)).await.unwrap_err()
             } else {
@@ -82,7 +82,7 @@ async fn the_database_refuses_what_must_not_be() {
     }
 }
 
-/// A trigger that lets a purchase fall under the table.
+/// Installs a trigger that silently drops purchases.
 const SWALLOWED: [&str; 2] = [
     "CREATE TRIGGER swallow BEFORE INSERT ON purchases WHEN NEW.buyer = 'bob' \
      BEGIN SELECT RAISE(IGNORE); END",
@@ -92,7 +92,7 @@ const SWALLOWED: [&str; 2] = [
 ];
 
 #[tokio::test]
-async fn what_is_not_written_is_not_sold() {
+async fn a_row_that_is_not_written_is_not_sold() {
     for platform in platforms().await {
         let concert = platform.concert(10).await;
         if platform.url.starts_with("sqlite") {

@@ -1,4 +1,4 @@
-//! The process killed in mid-load. The process is this test binary, run again.
+//! A process that is killed under load. It runs this test binary again.
 
 use std::{
     env,
@@ -13,10 +13,10 @@ use crate::{buy, database, new_concert};
 
 const KILLS: usize = 20;
 
-/// The address of the database, the way to commit and the concert, separated by spaces.
+/// The URL of the database, the commit mode and the concert, separated by spaces.
 const ORDERS: &str = "TICKETS_TO_BUY";
 
-/// Buys until it is killed, and says so of each purchase that was acknowledged.
+/// Buys until it is killed, and prints every acknowledged purchase.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "is run, and killed, by the test below"]
 async fn buys_until_killed() {
@@ -44,7 +44,7 @@ async fn buys_until_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_process_acknowledged_is_there_once() {
+async fn purchases_acknowledged_by_a_killed_process_exist_once() {
     let folder = tempfile::tempdir().unwrap();
     let sqlite = format!("sqlite://{}/tickets.db", folder.path().display());
     for url in [Some(sqlite), database()].into_iter().flatten() {
@@ -71,7 +71,7 @@ async fn what_a_killed_process_acknowledged_is_there_once() {
                 .unwrap();
             let mut wanted = 1 + kill * 37 % 120;
             for line in BufReader::new(process.stdout.take().unwrap()).lines() {
-                // Only whole lines count: the last one may be torn.
+                // The last line may be incomplete.
                 let line = line.unwrap();
                 let Some(id) = line
                     .strip_prefix("bought ")

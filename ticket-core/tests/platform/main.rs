@@ -1,4 +1,4 @@
-//! The platform by its public face, on both stores and with both ways to commit.
+//! Tests of the public API on both stores and with both commit modes.
 
 mod cluster;
 mod commits;
@@ -30,26 +30,26 @@ use ticket_core::{
     policy::{Document, Faults},
 };
 
-/// The cluster that most tests share. It does not sync: it need not outlive anything.
+/// The cluster that most tests share. Its data need not survive a crash.
 static SHARED: LazyLock<Option<Cluster>> = LazyLock::new(|| Cluster::start("-c fsync=off"));
 
-/// The address of a new, empty database in the shared cluster.
+/// Creates an empty database in the shared cluster and returns its URL.
 fn database() -> Option<String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let cluster = SHARED.as_ref()?;
     Some(cluster.create_database(&format!("t{}", NEXT.fetch_add(1, Relaxed))))
 }
 
-/// A platform with an empty database of its own.
+/// A platform with a new, empty database.
 struct Platform {
-    /// Which store and which way to commit.
+    /// The store and the commit mode.
     name: String,
     url: String,
     tickets: Tickets,
     _folder: Arc<TempDir>,
 }
 
-/// Both stores with both ways to commit.
+/// Opens platforms on both stores with both commit modes.
 async fn platforms() -> Vec<Platform> {
     platforms_with(Options::default()).await
 }
@@ -99,7 +99,7 @@ impl Platform {
         buy(&self.tickets, concert.id, buyer, quantity, key).await
     }
 
-    /// The books, once they have been found to balance with each other and with the payments.
+    /// Checks that the totals balance and match the payments, and returns them.
     async fn check_books(&self) -> ticket_core::Totals {
         let totals = self.tickets.totals().await.unwrap();
         assert!(totals.balance(), "{}: {totals:?}", self.name);

@@ -1,4 +1,4 @@
-//! Sequences of operations against a plain model of what a ticket platform is.
+//! Random sequences of operations, compared with a simple model.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,7 +23,7 @@ struct Buy {
 #[derive(Clone, Debug)]
 enum Step {
     Buy(Buy),
-    /// Several at the same moment.
+    /// Concurrent purchases.
     Rush(Vec<Buy>),
     Refund(usize),
     Restock(usize, u32),
@@ -53,7 +53,7 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What should be so.
+/// The expected state.
 #[derive(Clone, Default)]
 struct Model {
     concerts: Vec<Concert>,
@@ -61,7 +61,7 @@ struct Model {
     keys: HashMap<(usize, usize), (PurchaseId, Buy)>,
 }
 
-/// What should be answered.
+/// The expected result.
 #[derive(Debug, PartialEq)]
 enum Expected {
     Sold,
@@ -115,7 +115,7 @@ impl Model {
         self.purchases.push(purchase);
     }
 
-    /// What is so after `result`; none where that is not what was to be expected.
+    /// Returns the state after `result`, or `None` if the result was not expected.
     fn after(&self, buy: &Buy, result: &Result<Purchased, Error>) -> Option<Self> {
         let expected = self.expect(buy);
         let mut after = self.clone();
@@ -134,8 +134,8 @@ impl Model {
     }
 }
 
-/// What is so after all of the `open` ones whose bit is set in `left`, in an order that explains
-/// them.
+/// Searches for an order of the purchases whose bit is set in `left` that explains their results,
+/// and returns the state after them.
 fn explain(
     model: &Model,
     open: &[(&Buy, &Result<Purchased, Error>)],
@@ -145,7 +145,7 @@ fn explain(
     if left == 0 {
         return Some(model.clone());
     }
-    // The order of those before makes no difference: what is sold is sold.
+    // The state does not depend on the order of earlier purchases.
     if !tried.insert(left) {
         return None;
     }
@@ -193,7 +193,7 @@ async fn run(platform: &Platform, steps: &[Step]) -> Result<(), TestCaseError> {
                         .map(|o| buy(platform, &model.concerts[o.concert], o)),
                 );
                 let results = results.await;
-                // They may have been decided in any order; some order must explain them all.
+                // Concurrent purchases are decided in any order, but one order must explain all results.
                 let open: Vec<_> = orders.iter().zip(&results).collect();
                 let mut tried = HashSet::new();
                 match explain(&model, &open, (1 << open.len()) - 1, &mut tried) {
@@ -235,7 +235,7 @@ async fn run(platform: &Platform, steps: &[Step]) -> Result<(), TestCaseError> {
 }
 
 #[test]
-fn any_sequence_of_operations_ends_as_the_plain_model_does() {
+fn any_sequence_of_operations_matches_the_model() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,4 +1,4 @@
-//! What holds when the database goes away.
+//! Outages of the database.
 
 use std::{
     sync::{
@@ -18,16 +18,19 @@ use crate::{
     proxy::{Cut, Proxy},
 };
 
-/// Waits for a condition, and gives up when it can no longer be hoped for.
+/// Waits for a condition, up to 30 s.
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "in vain: {what}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "timed out: {what}"
+        );
         tokio::task::yield_now().await;
     }
 }
 
-/// A platform behind a proxy; none where there is no PostgreSQL.
+/// Opens a platform behind a proxy, or returns `None` if PostgreSQL is not installed.
 async fn behind_proxy(commit: Commit, retry_timeout: Duration) -> Option<(Proxy, Platform)> {
     behind_proxy_with(Options {
         commit,
@@ -49,14 +52,15 @@ async fn behind_proxy_with(options: Options) -> Option<(Proxy, Platform)> {
 }
 
 #[tokio::test]
-async fn a_commit_whose_answer_is_lost_is_looked_up_and_not_made_twice() {
+async fn a_commit_whose_response_is_lost_is_looked_up_and_not_repeated() {
     for commit in [Commit::Each, Commit::Group] {
         let retry_timeout = Duration::from_secs(10);
         let Some((proxy, platform)) = behind_proxy(commit, retry_timeout).await else {
             return;
         };
         for cut in [Cut::AfterCommit, Cut::BeforeCommit] {
-            // Found under its own key and with nothing left, it is still the one that bought.
+            // The lookup finds the purchase with its key and sold out, which must not count as a
+            // replay or as sold out.
             let concert = platform.concert(2).await;
             proxy.cut(cut, false);
             let bought = platform
@@ -75,7 +79,7 @@ async fn a_commit_whose_answer_is_lost_is_looked_up_and_not_made_twice() {
             }
         }
         let concert = platform.concert(1).await;
-        // A refund finds its own.
+        // The lookup recognizes the refund of this call.
         let purchase = platform.buy(&concert, 1).await.unwrap().purchase;
         proxy.cut(Cut::AfterCommit, false);
         platform.tickets.refund(purchase.id).await.unwrap();
@@ -84,7 +88,7 @@ async fn a_commit_whose_answer_is_lost_is_looked_up_and_not_made_twice() {
 }
 
 #[tokio::test]
-async fn an_outcome_that_cannot_be_looked_up_in_time_is_unknown_and_settled_later() {
+async fn an_outcome_that_cannot_be_looked_up_in_time_is_unknown_and_resolved_later() {
     for commit in [Commit::Each, Commit::Group] {
         for cut in [Cut::AfterCommit, Cut::BeforeCommit] {
             let retry_timeout = Duration::from_millis(50);
@@ -126,7 +130,7 @@ async fn an_outcome_that_cannot_be_looked_up_in_time_is_unknown_and_settled_late
 }
 
 #[tokio::test]
-async fn a_refund_whose_outcome_is_unknown_is_brought_to_its_end_and_paid_back_once() {
+async fn a_refund_with_an_unknown_outcome_is_completed_and_paid_back_once() {
     for cut in [Cut::AfterCommit, Cut::BeforeCommit] {
         let retry_timeout = Duration::from_millis(50);
         let Some((proxy, platform)) = behind_proxy(Commit::Group, retry_timeout).await else {
@@ -151,7 +155,7 @@ async fn a_refund_whose_outcome_is_unknown_is_brought_to_its_end_and_paid_back_o
 }
 
 #[tokio::test]
-async fn a_server_that_falls_silent_is_given_up_and_its_successor_serves() {
+async fn a_server_that_stops_responding_is_abandoned_and_its_successor_is_used() {
     for commit in [Commit::Each, Commit::Group] {
         let options = Options {
             commit,
@@ -164,30 +168,30 @@ async fn a_server_that_falls_silent_is_given_up_and_its_successor_serves() {
         };
         let tickets = &platform.tickets;
         let concert = platform.concert(1000).await.id;
-        // Tries again until it knows, as a client with a key should.
-        let knows = async |buyer: usize| loop {
+        // Retries until the outcome is known, as a client with a key should.
+        let buy_with_retries = async |buyer: usize| loop {
             let key = format!("{buyer}");
             match buy(tickets, concert, "ann", 1, Some(&key)).await {
                 Ok(bought) => return bought.purchase.id,
                 Err(error) => assert!(error.retry_after().is_some(), "{error:?}"),
             }
         };
-        let reads = async || loop {
+        let read_with_retries = async || loop {
             match tickets.concert(concert).await {
                 Ok(_) => return,
                 Err(error) => assert!(error.retry_after().is_some(), "{error:?}"),
             }
         };
-        // As many connections are open as there can be.
-        join_all((0..50).map(knows)).await;
+        // Opens the maximum number of connections.
+        join_all((0..50).map(buy_with_retries)).await;
         proxy.silence();
-        // Some leave before they hear anything.
-        let leaving = join_all((0..50).map(|_| reads()));
+        // Some callers are cancelled before a response.
+        let leaving = join_all((0..50).map(|_| read_with_retries()));
         let left = tokio::time::timeout(Duration::from_millis(50), leaving).await;
         assert!(left.is_err(), "{commit}: it is not silent");
         let all = async {
-            let ids = join_all((50..100).map(knows));
-            let (ids, _) = tokio::join!(ids, join_all((0..50).map(|_| reads())));
+            let ids = join_all((50..100).map(buy_with_retries));
+            let (ids, _) = tokio::join!(ids, join_all((0..50).map(|_| read_with_retries())));
             ids
         };
         let ids = tokio::time::timeout(Duration::from_secs(30), all).await;
@@ -204,7 +208,7 @@ async fn a_server_that_falls_silent_is_given_up_and_its_successor_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_stops_and_starts_in_mid_load_loses_nothing_acknowledged() {
+async fn a_restart_under_load_loses_no_acknowledged_purchase() {
     let Some(mut cluster) = Cluster::start("") else {
         return;
     };
@@ -232,7 +236,7 @@ async fn a_server_that_stops_and_starts_in_mid_load_loses_nothing_acknowledged()
                 tokio::spawn(async move {
                     for number in 0.. {
                         let key = format!("{buyer}-{number}");
-                        // Tries again until it knows, as a client with a key should.
+                        // Retries until the outcome is known, as a client with a key should.
                         let bought = loop {
                             match buy(&tickets, concert.id, "ann", 1, Some(&key)).await {
                                 Ok(bought) => break bought,
@@ -253,13 +257,13 @@ async fn a_server_that_stops_and_starts_in_mid_load_loses_nothing_acknowledged()
             })
             .collect();
         let count = || acknowledged.lock().unwrap().len();
-        // Ended politely, and as by a crash.
+        // A shutdown and two crashes.
         for signal in ["INT", "QUIT", "QUIT"] {
             let before = count();
             until("purchases are made", || count() >= before + 30).await;
             let failures = failed.load(SeqCst);
             cluster.down(signal);
-            until("failures are told", || failed.load(SeqCst) > failures).await;
+            until("failures are returned", || failed.load(SeqCst) > failures).await;
             cluster.up();
         }
         let before = count();

@@ -1,4 +1,4 @@
-//! A proxy before PostgreSQL that cuts a connection at the worst moment, or falls silent.
+//! A proxy in front of PostgreSQL that cuts connections around COMMIT, or stops forwarding.
 
 use std::sync::{
     Arc,
@@ -17,9 +17,9 @@ use tokio::{
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Cut {
     Never,
-    /// The server never hears of the COMMIT.
+    /// Before the COMMIT reaches the server.
     BeforeCommit,
-    /// The server commits, and its answer is lost.
+    /// After the server has committed, before its response is forwarded.
     AfterCommit,
 }
 
@@ -37,7 +37,7 @@ struct State {
 }
 
 impl Proxy {
-    /// Stands before the server at `url`, which is that of a [`Cluster`](crate::cluster::Cluster).
+    /// Starts a proxy in front of the [`Cluster`](crate::cluster::Cluster) at `url`.
     pub(crate) fn start(url: &str) -> (Self, String) {
         let (rest, server) = url.split_once("?host=").unwrap();
         let server = format!("{server}/.s.PGSQL.5432");
@@ -62,15 +62,15 @@ impl Proxy {
         (proxy, url)
     }
 
-    /// Cuts the next connection that commits, and where `stay` all of them, and takes no new ones.
+    /// Cuts the next connection that commits. With `stay`, cuts all connections and accepts no new ones.
     pub(crate) fn cut(&self, cut: Cut, stay: bool) {
         self.state
             .cut
             .store(cut as u8 + if stay { 10 } else { 0 }, SeqCst);
     }
 
-    /// Leaves the connections that there are open and says nothing more on them, as a machine that
-    /// was switched off; new ones are served.
+    /// Stops forwarding on the existing connections without closing them, like a machine that was
+    /// switched off. New connections are forwarded.
     pub(crate) fn silence(&self) {
         self.state.silenced.send_replace(());
     }
@@ -87,11 +87,11 @@ impl Drop for Proxy {
     }
 }
 
-/// Passes on what both say, until one has nothing more to say or the connection is cut.
+/// Forwards in both directions until one side closes or the connection is cut.
 async fn pass(client: UnixStream, server: UnixStream, state: Arc<State>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let (mut asked, mut answered) = ([0; 65536], [0; 65536]);
+    let (mut request, mut response) = ([0; 65536], [0; 65536]);
     let mut closed = state.closed.subscribe();
     let mut silenced = state.silenced.subscribe();
     loop {
@@ -99,25 +99,25 @@ async fn pass(client: UnixStream, server: UnixStream, state: Arc<State>) {
             biased;
             _ = silenced.changed() => return std::future::pending().await,
             () = async { drop(closed.wait_for(|closed| *closed).await) } => return,
-            read = from_client.read(&mut asked) => {
+            read = from_client.read(&mut request) => {
                 let Ok(1..) = read else { return };
-                let message = &asked[..read.unwrap()];
+                let message = &request[..read.unwrap()];
                 if message.windows(7).any(|part| part == b"COMMIT\0") {
                     let cut = state.cut.swap(Cut::Never as u8, SeqCst);
                     if cut % 10 != Cut::Never as u8 {
                         state.closed.send_replace(cut >= 10);
                         if cut % 10 == Cut::AfterCommit as u8 {
                             to_server.write_all(message).await.unwrap();
-                            assert_ne!(from_server.read(&mut answered).await.unwrap(), 0);
+                            assert_ne!(from_server.read(&mut response).await.unwrap(), 0);
                         }
                         return;
                     }
                 }
                 if to_server.write_all(message).await.is_err() { return }
             }
-            read = from_server.read(&mut answered) => {
+            read = from_server.read(&mut response) => {
                 let Ok(1..) = read else { return };
-                if to_client.write_all(&answered[..read.unwrap()]).await.is_err() { return }
+                if to_client.write_all(&response[..read.unwrap()]).await.is_err() { return }
             }
         }
     }

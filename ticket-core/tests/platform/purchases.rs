@@ -12,7 +12,7 @@ use ticket_core::{
 use crate::{at, euros, new_concert, platforms, platforms_with};
 
 #[tokio::test]
-async fn a_purchase_is_read_back_refunded_and_refunded_again() {
+async fn a_purchase_can_be_read_and_refunded_repeatedly() {
     for platform in platforms().await {
         let concert = platform.concert(3).await;
         let bought = platform.buy(&concert, 2).await.unwrap();
@@ -42,7 +42,7 @@ async fn a_purchase_is_read_back_refunded_and_refunded_again() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found() {
+async fn unknown_ids_are_not_found() {
     for platform in platforms().await {
         let concert = platform.concert(1).await;
         let purchase = platform.buy(&concert, 1).await.unwrap().purchase;
@@ -65,7 +65,7 @@ async fn what_is_not_there_is_not_found() {
 }
 
 #[tokio::test]
-async fn sold_out_says_how_many_are_left_and_voids_the_payment() {
+async fn sold_out_reports_the_available_tickets_and_voids_the_payment() {
     for platform in platforms().await {
         let concert = platform.concert(3).await;
         platform.buy(&concert, 2).await.unwrap();
@@ -103,7 +103,7 @@ async fn five_hundred_buyers_for_a_hundred_tickets_buy_exactly_a_hundred() {
 }
 
 #[tokio::test]
-async fn purchases_for_many_concerts_at_once_do_not_mix() {
+async fn concurrent_purchases_for_several_concerts_do_not_mix() {
     for platform in platforms().await {
         let concerts = join_all((0..20).map(|_| platform.concert(10))).await;
         let results =
@@ -122,7 +122,7 @@ async fn purchases_for_many_concerts_at_once_do_not_mix() {
 }
 
 #[tokio::test]
-async fn a_key_raced_by_forty_buys_once_and_answers_the_same_forty_times() {
+async fn forty_concurrent_requests_with_one_key_buy_once_and_return_the_same_purchase() {
     for platform in platforms().await {
         let concert = platform.concert(100).await;
         let results =
@@ -140,7 +140,7 @@ async fn a_key_raced_by_forty_buys_once_and_answers_the_same_forty_times() {
 }
 
 #[tokio::test]
-async fn a_key_belongs_to_a_concert_and_to_one_request() {
+async fn a_key_is_scoped_to_a_concert_and_a_request() {
     for platform in platforms().await {
         let (first, second) = (platform.concert(100).await, platform.concert(100).await);
         let bought = platform.buy_as("ann", &first, 2, Some("k")).await.unwrap();
@@ -158,7 +158,7 @@ async fn a_key_belongs_to_a_concert_and_to_one_request() {
                 .unwrap()
                 .replayed
         );
-        // Refunded or not, the key has bought.
+        // The key is used even after a refund.
         let refunded = platform.tickets.refund(bought.purchase.id).await.unwrap();
         let again = platform.buy_as("ann", &first, 2, Some("k")).await.unwrap();
         assert_eq!((again.replayed, again.purchase), (true, refunded));
@@ -167,7 +167,7 @@ async fn a_key_belongs_to_a_concert_and_to_one_request() {
 }
 
 #[tokio::test]
-async fn one_key_for_different_requests_at_once_buys_for_one_of_them() {
+async fn concurrent_requests_that_share_a_key_buy_for_one_of_them() {
     for platform in platforms().await {
         let concert = platform.concert(100).await;
         let results = join_all((0..20).map(|n| {
@@ -195,7 +195,7 @@ async fn one_key_for_different_requests_at_once_buys_for_one_of_them() {
 }
 
 #[tokio::test]
-async fn a_try_that_bought_nothing_leaves_the_key_free() {
+async fn an_attempt_without_a_purchase_does_not_use_up_its_key() {
     let declined = r#"{"faults": [{"operation": "payment", "fail": {"as": "declined"}}]}"#;
     let faults = Faults::new(Document::from_json(declined).unwrap());
     let options = Options {
@@ -226,7 +226,7 @@ async fn a_try_that_bought_nothing_leaves_the_key_free() {
                 .unwrap()
                 .replayed
         );
-        // What has been bought is answered whether or not a payment would go through now.
+        // A replay does not authorize a payment.
         platform
             .tickets
             .faults()
@@ -243,7 +243,7 @@ async fn a_try_that_bought_nothing_leaves_the_key_free() {
 }
 
 #[tokio::test]
-async fn a_buyer_holds_no_more_tickets_than_one_may() {
+async fn a_buyer_cannot_exceed_the_limit_per_buyer() {
     for platform in platforms().await {
         let new = new_concert(100).max_per_buyer(4).unwrap();
         let concert = platform.tickets.create_concert(new).await.unwrap();
@@ -268,7 +268,7 @@ async fn a_buyer_holds_no_more_tickets_than_one_may() {
 }
 
 #[tokio::test]
-async fn tickets_are_sold_only_while_the_sale_lasts() {
+async fn tickets_are_sold_only_during_the_sale() {
     for platform in platforms().await {
         for (from, until) in [
             (Some("2099-01-01T00:00:00Z"), None),
@@ -283,15 +283,15 @@ async fn tickets_are_sold_only_while_the_sale_lasts() {
     }
 }
 
-/// Keeps what it is told.
+/// Records events.
 #[derive(Default)]
-struct Told(
+struct Events(
     Mutex<Vec<(Outcome, String, u32)>>,
     Mutex<Vec<usize>>,
     Mutex<Vec<(String, u32)>>,
 );
 
-impl Observer for Told {
+impl Observer for Events {
     fn purchase(&self, event: &PurchaseEvent<'_>) {
         let event = (event.outcome, event.concert.to_owned(), event.quantity);
         self.0.lock().unwrap().push(event);
@@ -307,10 +307,10 @@ impl Observer for Told {
 }
 
 #[tokio::test]
-async fn the_observer_is_told_each_outcome_once() {
-    let told = Arc::new(Told::default());
+async fn the_observer_receives_each_outcome_once() {
+    let observer = Arc::new(Events::default());
     let options = Options {
-        observer: told.clone(),
+        observer: observer.clone(),
         ..Options::default()
     };
     for platform in platforms_with(options).await {
@@ -330,7 +330,7 @@ async fn the_observer_is_told_each_outcome_once() {
         platform.buy(&concert, 2).await.unwrap_err();
         platform.tickets.refund(bought.purchase.id).await.unwrap();
         platform.tickets.refund(bought.purchase.id).await.unwrap();
-        let events = std::mem::take(&mut *told.0.lock().unwrap());
+        let events = std::mem::take(&mut *observer.0.lock().unwrap());
         let of = |outcome, quantity| (outcome, "radiohead".to_owned(), quantity);
         assert_eq!(
             events,
@@ -346,13 +346,13 @@ async fn the_observer_is_told_each_outcome_once() {
         );
         platform.buy_as("eve", &concert, 3, None).await.unwrap();
         platform.tickets.reset_sales(concert.id).await.unwrap();
-        let struck_off = std::mem::take(&mut *told.2.lock().unwrap());
-        assert_eq!(struck_off, [("radiohead".to_owned(), 3)]);
-        told.0.lock().unwrap().clear();
+        let resets = std::mem::take(&mut *observer.2.lock().unwrap());
+        assert_eq!(resets, [("radiohead".to_owned(), 3)]);
+        observer.0.lock().unwrap().clear();
     }
 }
 
-/// Panics at everything that it is told.
+/// Panics at every event.
 struct Panics;
 
 impl Observer for Panics {
@@ -370,7 +370,7 @@ impl Observer for Panics {
 }
 
 #[tokio::test]
-async fn an_observer_that_panics_stops_no_one_from_buying() {
+async fn a_panicking_observer_does_not_affect_purchases() {
     let options = Options {
         observer: Arc::new(Panics),
         ..Options::default()

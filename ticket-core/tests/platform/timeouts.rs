@@ -1,4 +1,4 @@
-//! What holds when the database takes long, or others hold what is needed.
+//! Slow statements and locks of other sessions.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use ticket_core::{Error, Options};
 
 use crate::{Platform, platforms, platforms_with};
 
-/// Makes whatever `slow` buys take a minute and more.
+/// Makes purchases of the buyer `slow` take more than a minute.
 async fn slow(platform: &Platform) {
     if platform.url.starts_with("sqlite") {
         let mut connection = SqliteConnection::connect(&platform.url).await.unwrap();
@@ -33,7 +33,7 @@ async fn slow(platform: &Platform) {
 }
 
 #[tokio::test]
-async fn a_statement_that_takes_too_long_is_broken_off_and_changes_nothing() {
+async fn a_statement_that_exceeds_its_timeout_changes_nothing() {
     let options = Options {
         statement_timeout: Duration::from_millis(200),
         ..Options::default()
@@ -65,7 +65,7 @@ async fn a_statement_that_takes_too_long_is_broken_off_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_lock_that_others_hold_is_waited_for_so_long_and_holds_up_no_other_concert() {
+async fn a_held_row_lock_times_out_and_does_not_block_other_concerts() {
     let options = Options {
         lock_timeout: Duration::from_millis(200),
         ..Options::default()
@@ -98,7 +98,7 @@ async fn a_lock_that_others_hold_is_waited_for_so_long_and_holds_up_no_other_con
             results
         };
         for (concert, result) in concerts.iter().zip(results) {
-            // SQLite has one lock for all.
+            // SQLite has one lock for the whole database.
             if concert.id.as_uuid() == held || platform.url.starts_with("sqlite") {
                 let error = result.unwrap_err();
                 let overloaded = matches!(error, Error::Busy { .. });
@@ -116,7 +116,7 @@ async fn a_lock_that_others_hold_is_waited_for_so_long_and_holds_up_no_other_con
 }
 
 #[tokio::test]
-async fn what_a_deadlock_ended_is_done_again_also_where_twice_would_be_wrong() {
+async fn a_deadlocked_transaction_is_retried_even_if_it_is_not_idempotent() {
     let Some(platform) = platforms().await.into_iter().nth(1) else {
         return;
     };
@@ -140,8 +140,8 @@ async fn what_a_deadlock_ended_is_done_again_also_where_twice_would_be_wrong() {
                 .unwrap();
             tokio::task::yield_now().await;
         }
-        // Each now waits for the other. PostgreSQL ends the one who has waited for a second; should
-        // that be us, the other one has nothing to do again.
+        // Both sessions wait for each other. PostgreSQL aborts one of them after a second: if it is
+        // this one, the other session does not need to retry.
         let _ = sqlx::query("UPDATE concerts SET sold = sold WHERE id = $1")
             .bind(concert.id.as_uuid())
             .execute(&mut *lock)

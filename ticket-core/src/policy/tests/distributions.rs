@@ -1,4 +1,4 @@
-//! Delays against their theory: Kolmogorov and Smirnov's test on seeded samples.
+//! Kolmogorov–Smirnov tests of the delays on seeded samples.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::policy::{MAX_DELAY, Operation};
 
 const DRAWS: usize = 20_000;
 
-/// Delays of the payment in milliseconds, under one fault with `delay`.
+/// Samples delays of a fault with `delay`, in milliseconds.
 fn draws(delay: &str) -> Vec<f64> {
     draws_when(delay, r#"{"probability": 1}"#)
 }
@@ -22,8 +22,8 @@ fn draws_when(delay: &str, when: &str) -> Vec<f64> {
     draws
 }
 
-/// The largest distance between the sample and the theory, in units of 1/sqrt(n). Above 1.95 one
-/// sample in a thousand would be; the seed is fixed, so that this one never is by chance.
+/// Returns the Kolmogorov–Smirnov statistic in units of 1/sqrt(n). One sample in a thousand exceeds
+/// 1.95; the seeds are fixed, so that these do not by chance.
 fn distance(sorted: &[f64], cdf: impl Fn(f64) -> f64) -> f64 {
     let n = sorted.len() as f64;
     let largest = sorted
@@ -59,7 +59,8 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted[(sorted.len() as f64 * share) as usize]
 }
 
-/// The standard normal distribution, by Abramowitz and Stegun's 7.1.26: exact to 1.5e-7.
+/// Standard normal distribution function, by formula 7.1.26 of Abramowitz and Stegun, with an error
+/// below 1.5e-7.
 fn phi(z: f64) -> f64 {
     let x = z.abs() / std::f64::consts::SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * x);
@@ -80,20 +81,20 @@ fn phi(z: f64) -> f64 {
 }
 
 #[test]
-fn the_test_itself_tells_one_distribution_from_another() {
+fn the_test_distinguishes_distributions() {
     let exponential = draws(r#"{"exponential": {"mean_ms": 40}}"#);
     assert!(distance(&exponential, |x| 1.0 - (-x / 41.5).exp()) > 1.95);
     assert!(distance(&exponential, |x| (x / 80.0).min(1.0)) > 10.0);
 }
 
 #[test]
-fn a_fixed_delay_is_the_same_each_time() {
+fn a_fixed_delay_is_constant() {
     let draws = draws(r#"{"fixed": {"ms": 12.5}}"#);
     assert!(draws.iter().all(|&draw| draw == 12.5));
 }
 
 #[test]
-fn a_uniform_delay_fills_its_range_evenly() {
+fn a_uniform_delay_matches_its_distribution() {
     let draws = draws(r#"{"uniform": {"min_ms": 20, "max_ms": 60}}"#);
     assert_follows(&draws, |x| (x - 20.0) / 40.0);
     assert_near(mean(&draws), 40.0, 0.01);
@@ -101,7 +102,7 @@ fn a_uniform_delay_fills_its_range_evenly() {
 }
 
 #[test]
-fn a_normal_delay_follows_the_bell_where_zero_is_far() {
+fn a_normal_delay_far_from_zero_matches_its_distribution() {
     let draws = draws(r#"{"normal": {"mean_ms": 100, "std_dev_ms": 10}}"#);
     assert_follows(&draws, |x| phi((x - 100.0) / 10.0));
     let variance = draws.iter().map(|x| (x - 100.0).powi(2)).sum::<f64>() / DRAWS as f64;
@@ -109,7 +110,7 @@ fn a_normal_delay_follows_the_bell_where_zero_is_far() {
 }
 
 #[test]
-fn a_normal_delay_is_cut_off_below_zero_and_not_heaped_up_there() {
+fn a_normal_delay_is_truncated_at_zero_and_not_clamped() {
     let draws = draws(r#"{"normal": {"mean_ms": 20, "std_dev_ms": 30}}"#);
     let below = phi(-20.0 / 30.0);
     assert_follows(&draws, |x| (phi((x - 20.0) / 30.0) - below) / (1.0 - below));
@@ -117,13 +118,13 @@ fn a_normal_delay_is_cut_off_below_zero_and_not_heaped_up_there() {
 }
 
 #[test]
-fn a_normal_delay_around_zero_is_half_a_bell() {
+fn a_normal_delay_around_zero_is_half_normal() {
     let draws = draws(r#"{"normal": {"mean_ms": 0, "std_dev_ms": 30}}"#);
     assert_follows(&draws, |x| 2.0 * phi(x / 30.0) - 1.0);
 }
 
 #[test]
-fn a_log_normal_delay_has_its_median_and_its_tail() {
+fn a_log_normal_delay_matches_its_distribution() {
     let draws = draws(r#"{"log_normal": {"median_ms": 40, "sigma": 0.6}}"#);
     assert_follows(&draws, |x| phi((x / 40.0).ln() / 0.6));
     assert_near(quantile(&draws, 0.5), 40.0, 0.02);
@@ -136,14 +137,14 @@ fn a_log_normal_delay_has_its_median_and_its_tail() {
 }
 
 #[test]
-fn an_exponential_delay_forgets() {
+fn an_exponential_delay_matches_its_distribution() {
     let draws = draws(r#"{"exponential": {"mean_ms": 40}}"#);
     assert_follows(&draws, |x| 1.0 - (-x / 40.0).exp());
     assert_near(mean(&draws), 40.0, 0.02);
 }
 
 #[test]
-fn a_pareto_delay_begins_at_its_scale_and_has_a_heavy_tail() {
+fn a_pareto_delay_matches_its_distribution() {
     let draws = draws(r#"{"pareto": {"scale_ms": 5, "shape": 2.5}}"#);
     assert_follows(&draws, |x| 1.0 - (5.0 / x).powf(2.5));
     assert!(draws[0] >= 5.0 - 1e-6);
@@ -151,7 +152,7 @@ fn a_pareto_delay_begins_at_its_scale_and_has_a_heavy_tail() {
 }
 
 #[test]
-fn a_replay_is_played_in_its_order_and_from_the_start_again() {
+fn a_replay_cycles_through_its_list() {
     let faults =
         faults(r#"{"faults": [{"operation": "*", "delay": {"replay": {"ms": [3, 1, 4]}}}]}"#);
     let played = |operation| {
@@ -167,7 +168,7 @@ fn a_replay_is_played_in_its_order_and_from_the_start_again() {
 }
 
 #[test]
-fn a_draw_and_a_sum_of_draws_are_at_most_a_minute() {
+fn draws_and_their_sum_are_clamped_to_a_minute() {
     let endless = draws(r#"{"pareto": {"scale_ms": 60000, "shape": 0.001}}"#);
     assert!(
         endless
@@ -183,18 +184,18 @@ fn a_draw_and_a_sum_of_draws_are_at_most_a_minute() {
 }
 
 #[test]
-fn a_probability_is_kept_and_says_nothing_about_the_delay() {
+fn a_probability_is_independent_of_the_delay() {
     let delay = r#"{"exponential": {"mean_ms": 40}}"#;
     let draws = draws_when(delay, r#"{"probability": 0.3}"#);
-    let struck: Vec<_> = draws.into_iter().filter(|&draw| draw > 0.0).collect();
-    // Four standard deviations of a binomial count.
+    let delayed: Vec<_> = draws.into_iter().filter(|&draw| draw > 0.0).collect();
+    // Four standard deviations of the binomial distribution.
     let expected = DRAWS as f64 * 0.3;
-    assert!((struck.len() as f64 - expected).abs() < 4.0 * (expected * 0.7).sqrt());
-    assert_follows(&struck, |x| 1.0 - (-x / 40.0).exp());
+    assert!((delayed.len() as f64 - expected).abs() < 4.0 * (expected * 0.7).sqrt());
+    assert_follows(&delayed, |x| 1.0 - (-x / 40.0).exp());
 }
 
 #[test]
-fn neighbouring_decisions_and_neighbouring_faults_know_nothing_of_one_another() {
+fn adjacent_decisions_and_adjacent_faults_are_independent() {
     let half =
         r#"{"operation": "payment", "delay": {"fixed": {"ms": 1}}, "when": {"probability": 0.5}}"#;
     let other = half.replace(r#""ms": 1"#, r#""ms": 2"#);
@@ -216,7 +217,7 @@ fn neighbouring_decisions_and_neighbouring_faults_know_nothing_of_one_another() 
 }
 
 #[test]
-fn what_is_written_to_the_nanosecond_is_waited_to_the_nanosecond() {
+fn delays_have_nanosecond_precision() {
     let faults =
         faults(r#"{"faults": [{"operation": "*", "delay": {"fixed": {"ms": 0.000001}}}]}"#);
     assert_eq!(

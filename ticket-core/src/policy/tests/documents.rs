@@ -1,4 +1,4 @@
-//! Documents: what is read is what is written, in JSON and in TOML.
+//! Documents survive formatting and parsing, in JSON and TOML.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::document;
 use crate::policy::{Document, Operation};
 
-/// A number from `low` to `high`, whole half of the time, as people write them.
+/// A number from `low` to `high`, half of the time an integer.
 fn number(low: f64, high: f64) -> BoxedStrategy<f64> {
     prop_oneof![
         low..=high,
@@ -112,7 +112,7 @@ fn any_document() -> BoxedStrategy<Value> {
         .boxed()
 }
 
-/// The same value with every number a float, so that 1 and 1.0 compare equal.
+/// Converts every number to a float, so that 1 and 1.0 are equal.
 fn floats(value: &Value) -> Value {
     match value {
         Value::Number(number) => json!(number.as_f64()),
@@ -143,7 +143,7 @@ proptest! {
         let _ = Document::from_toml(&text);
     }
 
-    /// A document of the right words in the wrong places.
+    /// A document with known words in arbitrary positions.
     #[test]
     fn a_document_with_one_field_gone_astray_is_refused_or_read(
         value in any_document(),
@@ -168,7 +168,7 @@ fn count(value: &Value) -> usize {
     }
 }
 
-/// Puts `with` in the place of the value that `place` counts down to.
+/// Replaces the value with the number `place` in depth-first order by `with`.
 fn replace(value: &mut Value, place: &mut usize, with: &Value) -> bool {
     if *place == 0 {
         *value = with.clone();
@@ -183,7 +183,7 @@ fn replace(value: &mut Value, place: &mut usize, with: &Value) -> bool {
 }
 
 #[test]
-fn the_documented_example_says_the_same_in_both_languages() {
+fn the_documented_example_is_equal_in_json_and_toml() {
     let json = document(
         r#"{"seed": 7, "expires_after_s": 600, "faults": [
             {"operation": "payment",  "fail":  {"as": "declined"}, "when": {"probability": 0.05}},
@@ -219,10 +219,10 @@ fn the_documented_example_says_the_same_in_both_languages() {
 }
 
 #[test]
-fn a_preset_is_a_document_alone_or_with_a_seed_and_an_expiry() {
+fn a_preset_may_have_a_seed_and_an_expiration() {
     for (name, sentence) in Document::PRESETS {
-        let alone = document(&format!(r#"{{"preset": "{name}"}}"#));
-        assert_eq!(Some(&alone), Document::preset(name).as_ref());
+        let preset = document(&format!(r#"{{"preset": "{name}"}}"#));
+        assert_eq!(Some(&preset), Document::preset(name).as_ref());
         assert!(sentence.ends_with('.'));
         let with = document(&format!(
             r#"{{"preset": "{name}", "seed": 3, "expires_after_s": 60}}"#
@@ -231,7 +231,7 @@ fn a_preset_is_a_document_alone_or_with_a_seed_and_an_expiry() {
             (with.seed(), with.expires_after()),
             (Some(3), Some(Duration::from_secs(60)))
         );
-        assert_eq!((with.faults(), with.name()), (alone.faults(), Some(*name)));
+        assert_eq!((with.faults(), with.name()), (preset.faults(), Some(*name)));
         let toml = Document::from_toml(&format!(
             "preset = '{name}'\nseed = 3\nexpires_after_s = 60"
         ));
@@ -241,7 +241,7 @@ fn a_preset_is_a_document_alone_or_with_a_seed_and_an_expiry() {
 }
 
 #[test]
-fn the_everyday_preset_declines_one_payment_in_twenty_and_waits_log_normally() {
+fn the_everyday_preset_declines_five_percent_and_delays_log_normally() {
     let everyday = Document::preset("everyday").unwrap().to_json();
     let everyday: Value = serde_json::from_str(&everyday).unwrap();
     let payments: Vec<_> = everyday["faults"]
@@ -256,7 +256,7 @@ fn the_everyday_preset_declines_one_payment_in_twenty_and_waits_log_normally() {
 }
 
 #[test]
-fn whole_numbers_are_written_whole() {
+fn integers_are_formatted_without_a_fraction() {
     let text = document(r#"{"faults": [{"operation": "*", "delay": {"fixed": {"ms": 12.0}}}]}"#);
     assert!(text.to_json().contains(r#""ms": 12"#) && !text.to_json().contains("12.0"));
     assert!(text.to_toml().contains("ms = 12\n"));

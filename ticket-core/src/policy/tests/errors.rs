@@ -1,4 +1,4 @@
-//! Every refusal, word for word.
+//! Exact messages of every error.
 
 use serde_json::Value;
 
@@ -9,7 +9,8 @@ const OPERATIONS: &str = "list_concerts, create_concert, read_concert, purchase,
 const DELAYS: &str = "fixed, uniform, normal, log_normal, exponential, pareto, replay";
 const WHENS: &str = "probability, burst, ramp, sine, all";
 
-/// The refusal of this JSON, and of the same in TOML where TOML can say it.
+/// Returns the error of a JSON document, after checking that TOML has the same error if it can express
+/// the document.
 fn refusal(json: &str) -> String {
     let refusal = Document::from_json(json).unwrap_err().to_string();
     if let Ok(value) = serde_json::from_str::<Value>(json)
@@ -25,7 +26,7 @@ fn assert_refused(json: &str, expected: &str) {
     assert_eq!(refusal(json), expected, "{json}");
 }
 
-/// The refusal of one fault with this `delay`, without the way to it.
+/// Returns the error of a fault with this `delay`, without its path.
 #[track_caller]
 fn assert_delay_refused(delay: &str, expected: &str) {
     let json = format!(r#"{{"faults": [{{"operation": "payment", "delay": {delay}}}]}}"#);
@@ -177,7 +178,7 @@ fn a_fault() {
 }
 
 #[test]
-fn a_field_given_twice() {
+fn duplicate_fields() {
     let twice = r#"{"faults": [{"operation": "*", "delay": {"fixed": {"ms": 1}}, "delay": {"fixed": {"ms": 2}}}]}"#;
     let refusal = Document::from_json(twice).unwrap_err().to_string();
     assert_eq!(refusal, "faults[0]: duplicate field `delay`");
@@ -411,7 +412,7 @@ fn numbers_that_only_toml_can_write() {
 }
 
 #[test]
-fn what_is_not_json_or_toml_at_all_is_shown_by_its_place() {
+fn syntax_errors_have_a_position() {
     for (json, expected) in [
         ("", "not JSON: EOF while parsing a value at line 1 column 0"),
         (

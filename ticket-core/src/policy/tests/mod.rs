@@ -1,4 +1,4 @@
-//! What the module promises, by its public face.
+//! Tests of the public API.
 
 mod distributions;
 mod documents;
@@ -9,7 +9,7 @@ mod swaps;
 
 use super::{Document, Faults};
 
-/// A document from JSON.
+/// Parses a JSON document.
 fn document(json: &str) -> Document {
     Document::from_json(json).unwrap()
 }

@@ -1,4 +1,4 @@
-//! The clock: what strikes when, with tokio's time paused.
+//! Schedules, with tokio's time paused.
 
 use std::time::Duration;
 
@@ -11,39 +11,39 @@ fn when(json: &str) -> When {
     serde_json::from_str(json).unwrap()
 }
 
-/// The share of a thousand decisions that strike `at_s` seconds after the start.
+/// Returns the fraction of a thousand decisions for which the condition holds after `at_s` seconds.
 fn share(when: &When, at_s: f64) -> f64 {
     let at = Duration::from_secs_f64(at_s);
-    let strikes =
+    let active =
         (0..1_000).filter(|&number| when.is_active(at, Random::new(7, Operation::Payment, number)));
-    strikes.count() as f64 / 1_000.0
+    active.count() as f64 / 1_000.0
 }
 
-fn struck(faults: &Faults) -> bool {
+fn is_active(faults: &Faults) -> bool {
     faults.decide(Operation::Payment).fail.is_some()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_begins_with_each_period_and_ends_on_the_nanosecond() {
+async fn a_burst_covers_the_first_part_of_each_period_exactly() {
     let faults = faults(
         r#"{"faults": [{"operation": "payment", "fail": {"as": "unavailable"},
             "when": {"burst": {"every_s": 60, "for_s": 5}}}]}"#,
     );
     let nanosecond = Duration::from_nanos(1);
     for _ in 0..3 {
-        assert!(struck(&faults));
+        assert!(is_active(&faults));
         advance(Duration::from_secs(5) - nanosecond).await;
-        assert!(struck(&faults));
+        assert!(is_active(&faults));
         advance(nanosecond).await;
-        assert!(!struck(&faults));
+        assert!(!is_active(&faults));
         advance(Duration::from_secs(55) - nanosecond).await;
-        assert!(!struck(&faults));
+        assert!(!is_active(&faults));
         advance(nanosecond).await;
     }
 }
 
 #[test]
-fn a_burst_with_a_broken_period_does_not_drift() {
+fn a_burst_with_a_fractional_period_does_not_drift() {
     let when = when(r#"{"burst": {"every_s": 0.1, "for_s": 0.05}}"#);
     let random = Random::new(7, Operation::Payment, 0);
     for period in [0, 1, 7, 864_000] {
@@ -64,7 +64,7 @@ fn a_burst_as_long_as_its_period_never_ends() {
 }
 
 #[test]
-fn a_ramp_rises_evenly_and_stays() {
+fn a_ramp_rises_linearly_and_then_stays_constant() {
     let when = when(r#"{"ramp": {"over_s": 100, "from": 0.2, "to": 0.8}}"#);
     for (at_s, expected) in [
         (0.0, 0.2),
@@ -78,7 +78,7 @@ fn a_ramp_rises_evenly_and_stays() {
 }
 
 #[test]
-fn a_ramp_goes_from_never_to_always_unless_told_otherwise_and_may_fall() {
+fn a_ramp_defaults_to_never_and_always_and_may_fall() {
     let rising = when(r#"{"ramp": {"over_s": 10}}"#);
     assert_eq!([share(&rising, 0.0), share(&rising, 10.0)], [0.0, 1.0]);
     let falling = when(r#"{"ramp": {"over_s": 10, "from": 1, "to": 0}}"#);
@@ -86,7 +86,7 @@ fn a_ramp_goes_from_never_to_always_unless_told_otherwise_and_may_fall() {
 }
 
 #[test]
-fn a_sine_is_at_from_with_each_period_and_at_to_in_its_middle() {
+fn a_sine_starts_each_period_at_from_and_reaches_to_in_the_middle() {
     let whole = when(r#"{"sine": {"every_s": 40}}"#);
     assert_eq!([share(&whole, 0.0), share(&whole, 20.0)], [0.0, 1.0]);
     assert_eq!([share(&whole, 40.0), share(&whole, 60.0)], [0.0, 1.0]);
@@ -105,7 +105,7 @@ fn a_sine_is_at_from_with_each_period_and_at_to_in_its_middle() {
 }
 
 #[test]
-fn all_strikes_where_each_strikes_and_each_draws_by_itself() {
+fn all_holds_if_every_condition_holds_and_draws_are_independent() {
     let when = when(
         r#"{"all": [{"burst": {"every_s": 10, "for_s": 5}}, {"probability": 0.5},
             {"all": [{"probability": 0.5}]}]}"#,
@@ -115,14 +115,14 @@ fn all_strikes_where_each_strikes_and_each_draws_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_clock_of_a_schedule_starts_when_the_document_comes_in_force() {
+async fn a_schedule_starts_at_the_activation_of_the_document() {
     let text = r#"{"faults": [{"operation": "payment", "fail": {"as": "unavailable"},
         "when": {"burst": {"every_s": 60, "for_s": 5}}}]}"#;
     let faults = faults(text);
     advance(Duration::from_secs(30)).await;
-    assert!(!struck(&faults));
+    assert!(!is_active(&faults));
     faults.replace(super::document(text));
-    assert!(struck(&faults));
+    assert!(is_active(&faults));
     advance(Duration::from_secs(5)).await;
-    assert!(!struck(&faults));
+    assert!(!is_active(&faults));
 }

@@ -1,4 +1,4 @@
-//! A seed's sequence.
+//! Sequences of decisions with and without a seed.
 
 use std::thread;
 use std::time::Duration;
@@ -29,9 +29,9 @@ fn the_same_seed_gives_the_same_sequence() {
 }
 
 #[test]
-fn eight_threads_draw_what_one_draws() {
+fn eight_threads_draw_the_same_values_as_one() {
     const EACH: usize = 2_000;
-    let alone = sequence(&faults(SEEDED), Operation::Payment, 8 * EACH);
+    let sequential = sequence(&faults(SEEDED), Operation::Payment, 8 * EACH);
     let shared = faults(SEEDED);
     let together = thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
@@ -42,11 +42,11 @@ fn eight_threads_draw_what_one_draws() {
             .flat_map(|thread| thread.join().unwrap());
         drawn.collect::<Vec<_>>()
     });
-    assert_eq!(sorted(together), sorted(alone));
+    assert_eq!(sorted(together), sorted(sequential));
 }
 
 #[test]
-fn what_other_operations_do_moves_nothing() {
+fn other_operations_do_not_affect_a_sequence() {
     let quiet = sequence(&faults(SEEDED), Operation::Payment, 100);
     let busy = faults(SEEDED);
     let between = (0..100).map(|_| {
@@ -62,7 +62,7 @@ fn what_other_operations_do_moves_nothing() {
 }
 
 #[test]
-fn a_fault_that_is_added_behind_moves_nothing_before_it() {
+fn appending_a_fault_does_not_affect_earlier_faults() {
     let added = SEEDED.replace(
         "}}}]}",
         r#"}}}, {"operation": "payment", "fail": {"as": "unavailable"}, "when": {"probability": 0.5}}]}"#,
@@ -79,7 +79,7 @@ fn a_fault_that_is_added_behind_moves_nothing_before_it() {
 }
 
 #[test]
-fn a_document_set_anew_begins_its_sequence_anew() {
+fn setting_a_document_again_restarts_its_sequence() {
     let faults = faults(SEEDED);
     let first = sequence(&faults, Operation::Payment, 50);
     assert_ne!(first, sequence(&faults, Operation::Payment, 50));
@@ -88,7 +88,7 @@ fn a_document_set_anew_begins_its_sequence_anew() {
 }
 
 #[test]
-fn without_a_seed_no_two_runs_are_alike() {
+fn runs_without_a_seed_differ() {
     let chance = SEEDED.replace(r#""seed": 7, "#, "");
     let (one, other) = (faults(&chance), faults(&chance));
     assert_ne!(
@@ -98,9 +98,9 @@ fn without_a_seed_no_two_runs_are_alike() {
     assert_eq!(one.document().seed(), None);
 }
 
-/// A seed that someone wrote down must play the same tomorrow, on any machine.
+/// Seeds must stay reproducible across versions and machines.
 #[test]
-fn the_sequence_of_a_seed_is_part_of_the_contract() {
+fn the_sequence_of_a_seed_is_stable() {
     let mut random = Random::new(7, Operation::Payment, 0);
     let units = [random.unit(), random.unit(), random.fork(1).unit()];
     assert_eq!(
@@ -123,7 +123,7 @@ fn the_sequence_of_a_seed_is_part_of_the_contract() {
 }
 
 #[test]
-fn delays_add_and_the_first_failure_wins() {
+fn delays_are_added_and_the_first_failure_applies() {
     let faults = faults(
         r#"{"faults": [
             {"operation": "payment", "delay": {"fixed": {"ms": 30}}},
@@ -141,7 +141,7 @@ fn delays_add_and_the_first_failure_wins() {
 }
 
 #[test]
-fn a_fault_that_waits_and_fails_does_both_or_neither() {
+fn a_fault_with_a_delay_and_a_failure_applies_both_or_neither() {
     let faults = faults(
         r#"{"seed": 7, "faults": [{"operation": "payment", "delay": {"fixed": {"ms": 9}},
             "fail": {"as": "unavailable"}, "when": {"probability": 0.5}}]}"#,
@@ -175,7 +175,7 @@ fn policies_are_pure_and_compose_in_slices() {
 }
 
 #[test]
-fn a_calm_document_decides_nothing() {
+fn a_document_without_faults_injects_nothing() {
     for faults in [
         Faults::calm(),
         Faults::default(),

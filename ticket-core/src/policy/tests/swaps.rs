@@ -1,4 +1,4 @@
-//! Documents that come and go while decisions are taken.
+//! Replacement, reload and expiration of documents.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, advance};
 use super::{document, faults};
 use crate::policy::{Change, Decision, Fail, Faults, Operation, Source};
 
-/// A document that is told by the delay of a payment.
+/// Returns a document that the delay of a payment identifies.
 fn waits(ms: u32, expires_after_s: Option<u32>) -> String {
     let expiry = expires_after_s.map_or(String::new(), |s| format!(r#""expires_after_s": {s}, "#));
     format!(
@@ -28,7 +28,7 @@ async fn seconds(seconds: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_override_expires_to_calm_at_its_second() {
+async fn an_override_expires_on_time() {
     let faults = Faults::calm();
     faults.replace(document(&waits(9, Some(600))));
     advance(Duration::from_secs(600) - Duration::from_nanos(1)).await;
@@ -39,7 +39,7 @@ async fn an_override_expires_to_calm_at_its_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn expiry_is_seen_by_whoever_looks_first_and_by_operations_without_a_fault() {
+async fn an_expiration_is_applied_by_the_first_use_and_by_operations_without_faults() {
     let faults = faults(r#"{"faults": [{"operation": "refund", "fail": {"as": "unavailable"}}]}"#);
     faults.replace(document(&waits(9, Some(10))));
     assert_eq!(faults.decide(Operation::Refund), Decision::NONE);
@@ -52,7 +52,7 @@ async fn expiry_is_seen_by_whoever_looks_first_and_by_operations_without_a_fault
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_override_with_calm_expires_to_the_ground() {
+async fn an_override_without_faults_expires_to_the_base() {
     let faults = faults(&waits(5, None));
     faults.replace(document(r#"{"preset": "calm", "expires_after_s": 10}"#));
     assert_eq!(waited(&faults), 0);
@@ -61,7 +61,7 @@ async fn an_override_with_calm_expires_to_the_ground() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_ground_expires_to_calm() {
+async fn the_base_expires_to_no_faults() {
     let faults = faults(&waits(5, Some(10)));
     assert_eq!(waited(&faults), 5);
     seconds(10).await;
@@ -69,7 +69,7 @@ async fn the_ground_expires_to_calm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ground_that_ended_below_an_override_does_not_come_back() {
+async fn a_base_that_expired_below_an_override_does_not_return() {
     let faults = faults(&waits(5, Some(8)));
     let mut changes = faults.subscribe();
     faults.replace(document(&waits(9, Some(10))));
@@ -82,7 +82,7 @@ async fn a_ground_that_ended_below_an_override_does_not_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_expiries_that_nobody_saw_are_told_one_by_one() {
+async fn two_unobserved_expirations_are_reported_separately() {
     let faults = faults(&waits(5, Some(12)));
     faults.replace(document(&waits(9, Some(10))));
     let end = faults.current().expires_at;
@@ -101,7 +101,7 @@ async fn two_expiries_that_nobody_saw_are_told_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_clock_and_the_sequence_of_the_ground_run_on_below_an_override() {
+async fn the_clock_and_the_sequence_of_the_base_continue_below_an_override() {
     let faults = faults(
         r#"{"faults": [{"operation": "payment", "delay": {"replay": {"ms": [1, 2, 3, 4]}},
             "when": {"burst": {"every_s": 60, "for_s": 20}}}]}"#,
@@ -120,7 +120,7 @@ async fn the_clock_and_the_sequence_of_the_ground_run_on_below_an_override() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_read_again_waits_for_an_override_that_expires() {
+async fn a_reload_waits_for_an_override_with_an_expiration() {
     let faults = faults(&waits(1, None));
     faults.replace(document(&waits(9, Some(10))));
     assert!(!faults.reload(document(&waits(2, None))));
@@ -135,7 +135,7 @@ async fn a_file_read_again_waits_for_an_override_that_expires() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_read_again_ends_an_override_that_does_not_expire() {
+async fn a_reload_ends_an_override_without_expiration() {
     let faults = Faults::calm();
     faults.replace(document(&waits(9, None)));
     seconds(1_000_000).await;
@@ -147,7 +147,7 @@ async fn a_file_read_again_ends_an_override_that_does_not_expire() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subscriber_hears_of_each_change_and_of_the_expiry_on_time_without_any_traffic() {
+async fn a_subscriber_receives_every_change_and_the_expiration_without_traffic() {
     let faults = faults(&waits(1, None));
     let first = faults.current();
     assert_eq!(
@@ -179,7 +179,7 @@ async fn a_subscriber_hears_of_each_change_and_of_the_expiry_on_time_without_any
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subscriber_that_waits_follows_an_expiry_that_is_moved() {
+async fn a_waiting_subscriber_follows_a_changed_expiration() {
     let faults = Faults::calm();
     faults.replace(document(&waits(9, Some(10))));
     let mut changes = faults.subscribe();
@@ -197,7 +197,7 @@ async fn a_subscriber_that_waits_follows_an_expiry_that_is_moved() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subscriber_that_lies_too_far_behind_misses_the_oldest_and_can_tell() {
+async fn a_slow_subscriber_misses_the_oldest_changes_and_detects_the_gap() {
     let faults = Faults::calm();
     let mut changes = faults.subscribe();
     for _ in 0..100 {
@@ -208,7 +208,7 @@ async fn a_subscriber_that_lies_too_far_behind_misses_the_oldest_and_can_tell() 
 }
 
 #[test]
-fn every_decision_during_swaps_is_of_one_whole_document() {
+fn every_decision_during_replacements_uses_one_document() {
     let of = |ms, fail| {
         document(&format!(
             r#"{{"faults": [{{"operation": "*", "delay": {{"fixed": {{"ms": {ms}}}}}, "fail": {{"as": "{fail}"}}}}]}}"#
@@ -232,7 +232,7 @@ fn every_decision_during_swaps_is_of_one_whole_document() {
                 .fetch_add(1, Relaxed);
         }
     };
-    // Until both have been met often, however the machine shares its time out.
+    // Runs until both documents were seen often, regardless of scheduling.
     let enough = || torn.load(Relaxed) > 0 || taken.iter().all(|taken| taken.load(Relaxed) > 1_000);
     thread::scope(|scope| {
         (0..2).for_each(|_| drop(scope.spawn(count)));

@@ -23,7 +23,7 @@ use crate::{
     policy::Faults,
 };
 
-/// What happens to a call.
+/// Simulated fate of a call.
 #[derive(Clone, Debug)]
 enum Fate {
     /// The call is executed and its response is lost.
@@ -158,7 +158,7 @@ fn new_concert() -> NewConcert {
 }
 
 #[tokio::test]
-async fn a_concert_whose_first_answer_is_lost_is_created_once() {
+async fn a_concert_whose_first_response_is_lost_is_created_once() {
     let tickets = Tickets::new(Lossy::open([Fate::Lost]).await, Options::default());
     let concert = tickets.create_concert(new_concert()).await.unwrap();
     let all = tickets.list_concerts(10, None).await.unwrap().items;
@@ -166,7 +166,7 @@ async fn a_concert_whose_first_answer_is_lost_is_created_once() {
 }
 
 #[tokio::test]
-async fn a_purchase_whose_answer_is_lost_is_found_and_paid_once() {
+async fn a_purchase_whose_response_is_lost_is_found_and_paid_once() {
     let store = Lossy::open([]).await;
     let tickets = Tickets::new(store.clone(), Options::default());
     let concert = tickets.create_concert(new_concert()).await.unwrap();
@@ -180,7 +180,7 @@ async fn a_purchase_whose_answer_is_lost_is_found_and_paid_once() {
 }
 
 #[tokio::test]
-async fn what_must_not_be_done_twice_is_not_tried_again_when_its_answer_is_lost() {
+async fn operations_that_are_not_idempotent_are_not_retried_after_a_lost_response() {
     let store = Lossy::open([]).await;
     let tickets = Tickets::new(store.clone(), Options::default());
     let concert = tickets.create_concert(new_concert()).await.unwrap();
@@ -234,7 +234,8 @@ async fn the_outcome_of_a_purchase_whose_transaction_panics_is_unknown_and_looke
 }
 
 #[tokio::test]
-async fn orders_that_may_stand_are_not_reported_as_failed_when_they_are_tried_one_by_one() {
+async fn orders_that_may_be_committed_are_not_reported_as_failed_when_they_are_retried_individually()
+ {
     let store = Lossy::open([]).await;
     let tickets = Tickets::new(store.clone(), Options::default());
     let concert = Arc::new(tickets.create_concert(new_concert()).await.unwrap());
@@ -262,8 +263,8 @@ async fn orders_that_may_stand_are_not_reported_as_failed_when_they_are_tried_on
             },
         });
     }
-    // The batch stands and its answer is lost; a second try is made to fail, and so is the first
-    // of the two by itself. A lock is in the way when it is asked what stands.
+    // The batch is committed and its response is lost. The retry fails, and so does the first order
+    // when it is retried individually. The first lookup fails because the database is busy.
     let refused = || Fate::Failed(Failure::from(sqlx::Error::RowNotFound));
     store
         .writes
@@ -285,13 +286,13 @@ async fn orders_that_may_stand_are_not_reported_as_failed_when_they_are_tried_on
     );
     assert!(matches!(ann, Err(Error::OutcomeUnknown { .. })), "{ann:?}");
     assert!(bob.is_ok(), "{bob:?}");
-    let _all_answered_for = permits.acquire_many(2).await.unwrap();
+    let _all_completed = permits.acquire_many(2).await.unwrap();
     let payments = gateway.payments();
     assert_eq!((payments.captured, payments.voided), (2, 0));
 }
 
 #[tokio::test]
-async fn a_refund_is_of_the_call_that_made_it_even_when_another_is_of_the_same_microsecond() {
+async fn a_refund_belongs_to_the_call_that_made_it_even_if_another_has_the_same_timestamp() {
     let store = Lossy::open([]).await;
     let tickets = Tickets::new(store.clone(), Options::default());
     let concert = tickets.create_concert(new_concert()).await.unwrap();
@@ -299,13 +300,18 @@ async fn a_refund_is_of_the_call_that_made_it_even_when_another_is_of_the_same_m
     let bought = tickets.purchase(concert.id, new(), None).await.unwrap();
 
     let at = bought.purchase.created_at;
-    let ours = async |again| {
-        let refunded = store.refund(bought.purchase.id, at, again).await;
+    let by_this_call = async |may_have_committed| {
+        let refunded = store
+            .refund(bought.purchase.id, at, may_have_committed)
+            .await;
         refunded.unwrap().unwrap().1
     };
-    assert!(ours(false).await);
-    assert!(!ours(false).await, "another call");
-    assert!(ours(true).await, "the same call, whose answer was lost");
+    assert!(by_this_call(false).await);
+    assert!(!by_this_call(false).await, "another call");
+    assert!(
+        by_this_call(true).await,
+        "the same call, whose response was lost"
+    );
 
     let bought = tickets.purchase(concert.id, new(), None).await.unwrap();
     let before = tickets.payments().amount;

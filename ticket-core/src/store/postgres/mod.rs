@@ -187,8 +187,8 @@ impl Store for Postgres {
                     _ => Ok(()),
                 }
             };
-            let answered = self.probe.read("ping", read).await;
-            lease.release(answered)
+            let result = self.probe.read("ping", read).await;
+            lease.release(result)
         })
     }
 

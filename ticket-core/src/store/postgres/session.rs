@@ -9,10 +9,10 @@ use sqlx::{
 
 use crate::store::Timeouts;
 
-/// Whether a connection keeps its session between transactions.
+/// Assignment of sessions of the server to connections.
 #[derive(Clone, Debug)]
 pub(super) enum SessionMode {
-    /// The connection is a session of its own: settings and prepared statements persist.
+    /// One session per connection: settings and prepared statements persist.
     Dedicated,
     /// A transaction pooler such as PgBouncer assigns a session to each transaction: settings apply
     /// to one transaction, statements are not named, and no statement runs outside a transaction.

@@ -358,8 +358,8 @@ impl Store for Sqlite {
                 self.readers.fetch(lease.connection(), query).await?;
                 Ok(())
             };
-            let answered = self.probe.read("ping", read).await;
-            lease.release(answered)
+            let result = self.probe.read("ping", read).await;
+            lease.release(result)
         })
     }
 
