@@ -17,7 +17,7 @@ use crate::body::MAX_BODY;
 use crate::guard::Guard;
 use crate::metrics::{self, PlatformMetrics, register_process};
 use crate::net::{self, Descriptors};
-use crate::ops::{self, Books, Ops, Readiness};
+use crate::ops::{self, ConsistencyCheck, Ops, Readiness};
 use crate::{config, dashboards, faults_file, logging, signal};
 
 /// Time beyond the request timeout that requests in progress have to finish at shutdown.
@@ -120,7 +120,7 @@ impl Server {
             write_timeout: options.connections.write_timeout,
         };
         let monitor = RequestMonitor::default();
-        let books = Books::open(
+        let consistency = ConsistencyCheck::new(
             tickets.clone(),
             metrics.clone(),
             prometheus,
@@ -154,7 +154,7 @@ impl Server {
             guard,
             readiness: Readiness::new(tickets.clone(), Handle::current(), stopping.clone()),
         };
-        let page = ops::page(&ops, &prometheus, books, &monitor)?;
+        let page = ops::page(&ops, &prometheus, consistency, &monitor)?;
         let guard = ops.guard.clone();
         let ops_router = ops::router(ops, prometheus);
         let ops_thread = ops::serve(

@@ -1,8 +1,8 @@
 //! Ops port: metrics, probes, faults and the live page, on a dedicated thread and runtime, so that
 //! they respond while the API is busy.
 
-mod books;
 mod commit;
+mod consistency;
 pub(crate) mod faults;
 mod page;
 mod probes;
@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_metrics::Prometheus;
-use tower_metrics_dashboard::live::Page;
+use tower_metrics_dashboard::live::LivePageBuilder;
 
 use crate::body::MAX_DOCUMENT;
 use crate::guard::Guard;
@@ -33,7 +33,7 @@ use crate::metrics::PlatformMetrics;
 use crate::net::{self, Admission};
 use crate::problem;
 use crate::security::no_sniff;
-pub(crate) use books::Books;
+pub(crate) use consistency::ConsistencyCheck;
 pub(crate) use page::page;
 pub(crate) use probes::Readiness;
 use scrape::Scrapes;
@@ -120,7 +120,7 @@ impl Port {
 pub(crate) fn serve(
     port: Port,
     router: Router,
-    page: Page,
+    page: LivePageBuilder,
     guard: Guard,
     background: impl Future<Output = ()> + Send + 'static,
     stop: CancellationToken,
@@ -131,9 +131,10 @@ pub(crate) fn serve(
         .build()?;
     let built = {
         let _context = runtime.enter();
-        let page = page.until(stop.clone().cancelled_owned()).into_router();
-        page.map_err(io::Error::other)
-            .map(|page| router.merge(page::guarded(page, guard)))
+        let page = page.graceful_shutdown(stop.clone().cancelled_owned());
+        page.build()
+            .map_err(io::Error::other)
+            .map(|page| router.merge(page::guarded(page.into_router(), guard)))
             .map(|router| {
                 let streams = EventStreams::new(port.settings.max_connections);
                 router

@@ -8,21 +8,22 @@ use http::Method;
 use ticket_core::Commit;
 use ticket_core::policy::Document;
 use tower_metrics::Prometheus;
-use tower_metrics_dashboard::live::{self, Control, Page};
+use tower_metrics_dashboard::live::{Control, LivePage, LivePageBuilder};
 use tower_metrics_dashboard::{BurnRateAlert, Dashboard, Stat, Unit};
 
-use super::{Books, Ops};
+use super::{ConsistencyCheck, Ops};
 use crate::api::RequestMonitor;
 use crate::dashboards::{self, Dashboards};
 use crate::guard::Guard;
 
-/// An hour of a burn rate's window is a minute here: who presses a switch sees the alert.
-const SCALE: f64 = 1.0 / 60.0;
+/// Scales the windows of burn rate alerts from hours to minutes, so that an injected fault fires an
+/// alert within a demonstration.
+const ALERT_WINDOW_SCALE: f64 = 1.0 / 60.0;
 
 const PURCHASES: &str = "Purchases";
 
-/// The page, with a switch for faults and one for the way of committing, the books' badge, and the
-/// requests behind its figures.
+/// Returns the page, with controls of faults and the commit mode, the consistency check, and recent
+/// requests.
 ///
 /// # Errors
 ///
@@ -30,24 +31,29 @@ const PURCHASES: &str = "Purchases";
 pub(crate) fn page(
     ops: &Ops,
     prometheus: &Prometheus,
-    books: Books,
+    consistency: ConsistencyCheck,
     monitor: &RequestMonitor,
-) -> Result<Page, tower_metrics_dashboard::Error> {
+) -> Result<LivePageBuilder, tower_metrics_dashboard::Error> {
     let dashboards = Dashboards::of(prometheus)?;
-    let page = live::page(dashboard(&dashboards), *prometheus)
-        .burns(BurnRateAlert::DEFAULTS.map(|burn| burn.scaled(SCALE)))
-        .check(books.check())
+    let alerts = BurnRateAlert::DEFAULTS.map(|alert| alert.scaled(ALERT_WINDOW_SCALE));
+    Ok(LivePage::builder(dashboard(&dashboards), *prometheus)
+        .slos(dashboards.slos())
+        .burn_rate_alerts(alerts)
+        .check(consistency.into_check())
         .requests(monitor.recent(), prometheus.names().duration.clone())
         .control(faults(ops))
-        .control(commit(ops));
-    Ok(dashboards.slos().iter().cloned().fold(page, Page::slo))
+        .control(commit(ops)))
 }
 
-/// Requests, sales and the database of the dashboards, in one.
+/// Combines the rows of the overview, sales and platform dashboards that concern users.
 fn dashboard(dashboards: &Dashboards) -> Dashboard {
-    // The objectives have cards of their own here; how the process fares is for Grafana.
-    const LEFT_OUT: [&str; 4] = ["Objectives", "Measurement", "Tokio runtime", "Process"];
-    let mut page = Dashboard::new("tickets", "Tickets", "What the ticket platform does, now.");
+    // The live page shows objectives itself. The others are for operators, in Grafana.
+    const EXCLUDED: [&str; 4] = ["Objectives", "Measurement", "Tokio runtime", "Process"];
+    let mut page = Dashboard::new(
+        "tickets",
+        "Tickets",
+        "Current traffic and sales of the ticket platform.",
+    );
     for dashboard in dashboards.all() {
         let subject = match &*dashboard.uid {
             dashboards::OVERVIEW => "Requests",
@@ -67,7 +73,7 @@ fn dashboard(dashboards: &Dashboards) -> Dashboard {
         let rows = dashboard
             .rows
             .into_iter()
-            .filter(|row| !LEFT_OUT.contains(&&*row.title));
+            .filter(|row| !EXCLUDED.contains(&&*row.title));
         page.rows.extend(rows.map(|mut row| {
             if row.title == "At a glance" {
                 row.title = format!("{subject} at a glance");
@@ -80,7 +86,7 @@ fn dashboard(dashboards: &Dashboards) -> Dashboard {
             row
         }));
     }
-    // Traffic and sales together, so that both are visible without scrolling.
+    // Traffic and sales are adjacent, so that both are visible without scrolling.
     let sales = page
         .rows
         .iter()
@@ -92,60 +98,58 @@ fn dashboard(dashboards: &Dashboards) -> Dashboard {
     page
 }
 
-/// What the switch of the commit changes, beside it and among the figures.
+/// Returns the panel whose value shows the effect of the commit mode.
 fn purchases() -> Stat {
     Stat::new(PURCHASES, Unit::PerSecond)
-        .description("Purchases that were committed.")
+        .description("Purchases per second.")
         .decimals(1)
         .series("purchases", dashboards::purchases(&["sold"]).rate().sum())
 }
 
 fn faults(ops: &Ops) -> Control {
-    let (seen, swapped) = (ops.tickets.faults().clone(), ops.tickets.faults().clone());
-    // What the server started with is no news.
-    let rest = seen.document().name().unwrap_or("calm").to_owned();
+    let current = ops.tickets.faults().clone();
+    let faults = current.clone();
+    // The preset that the server started with is the normal state.
+    let default = current.document().name().unwrap_or("calm").to_owned();
     let control = Control::new(
         "Faults",
-        move || seen.document().name().unwrap_or("custom").to_owned(),
+        move || current.document().name().unwrap_or("custom").to_owned(),
         move |name| {
-            let document = Document::preset(name).ok_or("there is no such preset")?;
-            swapped.replace(document);
+            let document = Document::preset(name).ok_or("unknown preset")?;
+            faults.replace(document);
             Ok(())
         },
     )
-    .help("What goes wrong on purpose.");
-    Document::PRESETS
-        .iter()
-        .fold(control, |control, (name, help)| {
-            control.choice(*name, *help)
+    .description("Preset of injected faults.");
+    let presets = Document::PRESETS.iter();
+    presets
+        .fold(control, |control, (name, description)| {
+            control.choice(*name, *description)
         })
-        .rest(rest)
-        .marked()
+        .default_value(default)
+        .annotated(true)
 }
 
 fn commit(ops: &Ops) -> Control {
-    let (seen, switched) = (ops.tickets.clone(), ops.clone());
+    let (tickets, ops) = (ops.tickets.clone(), ops.clone());
     Control::new(
         "Commit",
-        move || seen.commit().to_string(),
-        move |way| {
-            let way: Commit = way
+        move || tickets.commit().to_string(),
+        move |mode| {
+            let mode: Commit = mode
                 .parse()
-                .map_err(|_| "group and each are allowed".to_owned())?;
-            switched.switch_commit(way);
+                .map_err(|_| "must be group or each".to_owned())?;
+            ops.switch_commit(mode);
             Ok(())
         },
     )
-    .help("How purchases are committed.")
-    .beside(PURCHASES)
-    .choice(
-        "group",
-        "Purchases that wait anyway are committed together.",
-    )
-    .choice("each", "Every purchase has its own transaction.")
+    .description("How purchases are committed to the database.")
+    .panel(PURCHASES)
+    .choice("group", "Commits concurrent purchases together.")
+    .choice("each", "Commits every purchase in its own transaction.")
 }
 
-/// The page's routes; what changes something needs what the rest of the ops port asks for.
+/// Requires the admin token, where one is set, for requests that change something.
 pub(super) fn guarded(page: Router, guard: Guard) -> Router {
     page.layer(from_fn_with_state(guard, check))
 }

@@ -1,4 +1,4 @@
-//! A real Chromium, driven over its DevTools protocol.
+//! Chromium, controlled through the DevTools protocol.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -16,21 +16,21 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use crate::client::Client;
 use crate::process::until;
 
-/// For one command; everything here happens on this machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of a command.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) struct Browser {
     child: Child,
     devtools: Client,
-    /// Its profile, and whatever else it writes.
+    /// Profile and temporary files.
     folder: TempDir,
 }
 
 impl Browser {
-    /// Starts one, without a window; none, and a word on stderr, where Chromium is not installed.
+    /// Starts a headless browser. Returns `None` and logs a message if Chromium is not installed.
     ///
     /// # Panics
-    /// Where `CI` is set and Chromium is not installed.
+    /// Panics if Chromium is not installed and `CI` is set.
     pub(crate) fn start() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new("chromium");
@@ -64,7 +64,7 @@ impl Browser {
             let address = line.strip_prefix("DevTools listening on ws://")?;
             Some(address.split('/').next()?.to_owned())
         });
-        // Its log is read on: a full pipe would stop it.
+        // Chromium would block on a full pipe.
         std::thread::spawn(move || log.map_while(Result::ok).for_each(drop));
         let address = address.expect("chromium did not start");
         Some(Self {
@@ -74,7 +74,7 @@ impl Browser {
         })
     }
 
-    /// A new, empty page.
+    /// Opens an empty page.
     pub(crate) async fn page(&self) -> Page {
         let made = self.devtools.send(Method::PUT, "/json/new", &[], None);
         let made: Value = made.await.unwrap().json().unwrap();
@@ -97,30 +97,30 @@ impl Drop for Browser {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // Its processes notice one by one that it is gone, and write until then.
+        // Child processes write to the folder until they notice the exit.
         let begun = Instant::now();
-        while fs::remove_dir_all(self.folder.path()).is_err() && begun.elapsed() < PATIENCE {
+        while fs::remove_dir_all(self.folder.path()).is_err() && begun.elapsed() < TIMEOUT {
             std::thread::yield_now();
         }
     }
 }
 
-/// A page of the browser.
+/// Page of a [`Browser`].
 pub(crate) struct Page {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     sent: u64,
-    /// What was written to the console as an error, by scripts or by the browser itself.
+    /// Errors that scripts or the browser have logged.
     pub(crate) errors: Vec<String>,
-    /// The addresses of all requests.
+    /// URLs of all requests.
     pub(crate) requests: Vec<String>,
 }
 
-/// An element, by the browser's own number.
+/// Element, identified by its backend node ID.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Node(u64);
 
 impl Page {
-    /// Sends a command and waits for its answer; what happens meanwhile is noted.
+    /// Sends a command and returns its result. Records events that arrive before it.
     pub(crate) async fn command(&mut self, method: &str, parameters: Value) -> Value {
         let answer = self.try_command(method, &parameters).await;
         answer.unwrap_or_else(|error| panic!("{method} {parameters}: {error}"))
@@ -133,8 +133,8 @@ impl Page {
         let command = Message::text(command.to_string());
         self.socket.send(command).await.unwrap();
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await;
-            let message = message.unwrap_or_else(|_| panic!("no answer to {method}"));
+            let message = tokio::time::timeout(TIMEOUT, self.socket.next()).await;
+            let message = message.unwrap_or_else(|_| panic!("{method} timed out"));
             let Message::Text(text) = message.unwrap().unwrap() else {
                 continue;
             };
@@ -145,11 +145,11 @@ impl Page {
                     error => Err(error),
                 };
             }
-            self.note(&message["method"], &message["params"]);
+            self.record(&message["method"], &message["params"]);
         }
     }
 
-    fn note(&mut self, event: &Value, with: &Value) {
+    fn record(&mut self, event: &Value, with: &Value) {
         match event.as_str().unwrap_or("") {
             "Network.requestWillBeSent" => {
                 let url = with["request"]["url"].as_str().unwrap();
@@ -173,7 +173,7 @@ impl Page {
         assert!(opened["errorText"].is_null(), "{opened}");
     }
 
-    /// The value of an expression, in the page.
+    /// Evaluates an expression in the page.
     pub(crate) async fn evaluate(&mut self, expression: &str) -> Value {
         let parameters = json!({
             "expression": expression, "returnByValue": true, "awaitPromise": true,
@@ -186,13 +186,12 @@ impl Page {
         answer["result"]["value"].clone()
     }
 
-    /// Waits until the expression is true in the page.
+    /// Waits until an expression is true in the page.
     pub(crate) async fn until(&mut self, expression: &str) {
         until(expression, async || self.evaluate(expression).await == true).await;
     }
 
-    /// The elements with this role, of this name where one is given, as a screen reader finds
-    /// them.
+    /// Returns the elements of the accessibility tree with a role and, if given, a name.
     pub(crate) async fn all(&mut self, role: &str, name: Option<&str>) -> Vec<Node> {
         let document = self.command("DOM.getDocument", json!({ "depth": 0 })).await;
         let mut parameters = json!({ "nodeId": document["root"]["nodeId"], "role": role });
@@ -202,17 +201,18 @@ impl Page {
         let found = self
             .try_command("Accessibility.queryAXTree", &parameters)
             .await;
-        // A document that is just being replaced has none.
+        // There are none while the document is being replaced.
         let nodes = found
             .map(|mut found| found["nodes"].take())
             .unwrap_or_default();
         let nodes = nodes.as_array().cloned().unwrap_or_default();
-        let seen = nodes.iter().filter(|node| node["ignored"] != true);
-        seen.filter_map(|node| node["backendDOMNodeId"].as_u64().map(Node))
+        let visible = nodes.iter().filter(|node| node["ignored"] != true);
+        visible
+            .filter_map(|node| node["backendDOMNodeId"].as_u64().map(Node))
             .collect()
     }
 
-    /// Waits for the element with this role and this name.
+    /// Waits for the element with a role and a name.
     pub(crate) async fn find(&mut self, role: &str, name: &str) -> Node {
         let mut found = Vec::new();
         until(&format!("there is a {role} {name:?}"), async || {
@@ -223,8 +223,8 @@ impl Page {
         found[0]
     }
 
-    /// What a function says of an element.
-    pub(crate) async fn of(&mut self, Node(node): Node, function: &str) -> Value {
+    /// Calls a JavaScript function with an element and returns its result.
+    pub(crate) async fn call(&mut self, Node(node): Node, function: &str) -> Value {
         let resolved = json!({ "backendNodeId": node });
         let object = self.command("DOM.resolveNode", resolved).await;
         let parameters = json!({
@@ -236,13 +236,13 @@ impl Page {
         answer["result"]["value"].clone()
     }
 
-    /// Presses the left mouse button in the middle of an element.
+    /// Clicks on the center of an element.
     pub(crate) async fn click(&mut self, node: Node) {
         let Node(id) = node;
         self.command("DOM.scrollIntoViewIfNeeded", json!({ "backendNodeId": id }))
             .await;
         let middle = self
-            .of(node, "e => { const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }")
+            .call(node, "e => { const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }")
             .await;
         for kind in ["mousePressed", "mouseReleased"] {
             let parameters = json!({
@@ -259,7 +259,7 @@ impl Page {
             "Enter" => ("Enter", 13, "\r"),
             "Escape" => ("Escape", 27, ""),
             " " => ("Space", 32, " "),
-            _ => panic!("what is the code of {key}?"),
+            _ => panic!("unknown key {key:?}"),
         };
         for kind in ["keyDown", "keyUp"] {
             let mut parameters = json!({
@@ -272,8 +272,8 @@ impl Page {
         }
     }
 
-    /// Types into what has the focus.
-    pub(crate) async fn write(&mut self, text: &str) {
+    /// Types a text into the focused element.
+    pub(crate) async fn insert_text(&mut self, text: &str) {
         self.command("Input.insertText", json!({ "text": text }))
             .await;
     }

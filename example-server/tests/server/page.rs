@@ -5,14 +5,14 @@ use sqlx::{Connection, Executor, SqliteConnection};
 
 use crate::process::{Server, order, send, sqlite, text, until, value};
 
-/// The first check of the page.
-async fn books(server: &Server) -> Value {
+/// Returns the status of the consistency check.
+async fn consistency(server: &Server) -> Value {
     let now = value(&server.ops.get("/api/now").await.unwrap());
     now["checks"][0].clone()
 }
 
 #[tokio::test]
-async fn the_page_shows_what_the_metrics_say_and_asks_no_other_host() {
+async fn the_page_shows_the_metrics_and_refers_to_no_other_host() {
     let server = Server::start(&[]);
     let page = server.ops.get("/").await.unwrap();
     assert_eq!(page.status, 200);
@@ -34,15 +34,15 @@ async fn the_page_shows_what_the_metrics_say_and_asks_no_other_host() {
 }
 
 #[tokio::test]
-async fn a_switch_of_the_page_swaps_the_faults() {
+async fn a_control_of_the_page_replaces_the_faults() {
     let server = Server::start(&[]);
-    let pressed = json!({"value": "payment-outage"});
+    let body = json!({"value": "payment-outage"});
     let answer = send(
         &server.ops,
         Method::PUT,
         "/api/controls/faults",
         &[],
-        Some(&pressed),
+        Some(&body),
     )
     .await;
     assert_eq!(answer.status, 200);
@@ -55,16 +55,16 @@ async fn a_switch_of_the_page_swaps_the_faults() {
 }
 
 #[tokio::test]
-async fn a_switch_of_the_page_needs_the_token_where_one_is_set() {
+async fn a_control_of_the_page_requires_the_admin_token_if_one_is_set() {
     let server = Server::start(&["--admin-token", "s3cret"]);
-    let pressed = json!({"value": "each"});
+    let body = json!({"value": "each"});
     let put = async |headers: &[(&'static str, &str)]| {
         send(
             &server.ops,
             Method::PUT,
             "/api/controls/commit",
             headers,
-            Some(&pressed),
+            Some(&body),
         )
         .await
         .status
@@ -75,7 +75,7 @@ async fn a_switch_of_the_page_needs_the_token_where_one_is_set() {
 }
 
 #[tokio::test]
-async fn the_books_balance_until_a_row_is_changed_behind_the_servers_back() {
+async fn the_consistency_check_passes_until_a_row_is_changed_in_the_database() {
     let folder = tempfile::tempdir().unwrap();
     let database = sqlite(folder.path());
     let server = Server::on(&database, &[]);
@@ -91,10 +91,10 @@ async fn the_books_balance_until_a_row_is_changed_behind_the_servers_back() {
         send(&server.api, Method::DELETE, &path, &[], None).await;
     }
     let mut last = Value::Null;
-    until("80 tickets are on the books, everywhere", async || {
-        last = books(&server).await;
+    until("all sources have 80 tickets", async || {
+        last = consistency(&server).await;
         let sides = |at: usize| last["equations"][at]["sides"].clone();
-        let is = |side: &Value, figure: u64| side["low"] == figure && side["high"] == figure;
+        let is = |side: &Value, value: u64| side["low"] == value && side["high"] == value;
         let all = |at: usize| (0..2).all(|side| is(&sides(at)[side], 80));
         last["equations"][0]["sides"][0]["low"] == 61 && all(1) && all(2)
     })
@@ -105,10 +105,10 @@ async fn the_books_balance_until_a_row_is_changed_behind_the_servers_back() {
 
     let url = format!("{database}?mode=rw");
     let mut connection = SqliteConnection::connect(&url).await.unwrap();
-    let steal = "UPDATE concerts SET sold = sold + 3";
-    connection.execute(steal).await.unwrap();
-    until("the badge is red", async || {
-        last = books(&server).await;
+    let update = "UPDATE concerts SET sold = sold + 3";
+    connection.execute(update).await.unwrap();
+    until("the check fails", async || {
+        last = consistency(&server).await;
         last["state"] == "failed"
     })
     .await;
@@ -117,7 +117,7 @@ async fn the_books_balance_until_a_row_is_changed_behind_the_servers_back() {
 }
 
 #[tokio::test]
-async fn a_cell_of_the_heatmap_opens_the_log_lines_of_its_requests() {
+async fn requests_of_a_heatmap_cell_are_listed_with_their_log_lines() {
     let server = Server::start(&[]);
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let traced = [
@@ -162,22 +162,24 @@ async fn a_cell_of_the_heatmap_opens_the_log_lines_of_its_requests() {
 }
 
 #[tokio::test]
-async fn books_that_cannot_be_read_are_neither_right_nor_wrong() {
+async fn a_consistency_check_that_cannot_read_the_database_is_unknown() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("faults.toml");
     let outage = "[[faults]]\noperation = \"database\"\nfail.as = \"unavailable\"\n";
     std::fs::write(&file, outage).unwrap();
     let server = Server::start(&["--faults", file.to_str().unwrap()]);
-    until("the badge says why", async || {
-        let books = books(&server).await;
-        assert_eq!(books["state"], "unknown", "{books}");
-        books["error"].to_string().contains("cannot be read")
+    until("the check reports the error", async || {
+        let check = consistency(&server).await;
+        assert_eq!(check["state"], "unknown", "{check}");
+        check["error"]
+            .to_string()
+            .contains("cannot read the database")
     })
     .await;
     server.put_faults(&json!({"preset": "calm"})).await;
-    until("the counters are compared again", async || {
-        let books = books(&server).await;
-        books["state"] == "passed" && books.to_string().contains("at the start + counted")
+    until("the counters are compared", async || {
+        let check = consistency(&server).await;
+        check["state"] == "passed" && check.to_string().contains("initial + counted")
     })
     .await;
 }

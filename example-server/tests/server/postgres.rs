@@ -46,8 +46,8 @@ async fn two_servers_with_one_postgresql_sell_each_ticket_once() {
     for server in &servers {
         until("the check reports that it cannot compare", async || {
             let now = value(&server.ops.get("/api/now").await.unwrap());
-            let books = &now["checks"][0];
-            books["state"] == "passed" && books.to_string().contains("not compared")
+            let check = &now["checks"][0];
+            check["state"] == "passed" && check.to_string().contains("not compared")
         })
         .await;
     }

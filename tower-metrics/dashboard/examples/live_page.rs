@@ -1,4 +1,4 @@
-//! A live page of made-up traffic. Run it, and open the address it prints:
+//! A live page with simulated traffic. Run it and open the URL that it prints:
 //!
 //! ```sh
 //! cargo run -p tower-metrics-dashboard --features live --example live_page
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 use tower_metrics_dashboard::live::{
-    self, Check, Control, Equation, LoggedRequest, RecentRequests, Side,
+    Check, Control, Equation, LivePage, LoggedRequest, RecentRequests, Side,
 };
 use tower_metrics_dashboard::{
     BarGauge, BurnRateAlert, Color, Column, Dashboard, Heatmap, Indicator, Row, Selector, Slo,
@@ -37,34 +37,34 @@ const CONCERTS: [(&str, i64); 6] = [
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let registry = Registry::new();
     let shop = Shop::new(&registry)?;
-    let outage = Arc::new(Mutex::new("calm".to_owned()));
+    let preset = Arc::new(Mutex::new("calm".to_owned()));
     let log = Arc::new(RecentRequests::new());
-    tokio::spawn(shop.clone().open(outage.clone(), log.clone()));
+    tokio::spawn(shop.clone().simulate(preset.clone(), log.clone()));
 
-    let seen = outage.clone();
+    let current = preset.clone();
     let faults = Control::new(
         "Faults",
-        move || seen.lock().unwrap().clone(),
+        move || current.lock().unwrap().clone(),
         move |value| {
-            *outage.lock().unwrap() = value.to_owned();
+            *preset.lock().unwrap() = value.to_owned();
             Ok(())
         },
     )
-    .choice("calm", "Nothing goes wrong on purpose.")
-    .choice("everyday", "A few payments are declined.")
-    .choice("black-friday", "Many visitors at once.")
-    .choice("payment-outage", "Payments are unavailable.")
-    .choice("slow-database", "The database answers late.")
-    .rest("calm")
-    .marked();
+    .choice("calm", "Injects no faults.")
+    .choice("everyday", "Declines 5% of the payments.")
+    .choice("black-friday", "Triples the traffic.")
+    .choice("payment-outage", "Fails 70% of the purchases.")
+    .choice("slow-database", "Multiplies durations by 9.")
+    .default_value("calm")
+    .annotated(true);
     let commit = Control::new("Commit", || "group".into(), |_| Ok(()))
-        .choice("group", "Waiting purchases are committed together.")
-        .choice("each", "Every purchase has its own transaction.")
-        .beside("Purchases");
+        .choice("group", "Commits concurrent purchases together.")
+        .choice("each", "Commits every purchase in its own transaction.")
+        .panel("Purchases");
     let sold = shop.sold.clone();
-    let books = Check::new(
-        "The books balance",
-        "Tickets sold are purchases in the database.",
+    let consistency = Check::new(
+        "Consistency",
+        "The tickets sold match the purchases in the database.",
         move || {
             let total: u64 = CONCERTS
                 .iter()
@@ -77,43 +77,49 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
     );
 
-    let page = live::page(dashboard(), registry)
-        .slo(Slo::new(
-            "availability",
-            "are answered without an error",
-            0.999,
-            Indicator::Bad {
-                bad: requests().with_prefix("http_response_status_code", "5"),
-                total: requests(),
-            },
-        ))
-        .slo(Slo::new(
-            "latency",
-            "are answered within 250 ms",
-            0.99,
-            Indicator::Good {
-                good: Selector::new(DURATION).bucket(0.25),
-                total: requests(),
-            },
-        ))
-        .burns(BurnRateAlert::DEFAULTS.map(|burn| burn.scaled(1.0 / 60.0)))
+    let availability = Slo::new(
+        "availability",
+        "succeed",
+        0.999,
+        Indicator::Bad {
+            bad: requests().with_prefix("http_response_status_code", "5"),
+            total: requests(),
+        },
+    );
+    let latency = Slo::new(
+        "latency",
+        "complete within 250 ms",
+        0.99,
+        Indicator::Good {
+            good: Selector::new(DURATION).bucket(0.25),
+            total: requests(),
+        },
+    );
+    let page = LivePage::builder(dashboard(), registry)
+        .slos([&availability, &latency])
+        // Windows of minutes instead of hours, so that a simulated outage alerts soon.
+        .burn_rate_alerts(BurnRateAlert::DEFAULTS.map(|alert| alert.scaled(1.0 / 60.0)))
         .control(faults)
         .control(commit)
-        .check(books)
+        .check(consistency)
         .requests(log, DURATION)
-        .into_router()?;
+        .graceful_shutdown(interrupt())
+        .build()?;
 
     let listener = tokio::net::TcpListener::bind(
         std::env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:0".into()),
     )
     .await?;
     println!("http://{}/live", listener.local_addr()?);
-    axum::serve(listener, axum::Router::new().nest("/live", page))
-        .with_graceful_shutdown(async {
-            let _ = tokio::signal::ctrl_c().await;
-        })
+    let router = axum::Router::new().nest_service("/live", page.into_router());
+    axum::serve(listener, router)
+        .with_graceful_shutdown(interrupt())
         .await?;
     Ok(())
+}
+
+async fn interrupt() {
+    let _ = tokio::signal::ctrl_c().await;
 }
 
 fn requests() -> Selector {
@@ -138,9 +144,9 @@ fn dashboard() -> Dashboard {
     let stat = |title, unit, expr| {
         Stat::new(title, unit)
             .series("now", expr)
-            .description("The last 5 s.")
+            .description("Over the last 5 seconds.")
     };
-    Dashboard::new("shop", "Ticket shop", "A shop that never sells out.")
+    Dashboard::new("shop", "Ticket shop", "A simulated ticket shop.")
         .row(
             Row::new("Overview")
                 .panel(stat(
@@ -177,15 +183,15 @@ fn dashboard() -> Dashboard {
             Row::new("Traffic")
                 .panel(
                     Table::new("Routes", by)
-                        .description("Every route, busiest first.")
+                        .description("Rate, errors and duration by route.")
                         .column(Column::new(
-                            "rate",
+                            "Requests",
                             Unit::RequestsPerSecond,
                             requests().rate().sum_by(by),
                         ))
                         .column(
                             Column::new(
-                                "errors",
+                                "Errors",
                                 Unit::Ratio,
                                 errors().sum_by(by).ratio(requests().rate().sum_by(by)),
                             )
@@ -211,7 +217,7 @@ fn dashboard() -> Dashboard {
                 )
                 .panel(
                     TimeSeries::new("Requests by status", Unit::RequestsPerSecond)
-                        .description("Stacked.")
+                        .description("Requests per second, by status code.")
                         .series(
                             "{http_response_status_code}",
                             requests().rate().sum_by(["http_response_status_code"]),
@@ -220,17 +226,17 @@ fn dashboard() -> Dashboard {
                 )
                 .panel(quantiles(
                     TimeSeries::new("Duration", Unit::Seconds)
-                        .description("Quantiles over all routes."),
+                        .description("Quantiles of the duration of all requests."),
                 ))
                 .panel(
                     Heatmap::new("Duration heatmap", Unit::Seconds, duration())
-                        .description("Darker is more."),
+                        .description("Requests by duration. Darker cells have more."),
                 )
                 .panel(
                     TimeSeries::new("Network", Unit::BytesPerSecond)
-                        .description("Bodies in and out.")
+                        .description("Response bodies.")
                         .series(
-                            "out",
+                            "response bodies",
                             Selector::new("http_server_response_body_size_bytes")
                                 .sum()
                                 .rate()
@@ -242,20 +248,20 @@ fn dashboard() -> Dashboard {
             Row::new("Sales")
                 .panel(
                     TimeSeries::new("Tickets sold", Unit::PerMinute)
-                        .description("By concert.")
+                        .description("Tickets sold per minute, by concert.")
                         .series("{concert}", sold().rate().sum_by(["concert"]).per_minute())
                         .stacked(true),
                 )
                 .panel(
                     BarGauge::new(
-                        "Stock",
+                        "Tickets available",
                         Unit::Count,
                         "{concert}",
                         Selector::new("tickets_available")
                             .value()
                             .max_by(["concert"]),
                     )
-                    .description("Tickets left."),
+                    .description("Tickets available, by concert."),
                 ),
         )
 }
@@ -304,8 +310,8 @@ impl Shop {
         Ok(shop)
     }
 
-    /// Twenty times a second, as many requests as there would have been.
-    async fn open(self, faults: Arc<Mutex<String>>, log: Arc<RecentRequests>) {
+    /// Records the requests of 50 ms at a time.
+    async fn simulate(self, preset: Arc<Mutex<String>>, log: Arc<RecentRequests>) {
         let mut seed = 7_u64;
         let mut random = move || {
             seed = seed
@@ -320,7 +326,7 @@ impl Shop {
         let mut ticks = tokio::time::interval(Duration::from_millis(50));
         loop {
             ticks.tick().await;
-            let fault = faults.lock().unwrap().clone();
+            let fault = preset.lock().unwrap().clone();
             let wave = 1.0 + 0.25 * (started.elapsed().as_secs_f64() / 23.0).sin();
             let crowd = if fault == "black-friday" { 3.0 } else { 1.0 };
             self.active

@@ -1,6 +1,4 @@
-//! Runs the live page example as a process and requests what a browser would.
-//!
-//! `cargo test` builds the example beside the tests.
+//! Runs the example `live_page`, which `cargo test` builds, and requests the page as a browser does.
 #![cfg(all(unix, feature = "live"))]
 
 use std::io::{BufRead, BufReader};
@@ -56,11 +54,11 @@ async fn the_example_serves_its_page_assets_and_panels() {
     assert!(page.contains("<title>Ticket shop</title>"), "{page}");
     let assets: Vec<_> = page
         .split('"')
-        .filter(|text| text.starts_with("assets/"))
+        .filter(|text| text.starts_with("?asset="))
         .collect();
     assert!(assets.len() >= 4, "{assets:?}");
-    for asset in assets {
-        assert_eq!(get(format!("{url}/{asset}")).await.0, 200, "{asset}");
+    for asset in assets.into_iter().chain(["/", "/assets/main.js"]) {
+        assert_eq!(get(format!("{url}{asset}")).await.0, 200, "{asset}");
     }
     let (status, panel) = get(format!("{url}/api/panels/requests")).await;
     assert_eq!((status, &panel[..5]), (200, "{\"t\":"));

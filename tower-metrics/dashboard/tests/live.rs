@@ -1,4 +1,4 @@
-//! The live page's routes, as its viewers meet them.
+//! The routes of a live page.
 #![cfg(feature = "live")]
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,21 +16,22 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_metrics::{MetricsLayer, Prometheus};
 use tower_metrics_dashboard::live::{
-    self, Check, Control, Equation, LoggedRequest, RecentRequests, RequestLog, RequestQuery, Side,
+    Check, Control, Equation, Error, LivePage, LivePageBuilder, LoggedRequest, RecentRequests,
+    RequestLog, RequestQuery, Side,
 };
 use tower_metrics_dashboard::{Dashboard, Row, Selector, TimeSeries, Unit};
 
-fn page() -> live::Page {
+fn page() -> LivePageBuilder {
     let registry = Registry::new();
     let hits = IntCounterVec::new(Opts::new("hits_total", "Hits."), &["route"]).unwrap();
     hits.with_label_values(&["/a"]).inc_by(41);
     hits.with_label_values(&["/b"]).inc();
     registry.register(Box::new(hits)).unwrap();
     let hits = Selector::new("hits_total").value();
-    let panel = TimeSeries::new("Hits", Unit::Count).description("Hits so far.");
+    let panel = TimeSeries::new("Hits", Unit::Count).description("Number of hits.");
     let panel = panel.series("{route}", hits.sum_by(["route"]));
     let dashboard = Dashboard::new("shop", "A <shop>", "Hits.");
-    live::page(dashboard.row(Row::new("Traffic").panel(panel)), registry)
+    LivePage::builder(dashboard.row(Row::new("Traffic").panel(panel)), registry)
 }
 
 async fn answer(router: &Router, request: Request<Body>) -> (StatusCode, String) {
@@ -51,8 +52,8 @@ async fn get_json(router: &Router, path: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_api_has_the_figures_of_the_registry() {
-    let router = page().into_router().unwrap();
+async fn the_api_returns_the_values_of_the_registry() {
+    let router = page().build().unwrap().into_router();
     let now = get_json(&router, "/api/now").await;
     assert_eq!(now["panels"]["hits"]["series"], json!({"/a": 41, "/b": 1}));
     let history = get_json(&router, "/api/panels/hits").await;
@@ -66,10 +67,10 @@ async fn the_api_has_the_figures_of_the_registry() {
 }
 
 #[tokio::test]
-async fn the_stream_begins_with_the_history_and_ends_when_told() {
+async fn the_stream_begins_with_the_history_and_ends_at_shutdown() {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let page = page().until(async { drop(stopped.await) });
-    let router = page.into_router().unwrap();
+    let page = page().graceful_shutdown(async { drop(stopped.await) });
+    let router = page.build().unwrap().into_router();
     let request = Request::get("/api/stream").body(Body::empty()).unwrap();
     let mut stream = router.clone().oneshot(request).await.unwrap().into_body();
     let first = stream.frame().await.unwrap().unwrap().into_data().unwrap();
@@ -81,9 +82,9 @@ async fn the_stream_begins_with_the_history_and_ends_when_told() {
 }
 
 #[tokio::test]
-async fn a_nested_page_and_its_assets_are_found_with_and_without_a_trailing_slash() {
-    let nested = Router::new().nest_service("/ops/live", page().into_router().unwrap());
-    let root = page().into_router().unwrap();
+async fn a_nested_page_works_with_and_without_a_trailing_slash() {
+    let nested = Router::new().nest_service("/ops/live", page().build().unwrap().into_router());
+    let root = page().build().unwrap().into_router();
     for (router, path) in [
         (&nested, "/ops/live"),
         (&nested, "/ops/live/"),
@@ -110,9 +111,9 @@ async fn a_nested_page_and_its_assets_are_found_with_and_without_a_trailing_slas
 }
 
 #[tokio::test]
-async fn proxies_are_told_not_to_buffer_the_stream() {
+async fn the_stream_forbids_proxies_to_buffer_it() {
     let request = Request::get("/api/stream").body(Body::empty()).unwrap();
-    let router = page().into_router().unwrap();
+    let router = page().build().unwrap().into_router();
     let response = router.oneshot(request).await.unwrap();
     let headers = response.headers();
     assert_eq!(headers["content-type"], "text/event-stream");
@@ -135,7 +136,7 @@ async fn open_stream(router: &Router) -> Body {
 }
 
 #[tokio::test(start_paused = true)]
-async fn panics_in_hooks_are_shown_and_the_stream_goes_on_until_shutdown() {
+async fn a_panic_in_a_control_is_reported_and_the_stream_continues_until_shutdown() {
     let broken = Control::new(
         "Cache",
         || panic!("no cache"),
@@ -144,8 +145,8 @@ async fn panics_in_hooks_are_shown_and_the_stream_goes_on_until_shutdown() {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let page = page()
         .control(broken.choice("on", "On."))
-        .until(async { drop(stopped.await) });
-    let router = page.into_router().unwrap();
+        .graceful_shutdown(async { drop(stopped.await) });
+    let router = page.build().unwrap().into_router();
     let mut stream = open_stream(&router).await;
     assert_eq!(event(&mut stream).await.0, "history");
     for _ in 0..3 {
@@ -170,11 +171,11 @@ async fn panics_in_hooks_are_shown_and_the_stream_goes_on_until_shutdown() {
 #[tokio::test(start_paused = true)]
 async fn streams_end_if_the_shutdown_signal_panics() {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let page = page().until(async {
+    let page = page().graceful_shutdown(async {
         drop(stopped.await);
         panic!("no signal");
     });
-    let router = page.into_router().unwrap();
+    let router = page.build().unwrap().into_router();
     let mut stream = open_stream(&router).await;
     assert_eq!(event(&mut stream).await.0, "history");
     drop(stop);
@@ -184,16 +185,16 @@ async fn streams_end_if_the_shutdown_signal_panics() {
 #[tokio::test(start_paused = true)]
 async fn a_check_that_panics_fails_instead_of_keeping_its_last_result() {
     let panics = Arc::new(AtomicBool::new(false));
-    let hook = panics.clone();
+    let panics_now = panics.clone();
     let check = Check::new("Sold", "Counter and database agree.", move || {
-        let panics = hook.clone();
+        let panics = panics_now.clone();
         async move {
             assert!(!panics.load(Relaxed), "no database");
             let equation = Equation::new("sold").side(Side::exact("counter", 1.0));
             Ok(vec![equation])
         }
     });
-    let router = page().check(check).into_router().unwrap();
+    let router = page().check(check).build().unwrap().into_router();
     let mut stream = open_stream(&router).await;
     let mut until = async |state: &str| loop {
         let (_, data) = event(&mut stream).await;
@@ -222,7 +223,7 @@ impl RequestLog for PanickingLog {
 #[tokio::test]
 async fn a_panic_in_the_request_log_is_a_server_error() {
     let page = page().requests(Arc::new(PanickingLog), "took_seconds");
-    let (status, problem) = get(&page.into_router().unwrap(), "/api/requests").await;
+    let (status, problem) = get(&page.build().unwrap().into_router(), "/api/requests").await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(
         problem.contains("the request log panicked: no log"),
@@ -257,8 +258,8 @@ async fn request_metrics_of_a_recorder_are_read_although_another_collector_panic
         .description("Requests per second.")
         .series("{http_route}", count.rate().sum_by(["http_route"]));
     let dashboard = Dashboard::new("shop", "Shop", "Requests.");
-    let page = live::page(dashboard.row(Row::new("Traffic").panel(panel)), prometheus);
-    let router = page.into_router().unwrap();
+    let page = LivePage::builder(dashboard.row(Row::new("Traffic").panel(panel)), prometheus);
+    let router = page.build().unwrap().into_router();
     let mut stream = open_stream(&router).await;
     assert_eq!(event(&mut stream).await.0, "history");
     assert_eq!(get(&app, "/").await.0, StatusCode::OK);
@@ -272,7 +273,7 @@ async fn request_metrics_of_a_recorder_are_read_although_another_collector_panic
 }
 
 #[tokio::test]
-async fn a_control_takes_its_choices_and_nothing_else() {
+async fn a_control_accepts_only_its_choices() {
     let value = Arc::new(Mutex::new("off".to_owned()));
     let (read, write) = (value.clone(), value.clone());
     let current = move || read.lock().unwrap().clone();
@@ -281,7 +282,7 @@ async fn a_control_takes_its_choices_and_nothing_else() {
         Ok(())
     });
     let control = control.choice("on", "On.").choice("off", "Off.");
-    let router = page().control(control).into_router().unwrap();
+    let router = page().control(control).build().unwrap().into_router();
     let put = |path: &str, body: &'static str| Request::put(path).body(Body::from(body)).unwrap();
     let set = answer(&router, put("/api/controls/cache", r#"{"value": "on"}"#)).await;
     assert_eq!(set, (StatusCode::OK, r#"{"value":"on"}"#.to_owned()));
@@ -305,8 +306,8 @@ async fn a_control_takes_its_choices_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_method_that_a_path_does_not_know_is_refused_as_a_problem() {
-    let router = page().into_router().unwrap();
+async fn an_unsupported_method_is_rejected_with_a_problem_document() {
+    let router = page().build().unwrap().into_router();
     for path in ["/", "/api/now", "/assets/main.js"] {
         let request = Request::delete(path).body(Body::empty()).unwrap();
         let response = router.clone().oneshot(request).await.unwrap();
@@ -323,7 +324,7 @@ async fn a_method_that_a_path_does_not_know_is_refused_as_a_problem() {
 }
 
 #[tokio::test]
-async fn a_query_finds_the_requests_of_a_cell() {
+async fn requests_are_filtered_by_duration_and_route() {
     let log = Arc::new(RecentRequests::new());
     for (millis, route) in [(4, "/a"), (40, "/a"), (45, "/b")] {
         let mut request = LoggedRequest::new(SystemTime::now(), Duration::from_millis(millis));
@@ -334,7 +335,11 @@ async fn a_query_finds_the_requests_of_a_cell() {
         request.line = format!("took {millis} ms");
         log.record(request);
     }
-    let router = page().requests(log, "took_seconds").into_router().unwrap();
+    let router = page()
+        .requests(log, "took_seconds")
+        .build()
+        .unwrap()
+        .into_router();
     let found = get_json(
         &router,
         "/api/requests?at_least=0.025&at_most=0.05&route=/a",
@@ -349,17 +354,27 @@ async fn a_query_finds_the_requests_of_a_cell() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_refused_with_its_value() {
-    let long = page().window(Duration::from_secs(61)).into_router();
-    assert!(long.unwrap_err().to_string().contains("61 s"));
-    let twin = || Control::new("Cache", || "on".into(), |_| Ok(()));
-    let twice = page().control(twin()).control(twin()).into_router();
-    assert!(twice.unwrap_err().to_string().contains("Cache"));
-    let astray = page().control(twin().beside("Nothing")).into_router();
-    assert!(astray.unwrap_err().to_string().contains("Nothing"));
+async fn an_invalid_setting_is_an_error_with_its_value() {
+    let error = |builder: LivePageBuilder| builder.build().unwrap_err().to_string();
+    let window = page().window(Duration::from_secs(61));
+    assert_eq!(
+        error(window),
+        "invalid window of 61 s: must be between 1 s and 60 s"
+    );
+    let control = || Control::new("Cache", || "on".into(), |_| Ok(()));
+    let duplicate = page().control(control()).control(control());
+    assert_eq!(
+        error(duplicate),
+        "duplicate control title \"Cache\": the letters and digits of titles must be unique"
+    );
+    let unknown = page().control(control().panel("Nothing"));
+    assert_eq!(
+        error(unknown),
+        "unknown panel \"Nothing\" of control \"Cache\": must be the title of a panel"
+    );
 }
 
 #[test]
-fn without_a_runtime_there_is_an_error_and_no_panic() {
-    assert!(matches!(page().into_router(), Err(live::Error::NoRuntime)));
+fn building_a_page_outside_of_a_runtime_is_an_error() {
+    assert!(matches!(page().build(), Err(Error::NoRuntime)));
 }

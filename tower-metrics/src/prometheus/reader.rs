@@ -125,7 +125,7 @@ impl Reader {
 }
 
 impl ReadSeries<'_> {
-    /// Returns the name of the family as it is exposed.
+    /// Returns the exposed name of the family.
     pub fn family(&self) -> &str {
         self.family
     }

@@ -1,20 +1,20 @@
-//! The page's files, part of the binary.
+//! Files of the page, embedded in the binary.
 
-/// A file's content type and content.
+/// Content type and content of a file.
 pub(super) type Asset = (&'static str, &'static str);
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-/// The page itself; `{{title}}` is replaced when it is served.
+/// The HTML page. `{{title}}` is replaced when it is served.
 pub(super) const PAGE: &str = include_str!("assets/page.html");
 
-/// Every other file, by name.
+/// All other files by name.
 pub(super) const FILES: [(&str, Asset); 17] = [
     ("boot.js", (SCRIPT, include_str!("assets/boot.js"))),
     ("chart.js", (SCRIPT, include_str!("assets/chart.js"))),
     ("dom.js", (SCRIPT, include_str!("assets/dom.js"))),
-    ("figures.js", (SCRIPT, include_str!("assets/figures.js"))),
+    ("values.js", (SCRIPT, include_str!("assets/values.js"))),
     ("format.js", (SCRIPT, include_str!("assets/format.js"))),
     ("heatmap.js", (SCRIPT, include_str!("assets/heatmap.js"))),
     (
@@ -50,14 +50,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_whole_page_is_under_150_kb() {
+    fn all_files_together_are_smaller_than_150_kb() {
         let files: usize = FILES.iter().map(|(_, (_, content))| content.len()).sum();
         let whole = PAGE.len() + files;
         assert!(whole < 150_000, "{whole} bytes");
     }
 
     #[test]
-    fn nothing_points_to_another_host() {
+    fn no_file_refers_to_another_host() {
         for (name, (_, content)) in FILES.iter().filter(|(name, _)| !name.starts_with("uPlot")) {
             let others = content
                 .matches("http")

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::clock::WallClock;
 use super::number::Number;
-use super::series::Store;
 use super::slug::slug;
+use super::store::Store;
 use crate::burn_rate::{BurnRateAlert, RequestCounts};
 use crate::selector::Selector;
 use crate::slo::{Indicator, Slo};
@@ -20,7 +20,7 @@ const SHOWN: Duration = Duration::from_secs(900);
 #[derive(Debug)]
 pub(super) struct Budget {
     pub(super) slo: Slo,
-    pub(super) burns: Vec<BurnRateAlert>,
+    pub(super) alerts: Vec<BurnRateAlert>,
     /// When each alert began to fire, in monotonic time.
     firing_since: Vec<Option<f64>>,
     /// Cumulative counts by monotonic time.
@@ -48,19 +48,20 @@ struct AlertStatus {
 }
 
 impl Budget {
-    pub(super) fn new(slo: Slo, burns: Vec<BurnRateAlert>) -> Self {
-        let seconds =
-            |pick: fn(&BurnRateAlert) -> Duration| burns.iter().map(move |b| pick(b).as_secs_f64());
-        let shortest = seconds(|burn| burn.short).fold(f64::INFINITY, f64::min);
-        let longest = seconds(|burn| burn.long).fold(SHOWN.as_secs_f64(), f64::max);
+    pub(super) fn new(slo: Slo, alerts: Vec<BurnRateAlert>) -> Self {
+        let seconds = |pick: fn(&BurnRateAlert) -> Duration| {
+            alerts.iter().map(move |b| pick(b).as_secs_f64())
+        };
+        let shortest = seconds(|alert| alert.short).fold(f64::INFINITY, f64::min);
+        let longest = seconds(|alert| alert.long).fold(SHOWN.as_secs_f64(), f64::max);
         Self {
-            firing_since: vec![None; burns.len()],
+            firing_since: vec![None; alerts.len()],
             counts: VecDeque::new(),
             // At least 30 samples in the shortest window.
             step: (shortest / 30.0).max(1.0),
             longest,
             slo,
-            burns,
+            alerts,
         }
     }
 
@@ -94,8 +95,8 @@ impl Budget {
         while self.counts.len() > 2 && now - self.counts[1].0 >= self.longest {
             self.counts.pop_front();
         }
-        for (burn, since) in self.burns.iter().zip(&mut self.firing_since) {
-            let fires = burn.fires(&self.slo, |window| tally(&self.counts, window));
+        for (alert, since) in self.alerts.iter().zip(&mut self.firing_since) {
+            let fires = alert.fires(&self.slo, |window| tally(&self.counts, window));
             *since = fires.then(|| since.unwrap_or(now));
         }
     }
@@ -108,10 +109,10 @@ impl Budget {
 
     pub(super) fn status(&self, clock: &WallClock) -> ObjectiveStatus {
         let counts = tally(&self.counts, SHOWN).unwrap_or_default();
-        let alerts = self.burns.iter().zip(&self.firing_since);
-        let alerts = alerts.map(|(burn, since)| AlertStatus {
-            long: Number(self.rate(burn.long)),
-            short: Number(self.rate(burn.short)),
+        let alerts = self.alerts.iter().zip(&self.firing_since);
+        let alerts = alerts.map(|(alert, since)| AlertStatus {
+            long: Number(self.rate(alert.long)),
+            short: Number(self.rate(alert.short)),
             since: since.map(|since| clock.wall(since)),
         });
         ObjectiveStatus {

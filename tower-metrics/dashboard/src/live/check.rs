@@ -32,8 +32,8 @@ type Outcome = Pin<Box<dyn Future<Output = Result<Vec<Equation>, String>> + Send
 pub struct Check {
     pub(super) id: String,
     pub(super) title: String,
-    pub(super) help: String,
-    pub(super) every: Duration,
+    pub(super) description: String,
+    pub(super) interval: Duration,
     run: Box<dyn Fn() -> Outcome + Send + Sync>,
 }
 
@@ -81,7 +81,7 @@ impl Check {
     /// If it panics, the check fails until it succeeds again.
     pub fn new<F>(
         title: impl Into<String>,
-        help: impl Into<String>,
+        description: impl Into<String>,
         run: impl Fn() -> F + Send + Sync + 'static,
     ) -> Self
     where
@@ -91,8 +91,8 @@ impl Check {
         Self {
             id: slug(&title),
             title,
-            help: help.into(),
-            every: Duration::from_secs(2),
+            description: description.into(),
+            interval: Duration::from_secs(2),
             run: Box::new(move || Box::pin(run())),
         }
     }
@@ -100,18 +100,18 @@ impl Check {
     /// Sets the interval between runs, which is also the timeout. At least 1
     /// second. Defaults to 2 seconds.
     #[must_use]
-    pub fn every(mut self, every: Duration) -> Self {
-        self.every = every.max(Duration::from_secs(1));
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval.max(Duration::from_secs(1));
         self
     }
 
     pub(super) async fn run(&self) -> CheckStatus {
         let run = hook::call_async(|| (self.run)());
-        match tokio::time::timeout(self.every, run).await {
+        match tokio::time::timeout(self.interval, run).await {
             Ok(Ok(Ok(equations))) => self.compared(equations),
             Ok(Ok(Err(error))) => self.unknown(error),
             Ok(Err(panic)) => self.without_equations(State::Failed, panic),
-            Err(_) => self.unknown(format!("timed out after {} s", self.every.as_secs_f64())),
+            Err(_) => self.unknown(format!("timed out after {} s", self.interval.as_secs_f64())),
         }
     }
 

@@ -27,11 +27,11 @@ type Set = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 pub struct Control {
     pub(super) id: String,
     pub(super) title: String,
-    pub(super) help: String,
+    pub(super) description: String,
     pub(super) choices: Vec<Choice>,
-    pub(super) rest: Option<String>,
-    pub(super) beside: Option<String>,
-    pub(super) marked: bool,
+    pub(super) default: Option<String>,
+    pub(super) panel: Option<String>,
+    pub(super) annotated: bool,
     current: Current,
     set: Set,
 }
@@ -41,7 +41,7 @@ pub struct Control {
 pub(super) struct Choice {
     pub(super) value: String,
     title: String,
-    help: String,
+    description: String,
 }
 
 impl Control {
@@ -64,11 +64,11 @@ impl Control {
         Self {
             id: slug(&title),
             title,
-            help: String::new(),
+            description: String::new(),
             choices: Vec::new(),
-            rest: None,
-            beside: None,
-            marked: false,
+            default: None,
+            panel: None,
+            annotated: false,
             current: Box::new(current),
             set: Box::new(set),
         }
@@ -76,43 +76,45 @@ impl Control {
 
     /// Sets the description. Defaults to none.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = help.into();
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = description.into();
         self
     }
 
     /// Adds a value and its description.
     #[must_use]
-    pub fn choice(mut self, value: impl Into<String>, help: impl Into<String>) -> Self {
+    pub fn choice(mut self, value: impl Into<String>, description: impl Into<String>) -> Self {
         let value = value.into();
         self.choices.push(Choice {
             title: value.clone(),
             value,
-            help: help.into(),
+            description: description.into(),
         });
         self
     }
 
-    /// Sets the default value. Pressing the active value returns to it, and the charts highlight the
-    /// time during which another value is active, if the control is [`marked`](Self::marked).
+    /// Sets the default value, to which pressing the active value returns.
     /// Defaults to none.
     #[must_use]
-    pub fn rest(mut self, value: impl Into<String>) -> Self {
-        self.rest = Some(value.into());
+    pub fn default_value(mut self, value: impl Into<String>) -> Self {
+        self.default = Some(value.into());
         self
     }
 
-    /// Shows the latest value of the first panel with this title next to the control.
+    /// Shows the latest value of the first panel with this title next to the
+    /// control. Defaults to none.
     #[must_use]
-    pub fn beside(mut self, panel: impl Into<String>) -> Self {
-        self.beside = Some(panel.into());
+    pub fn panel(mut self, title: impl Into<String>) -> Self {
+        self.panel = Some(title.into());
         self
     }
 
-    /// Marks each change of the value on every chart.
+    /// Sets whether every chart marks the changes of the value, and highlights
+    /// the time during which it is not the [default](Self::default_value).
+    /// Defaults to `false`.
     #[must_use]
-    pub fn marked(mut self) -> Self {
-        self.marked = true;
+    pub fn annotated(mut self, annotated: bool) -> Self {
+        self.annotated = annotated;
         self
     }
 
@@ -126,7 +128,7 @@ impl Control {
         if !self.choices.iter().any(|choice| choice.value == value) {
             let known: Vec<&str> = self.choices.iter().map(|c| c.value.as_str()).collect();
             return Err(SetError::Unknown(format!(
-                "{value:?} is not a choice of {}: {}",
+                "invalid value {value:?} of {}: must be one of {}",
                 self.id,
                 known.join(", ")
             )));

@@ -1,18 +1,20 @@
-//! Expressions, evaluated over the [`Store`] as PromQL would over its samples.
+//! Evaluates expressions over the [`Store`], with the results that PromQL has.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::series::{Labels, Series, Store, label};
+use super::sample::{Labels, label};
+use super::series::Series;
+use super::store::Store;
 use crate::expr::{Aggregation, Expr};
 use crate::selector::Selector;
 
-/// One value with its labels.
-pub(super) type Sample = (Labels, f64);
+/// A value with its labels.
+pub(super) type LabeledValue = (Labels, f64);
 
 type Visit<'a> = dyn FnMut(&[(Arc<str>, Arc<str>)], f64) + 'a;
 
-/// The store at one moment.
+/// The store at the time of its current snapshot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Eval<'a> {
     pub(super) store: &'a Store,
@@ -21,8 +23,8 @@ pub(super) struct Eval<'a> {
 }
 
 impl Eval<'_> {
-    /// Every value of the expression.
-    pub(super) fn samples(&self, expr: &Expr) -> Vec<Sample> {
+    /// Returns all values of the expression.
+    pub(super) fn samples(&self, expr: &Expr) -> Vec<LabeledValue> {
         let mut samples = Vec::new();
         self.each(expr, &mut |labels, value| {
             samples.push((labels.to_vec(), value))
@@ -108,7 +110,7 @@ impl Eval<'_> {
         self.samples(expr).into_iter().collect()
     }
 
-    fn aggregate(&self, op: Aggregation, by: &[String], of: &Expr) -> Vec<Sample> {
+    fn aggregate(&self, op: Aggregation, by: &[String], of: &Expr) -> Vec<LabeledValue> {
         let mut groups: BTreeMap<String, (Labels, f64, f64)> = BTreeMap::new();
         let mut key = String::new();
         self.each(of, &mut |labels, value| {
@@ -132,7 +134,7 @@ impl Eval<'_> {
         groups.into_values().map(folded).collect()
     }
 
-    fn quantiles(&self, q: f64, of: &Selector, by: &[String]) -> Vec<Sample> {
+    fn quantiles(&self, q: f64, of: &Selector, by: &[String]) -> Vec<LabeledValue> {
         let mut groups: BTreeMap<String, (Labels, Buckets)> = BTreeMap::new();
         let mut key = String::new();
         for series in self.store.select(of) {
@@ -150,7 +152,7 @@ impl Eval<'_> {
         groups.into_values().filter_map(quantile).collect()
     }
 
-    /// The observations since the snapshot before, in buckets of all series together.
+    /// Returns the observations since the previous snapshot, added up over all series.
     pub(super) fn steps(&self, of: &Selector) -> Option<Buckets> {
         let mut series = self.store.select(of);
         let steps = Series::bucket_steps;
@@ -167,7 +169,7 @@ fn group_key(key: &mut String, labels: &[(Arc<str>, Arc<str>)], by: &[String]) {
     key.clear();
     for name in by {
         key.push_str(label(labels, name));
-        // No label value holds it, for one is text that people read.
+        // The unit separator does not occur in label values.
         key.push('\u{1f}');
     }
 }
@@ -179,7 +181,7 @@ fn kept(labels: &[(Arc<str>, Arc<str>)], by: &[String]) -> Labels {
     named.cloned().collect()
 }
 
-/// A histogram's cumulative counts: for each finite bound, and of all observations.
+/// Cumulative counts of a histogram: one for each finite bound, and one of all observations.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Buckets {
     pub(super) bounds: Vec<f64>,
@@ -187,13 +189,13 @@ pub(super) struct Buckets {
 }
 
 impl Buckets {
-    /// `cumulative` has one more than there are bounds.
+    /// Creates a histogram. `cumulative` has one element more than `bounds`.
     pub(super) fn new(bounds: Vec<f64>, cumulative: Vec<f64>) -> Self {
         Self { bounds, cumulative }
     }
 
-    /// Adds another histogram. Where the bounds differ, each has for a bound it lacks what it has
-    /// for the next lower one: the sum keeps rising, and nothing is counted as faster than it was.
+    /// Adds another histogram. If the bounds differ, a missing bucket counts as the next lower one,
+    /// so that counts stay monotonic and no observation appears lower than it is.
     pub(super) fn add(&mut self, bounds: &[f64], cumulative: &[f64]) {
         if self.bounds == bounds {
             for (mine, more) in self.cumulative.iter_mut().zip(cumulative) {
@@ -220,8 +222,9 @@ impl Buckets {
         self.cumulative.last().copied().unwrap_or(0.0)
     }
 
-    /// As PromQL's `histogram_quantile`: linear within the bucket, from 0 in the first; the highest
-    /// finite bound where the quantile lies above it. `None` without observations.
+    /// Returns a quantile as `histogram_quantile` of PromQL does: interpolated linearly within its
+    /// bucket, from 0 in the first one, and the highest finite bound if it lies above. `None` without
+    /// observations.
     pub(super) fn quantile(&self, q: f64) -> Option<f64> {
         let total = self.total();
         let highest = self.bounds.last()?;
@@ -244,7 +247,7 @@ impl Buckets {
         Some(lower + (upper - lower) * (rank - below) / within)
     }
 
-    /// How many fell into each bucket; the last is beyond the highest bound.
+    /// Returns the count of each bucket. The last one has no upper bound.
     pub(super) fn each(&self) -> Vec<f64> {
         let mut below = 0.0;
         let counts = self.cumulative.iter().map(|count| {
@@ -263,7 +266,7 @@ mod tests {
     use super::super::source::MetricsSource;
     use super::*;
 
-    /// A registry, and a store that looks at it once a second.
+    /// A registry, and a store with a snapshot of it every second.
     struct Scene {
         registry: Registry,
         source: MetricsSource,
@@ -317,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_the_rise_per_second_over_the_window() {
+    fn a_rate_is_the_increase_per_second_over_the_window() {
         let expr = hits().rate().sum();
         let mut scene = Scene::new(std::slice::from_ref(&expr));
         let counter = scene.counter();
@@ -326,7 +329,7 @@ mod tests {
         assert_eq!(
             scene.values(&expr),
             [] as [f64; 0],
-            "one look tells no rate"
+            "one snapshot has no rate"
         );
         for _ in 0..20 {
             counter.with_label_values(&["/"]).inc_by(30);
@@ -336,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_is_no_fall() {
+    fn a_counter_reset_is_not_a_decrease() {
         let expr = hits().rate().sum();
         let mut scene = Scene::new(std::slice::from_ref(&expr));
         let counter = scene.counter();
@@ -351,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_that_appears_later_began_at_zero() {
+    fn a_series_that_appears_later_started_at_zero() {
         let (rate, rise) = (hits().rate().sum(), hits().increase().sum());
         let mut scene = Scene::new(&[rate.clone(), rise.clone()]);
         let counter = scene.counter();
@@ -363,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_has_no_value_without_a_whole_and_zero_without_a_part() {
+    fn a_ratio_is_absent_without_a_denominator_and_zero_without_a_numerator() {
         let bad = hits().with("route", ["/bad"]).rate().sum();
         let ratio = bad.or_zero(hits().rate().sum()).ratio(hits().rate().sum());
         let mut scene = Scene::new(std::slice::from_ref(&ratio));
@@ -381,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_interpolated_within_their_bucket() {
+    fn quantiles_are_interpolated_within_a_bucket() {
         let of = |q| Selector::new("took_seconds").quantile(q);
         let mut scene = Scene::new(&[of(0.5)]);
         let histogram = scene.histogram();
@@ -409,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn histograms_of_other_bounds_add_up_and_keep_rising() {
+    fn histograms_with_different_bounds_add_up_monotonically() {
         let mut sum = Buckets::new(vec![0.1, 0.4], vec![1.0, 2.0, 3.0]);
         sum.add(&[0.2, 0.4], &[5.0, 6.0, 6.0]);
         assert_eq!(
@@ -420,7 +423,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_quantile_lies_within_the_bounds_and_rises(
+        fn quantiles_lie_within_the_bounds_and_increase_with_the_rank(
             counts in proptest::collection::vec(0_u32..50, 4),
             low in 0.01_f64..0.99,
             more in 0.0_f64..0.5,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::clock::WallClock;
 use super::eval::Eval;
-use super::series::Labels;
+use super::sample::Labels;
 use crate::dashboard::{Annotation, Event};
 use crate::expr::Aggregation;
 
@@ -25,7 +25,7 @@ pub(super) struct MarkStatus {
     at: f64,
     end: Option<f64>,
     title: String,
-    /// Whether the mark is a period rather than a moment.
+    /// True for a period, false for a moment.
     lasts: bool,
 }
 

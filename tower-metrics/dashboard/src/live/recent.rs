@@ -6,14 +6,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::clock::{Timestamp, WallClock};
 
-/// A source of recent requests. [`RecentRequests`] is one; a service that keeps its log elsewhere
-/// brings its own.
+/// Log of recent requests, searched when a user opens a cell of a heatmap or a row of a table.
+///
+/// [`RecentRequests`] keeps a sample in memory. Implement the trait to search another log.
 pub trait RequestLog: Send + Sync + 'static {
-    /// The requests that answer the query, the latest first. Called for a click, off the hot path.
+    /// Returns the requests that match the query, latest first.
+    ///
+    /// Called on the Tokio runtime of the page, so it must not block for long.
     fn find(&self, query: &RequestQuery) -> Vec<LoggedRequest>;
 }
 
-/// A request that has ended.
+/// Completed request of a [`RequestLog`].
 ///
 /// ```
 /// # use std::time::{Duration, SystemTime};
@@ -22,34 +25,33 @@ pub trait RequestLog: Send + Sync + 'static {
 /// request.method = "GET".into();
 /// request.route = "/concerts/{id}".into();
 /// request.status = Some(200);
-/// request.line = "INFO answered status=200 took=40ms".into();
+/// request.line = "INFO response sent status=200 duration=40ms".into();
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LoggedRequest {
-    /// When it ended.
+    /// Time at which the response ended.
     pub at: SystemTime,
-    /// How long it took.
+    /// Time from the request to the end of the response.
     pub duration: Duration,
-    /// Its id, as the log and the client know it.
+    /// Request ID.
     pub id: String,
-    /// Its method.
+    /// Request method.
     pub method: String,
-    /// Its route, the template; empty where none matched.
+    /// Route template, empty if none matched.
     pub route: String,
-    /// The status it was answered with; `None` where no head was sent.
+    /// Status code of the response, `None` if no response was sent.
     pub status: Option<u16>,
-    /// Its `error_type`; empty where there was none.
+    /// Error type, empty if there was no error.
     pub error_type: String,
-    /// Whether the service failed it.
+    /// True if the request counts as a server error.
     pub failed: bool,
-    /// Its line in the log.
+    /// Log line.
     pub line: String,
 }
 
 impl LoggedRequest {
-    /// A request that ended at this time and took so long. Nothing else is known of it: its texts
-    /// are empty, it has no status and has not failed.
+    /// Creates a successful request with empty texts and without a status code.
     #[must_use]
     pub fn new(at: SystemTime, duration: Duration) -> Self {
         Self {
@@ -66,30 +68,29 @@ impl LoggedRequest {
     }
 }
 
-/// Which requests are asked for.
+/// Criteria of [`RequestLog::find`]. Requests must meet all of them.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RequestQuery {
-    /// Ended at this time or later.
+    /// Earliest time, inclusive. Defaults to the Unix epoch.
     pub from: SystemTime,
-    /// Ended before this time.
+    /// Latest time, exclusive. Defaults to an hour from now.
     pub to: SystemTime,
-    /// Took longer than this.
+    /// Shortest duration, exclusive. Defaults to zero, which includes all.
     pub at_least: Duration,
-    /// Took at most this.
+    /// Longest duration, inclusive. Defaults to [`Duration::MAX`].
     pub at_most: Duration,
-    /// Of this method.
+    /// Request method. Defaults to any.
     pub method: Option<String>,
-    /// Of this route.
+    /// Route template, empty for requests without a route. Defaults to any.
     pub route: Option<String>,
-    /// With this id.
+    /// Request ID. Defaults to any.
     pub id: Option<String>,
-    /// At most so many.
+    /// Maximum number of requests. Defaults to 50.
     pub limit: usize,
 }
 
 impl Default for RequestQuery {
-    /// The 50 latest, whatever they are.
     fn default() -> Self {
         Self {
             from: UNIX_EPOCH,
@@ -105,11 +106,15 @@ impl Default for RequestQuery {
 }
 
 impl RequestQuery {
-    /// Whether the request is asked for. A duration on a bound belongs to the bucket below it, as
-    /// in a histogram.
+    /// Returns whether the request meets the criteria. As in a histogram, a duration equal to a
+    /// bucket bound belongs to the bucket below it.
     #[must_use]
-    pub fn accepts(&self, request: &LoggedRequest) -> bool {
-        let same = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
+    pub fn matches(&self, request: &LoggedRequest) -> bool {
+        let same = |expected: &Option<String>, actual: &str| {
+            expected
+                .as_deref()
+                .is_none_or(|expected| expected == actual)
+        };
         request.at >= self.from
             && request.at < self.to
             && (request.duration > self.at_least || self.at_least.is_zero())
@@ -297,7 +302,7 @@ impl Sample {
     fn find(&self, query: &RequestQuery) -> Vec<LoggedRequest> {
         let requests = self.slots.iter().flat_map(|slot| &slot.requests);
         let requests = requests.map(|(_, request)| request);
-        let mut found: Vec<_> = requests.filter(|request| query.accepts(request)).collect();
+        let mut found: Vec<_> = requests.filter(|request| query.matches(request)).collect();
         found.sort_by_key(|request| std::cmp::Reverse(request.at));
         found.into_iter().take(query.limit).cloned().collect()
     }
@@ -429,6 +434,6 @@ mod tests {
             at_least: Duration::from_millis(10),
             ..all()
         };
-        assert!(below.accepts(&request(1, 10, 200)) && !above.accepts(&request(1, 10, 200)));
+        assert!(below.matches(&request(1, 10, 200)) && !above.matches(&request(1, 10, 200)));
     }
 }

@@ -13,8 +13,9 @@ use super::eval::Eval;
 use super::history::{Current, History};
 use super::marks::{MarkStatus, Marks};
 use super::number::Number;
-use super::series::{Labels, Store, label};
+use super::sample::{Labels, label};
 use super::source::MetricsSource;
+use super::store::Store;
 use super::wire::{Now, PanelHistory, PanelNow, Problem, TableRow, absent};
 use crate::dashboard::{Annotation, Event};
 use crate::expr::Expr;
@@ -45,9 +46,8 @@ pub(super) struct Sampler {
 pub(super) struct PlannedPanel {
     pub(super) id: String,
     pub(super) panel: Panel,
-    /// Whether the panel shows burn rates of the objectives instead of
-    /// expressions.
-    pub(super) burns: bool,
+    /// Shows burn rates of the objectives instead of expressions.
+    pub(super) burn_rates: bool,
 }
 
 #[derive(Debug, Default)]
@@ -138,7 +138,7 @@ impl Sampler {
             self.marks.annotation(now, &eval, index, annotation);
         }
         for (index, planned) in self.panels.iter().enumerate() {
-            self.latest.panels[index] = if planned.burns {
+            self.latest.panels[index] = if planned.burn_rates {
                 burn_rates(&self.budgets)
             } else {
                 evaluate(&eval, &planned.panel)
@@ -162,10 +162,10 @@ impl Sampler {
         for control in &*self.controls.clone() {
             let value = control.current();
             if let Ok(value) = &value
-                && control.marked
+                && control.annotated
             {
-                let rest = control.rest.as_deref();
-                self.marks.control(now, &control.id, value, rest);
+                let default = control.default.as_deref();
+                self.marks.control(now, &control.id, value, default);
             }
             if let Err(detail) = &value {
                 self.report(&control.title, detail.clone());
@@ -278,7 +278,7 @@ fn burn_rates(budgets: &[Budget]) -> Current {
     let rate = |budget: &Budget| {
         Some((
             budget.slo.name.clone(),
-            budget.rate(budget.burns.first()?.long),
+            budget.rate(budget.alerts.first()?.long),
         ))
     };
     Current {
@@ -375,7 +375,7 @@ mod tests {
             let planned = PlannedPanel {
                 id: "hits".into(),
                 panel: panel.into(),
-                burns: false,
+                burn_rates: false,
             };
             let spans = Spans {
                 window: 5.0,

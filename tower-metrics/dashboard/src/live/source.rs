@@ -1,4 +1,4 @@
-//! Where a live page reads its metrics.
+//! Source of the metrics of a live page.
 
 use prometheus::Registry;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
@@ -6,7 +6,8 @@ use tower_metrics::Prometheus;
 use tower_metrics::prometheus::{ReadSeries, ReadValue, Reader, counter_value, gauge_value};
 
 use super::hook;
-use super::series::{Sample, Store};
+use super::sample::Sample;
+use super::store::Store;
 
 /// Metrics that a [`LivePage`](super::LivePage) shows: a recorder and its
 /// registry, or any registry.

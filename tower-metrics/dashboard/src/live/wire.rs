@@ -108,7 +108,7 @@ pub(super) fn panel(id: &str, panel: &Panel, requests: Option<&str>) -> Value {
     let mut definition = json!({
         "id": id,
         "title": panel.title,
-        "help": panel.description,
+        "description": panel.description,
         "unit": unit(&panel.unit),
         "decimals": panel.decimals,
         "width": panel.width,

@@ -1,13 +1,13 @@
-// Lines over time, drawn by uPlot: a shared crosshair, marks, thresholds, and a legend with figures.
+// Time series charts, drawn by uPlot, with a shared crosshair, marks, thresholds, and a legend with values.
 
-import { el, put, colour, faded } from "./dom.js";
+import { el, setText, color, withAlpha } from "./dom.js";
 import { axis, clock, minute, text } from "./format.js";
 
 const FONT = "11px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
 const PALETTE = 12;
 /** Width of a legend item besides its name and value: color, gaps and padding. */
 const LEGEND_ITEM_PX = 32;
-/** The colours that names have been given. */
+/** Colors assigned to names, shared by all charts. */
 const KNOWN = new Map();
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 300, 600, 900, 1800, 3600];
 
@@ -22,7 +22,7 @@ function width(text, weight = 400) {
 /** Whether a tick lies between two counts that have ticks as well. */
 const isBetweenCounts = (value, unit, splits) => unit === "count" && !Number.isInteger(value) && splits.at(-1) >= 1;
 
-/** Options that every chart shares. `view` has the time shown, and takes a selection. */
+/** Returns the options that all charts share. `view` is the visible time range, and handles selections. */
 export function base(view, host, unit) {
   return {
     width: host.clientWidth || 300,
@@ -41,18 +41,18 @@ export function base(view, host, unit) {
     },
     axes: [
       {
-        stroke: () => colour("muted"), font: FONT, size: 26, gap: 4, space: 70, incrs: STEPS,
-        grid: { show: false }, ticks: { stroke: () => colour("line"), width: 1, size: 4 },
+        stroke: () => color("muted"), font: FONT, size: 26, gap: 4, space: 70, incrs: STEPS,
+        grid: { show: false }, ticks: { stroke: () => color("line"), width: 1, size: 4 },
         values: (plot, splits, __, ___, step) => {
           const [label, half] = step < 60 ? [clock, 26] : [minute, 16];
-          // What the canvas would cut off at its right edge is left out.
+          // Omits labels that the canvas would cut off at its right edge.
           const edge = view.to - (view.to - view.from) * (half - 6) / (plot.width - 64);
           return splits.map((at) => (at > edge ? "" : label(at)));
         },
       },
       {
-        stroke: () => colour("muted"), font: FONT, size: 58, gap: 6, space: 34,
-        grid: { stroke: () => colour("grid"), width: 1 }, ticks: { show: false },
+        stroke: () => color("muted"), font: FONT, size: 58, gap: 6, space: 34,
+        grid: { stroke: () => color("grid"), width: 1 }, ticks: { show: false },
         values: (_, splits) => splits.map((value) => (isBetweenCounts(value, unit, splits) ? "" : axis(value, unit))),
       },
     ],
@@ -69,13 +69,13 @@ export function base(view, host, unit) {
   };
 }
 
-/** Gives a plot the size of its host. */
+/** Resizes a plot to its host element. */
 export function fit(plot, host) {
   const { clientWidth: width, clientHeight: height } = host;
   if (plot && width && height && (plot.width !== width || plot.height !== height)) plot.setSize({ width, height });
 }
 
-/** Where a fault began: a line with its name; and a tint for as long as it lasts. */
+/** Draws marks: a line with a title at the start, and a tint for the duration of a period. */
 export function drawMarks(u, marks) {
   const { ctx, bbox } = u;
   const ratio = devicePixelRatio;
@@ -90,12 +90,12 @@ export function drawMarks(u, marks) {
     const end = mark.end ? u.valToPos(mark.end, "x", true) : right;
     if (end < bbox.left || at > right) continue;
     if (mark.lasts) {
-      ctx.fillStyle = faded("mark", 0.08);
+      ctx.fillStyle = withAlpha("mark", 0.08);
       ctx.fillRect(at, bbox.top, end - at, bbox.height);
     }
     if (at >= bbox.left) lines.push([at, mark]);
   }
-  ctx.strokeStyle = colour("mark");
+  ctx.strokeStyle = color("mark");
   ctx.lineWidth = ratio;
   ctx.setLineDash([3 * ratio, 3 * ratio]);
   for (const [at] of lines) {
@@ -104,12 +104,12 @@ export function drawMarks(u, marks) {
     ctx.lineTo(at, bbox.top + bbox.height);
     ctx.stroke();
   }
-  nameMarks(ctx, lines, right, bbox.top);
+  drawTitles(ctx, lines, right, bbox.top);
   ctx.restore();
 }
 
-/** Names right of their lines, lower where another stands in the way. At the edge, what lasts is named to the left. */
-function nameMarks(ctx, lines, right, top) {
+/** Draws titles to the right of their lines, in lower rows if they would overlap. Titles of periods move to the left at the edge. */
+function drawTitles(ctx, lines, right, top) {
   const ratio = devicePixelRatio;
   const gap = 4 * ratio;
   ctx.font = `${10.5 * ratio}px system-ui, sans-serif`;
@@ -118,8 +118,8 @@ function nameMarks(ctx, lines, right, top) {
   ctx.setLineDash([]);
   ctx.lineWidth = 3 * ratio;
   ctx.lineJoin = "round";
-  ctx.strokeStyle = colour("card");
-  ctx.fillStyle = colour("mark");
+  ctx.strokeStyle = color("card");
+  ctx.fillStyle = color("mark");
   const taken = [-Infinity, -Infinity, -Infinity];
   for (const [at, { title, lasts }] of lines) {
     const width = ctx.measureText(title).width;
@@ -141,7 +141,7 @@ function drawThresholds(u, thresholds) {
     if (from <= u.scales.y.min || from > u.scales.y.max) continue;
     const y = u.valToPos(from, "y", true);
     ctx.save();
-    ctx.strokeStyle = colour(tone);
+    ctx.strokeStyle = color(tone);
     ctx.globalAlpha = 0.7;
     ctx.lineWidth = devicePixelRatio;
     ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
@@ -158,7 +158,7 @@ export class Lines {
     this.panel = panel;
     this.view = view;
     this.host = el("div.plot", { "aria-hidden": "true" });
-    this.legend = el("ul.legend", { "aria-label": `${panel.title}: figures` });
+    this.legend = el("ul.legend", { "aria-label": `${panel.title}: values` });
     body.append(this.host, this.legend);
     this.hidden = new Set();
     this.names = [];
@@ -170,8 +170,8 @@ export class Lines {
     return this.tones.get(name) ?? `c${(index % PALETTE) + 1}`;
   }
 
-  /** A name has the same colour in every chart, unless another has taken it here. */
-  paint() {
+  /** Assigns colors. A name has the same color in every chart, unless another name in this chart has it. */
+  assignColors() {
     this.tones = new Map(Object.entries(this.panel.tones ?? {}));
     const free = new Set(Array.from({ length: PALETTE }, (_, index) => `c${index + 1}`));
     const take = (name, tone) => { this.tones.set(name, tone); free.delete(tone); };
@@ -193,25 +193,25 @@ export class Lines {
 
   build() {
     this.plot?.destroy();
-    this.paint();
+    this.assignColors();
     const { panel, view } = this;
     const options = base(view, this.host, panel.unit);
     const filled = panel.stacked || this.names.length === 1;
     options.series = [{}, ...this.names.map((name, index) => ({
       label: name,
       show: !this.hidden.has(name),
-      stroke: () => colour(this.tone(name, index)),
+      stroke: () => color(this.tone(name, index)),
       width: panel.stacked ? 1 : 1.5,
-      fill: filled ? () => faded(this.tone(name, index), panel.stacked ? 0.5 : 0.1) : undefined,
+      fill: filled ? () => withAlpha(this.tone(name, index), panel.stacked ? 0.5 : 0.1) : undefined,
       points: { show: false },
       spanGaps: false,
     }))];
     options.bands = this.bands();
     options.hooks.drawAxes = [(u) => drawMarks(u, view.marks)];
     options.hooks.draw = [(u) => drawThresholds(u, panel.thresholds)];
-    options.hooks.setCursor = [(u) => this.figures(u.cursor.idx)];
+    options.hooks.setCursor = [(u) => this.updateLegend(u.cursor.idx)];
     this.plot = new uPlot(options, this.empty(), this.host);
-    // What is built beside it in this frame may still change its place.
+    // Elements that are added in this frame may still change the size of the host.
     requestAnimationFrame(() => fit(this.plot, this.host));
     this.nameWidth = Math.max(0, ...this.names.map((name) => width(name)));
     this.valueWidth = 0;
@@ -226,7 +226,7 @@ export class Lines {
     const value = el("span.value");
     const shown = !this.hidden.has(name);
     const toggle = el("button", {
-      type: "button", "aria-pressed": String(shown), title: `${name}: hide or show`,
+      type: "button", "aria-pressed": String(shown), title: `Show or hide ${name}`,
       onclick: () => {
         if (this.hidden.has(name)) this.hidden.delete(name); else this.hidden.add(name);
         toggle.setAttribute("aria-pressed", String(!this.hidden.has(name)));
@@ -240,14 +240,15 @@ export class Lines {
     return el("li", toggle);
   }
 
-  figures(index) {
+  /** Shows the values at an index, or the latest visible ones. */
+  updateLegend(index) {
     if (!this.data) return;
-    const at = index ?? this.lastShown();
+    const at = index ?? this.lastVisible();
     let widest = this.valueWidth;
     for (const [name, node] of this.items) {
       const value = text(this.data.series.get(name)?.[at] ?? null, this.panel.unit);
       if (node.textContent !== value) widest = Math.max(widest, width(value, 600));
-      put(node, value);
+      setText(node, value);
     }
     // Columns only grow, so that the legend does not move with every sample.
     if (widest > this.valueWidth) {
@@ -256,8 +257,8 @@ export class Lines {
     }
   }
 
-  /** The last moment of what is shown: now, or the end of a pause. */
-  lastShown() {
+  /** Returns the index of the latest visible sample. */
+  lastVisible() {
     let at = this.times.length - 1;
     while (at > 0 && this.times[at] > this.view.to) at -= 1;
     return at;
@@ -274,10 +275,10 @@ export class Lines {
     }
     const raw = this.names.map((name) => data.series.get(name));
     this.plot.setData([times, ...(this.panel.stacked ? this.stack(raw) : raw)]);
-    this.figures(this.plot.cursor.idx);
+    this.updateLegend(this.plot.cursor.idx);
   }
 
-  /** Each line on top of those before it. What has no value where others have one adds nothing. */
+  /** Stacks the visible lines. A missing value counts as zero if another line has a value. */
   stack(raw) {
     const shown = this.names.map((name) => !this.hidden.has(name));
     const height = this.times.map((_, at) => (raw.some((values, index) => shown[index] && values[at] !== null) ? 0 : null));
@@ -290,7 +291,7 @@ export class Lines {
     });
   }
 
-  /** Between which lines the areas of a stack lie: each keeps its own colour. */
+  /** Returns the bands between adjacent lines of a stack, so that areas do not overlap. */
   bands() {
     if (!this.panel.stacked) return [];
     const shown = this.names.map((_, index) => index + 1).filter((at) => !this.hidden.has(this.names[at - 1]));

@@ -1,8 +1,8 @@
-// Elements, short. Text only ever enters as text, never as markup.
+// DOM helpers. Values are always inserted as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** `el("p.muted", { id: "x", onclick }, "text", child)` */
+/** Creates an element: `el("p.muted", { id: "x", onclick }, "text", child)`. */
 export function el(selector, ...rest) {
   const [tag, ...classes] = selector.split(".");
   const svg = tag === "svg" || tag === "path";
@@ -19,8 +19,8 @@ export function el(selector, ...rest) {
   return node;
 }
 
-/** Sets text only where it changes: a screen reader is not told the same thing twice. */
-export function put(node, text) {
+/** Sets the text of a node if it differs, so that screen readers announce only changes. */
+export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
@@ -29,8 +29,8 @@ export const byId = (id) => document.getElementById(id);
 const probe = el("span", { hidden: true });
 let resolved = new Map();
 
-/** A colour of the style sheet, resolved for the theme in force: a canvas knows no variables. */
-export function colour(name) {
+/** Resolves a color variable of the style sheet for the current theme, for use in a canvas. */
+export function color(name) {
   if (!resolved.has(name)) {
     if (!probe.isConnected) document.body.append(probe);
     probe.style.color = `var(--${name})`;
@@ -39,17 +39,17 @@ export function colour(name) {
   return resolved.get(name);
 }
 
-export function forgetColours() {
+export function resetColors() {
   resolved = new Map();
 }
 
-/** The same colour, thinner. */
-export function faded(name, alpha) {
-  const channels = colour(name).match(/[\d.]+/g).slice(0, 3);
+/** Resolves a color variable with an opacity. */
+export function withAlpha(name, alpha) {
+  const channels = color(name).match(/[\d.]+/g).slice(0, 3);
   return `rgba(${channels.join(",")},${alpha})`;
 }
 
-/** The path of a small line through `values`, 100 wide and `height` high. */
+/** Returns the SVG paths of a sparkline and the area below it, 100 units wide and `height` units high. */
 export function sparkline(values, height) {
   const known = values.filter((value) => value !== null);
   if (known.length < 2) return ["", ""];
@@ -65,7 +65,7 @@ export function sparkline(values, height) {
   return [line, `${line}L100 ${height}L0 ${height}Z`];
 }
 
-/** At most `count` points of the tail that lies after `since`, each the mean of its share. */
+/** Reduces the values after `since` to at most `count` means of adjacent values. */
 export function tail(times, values, since, count) {
   let from = times.length;
   while (from > 0 && times[from - 1] >= since) from -= 1;

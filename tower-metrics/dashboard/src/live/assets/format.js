@@ -1,4 +1,4 @@
-// Numbers as people read them: three significant digits, the unit beside them.
+// Formats numbers with three significant digits and their units.
 
 const GROUPED = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const DASH = "–";
@@ -44,7 +44,7 @@ function money(value, currency) {
   }).format(value), ""];
 }
 
-/** `[number, unit]` of a value, in one of the units of the JSON API. */
+/** Formats a value in a unit of the JSON API. Returns `[number, unit]`. */
 export function parts(value, unit) {
   if (value === null || value === undefined || !Number.isFinite(value)) return [DASH, ""];
   switch (unit) {
@@ -61,7 +61,7 @@ export function parts(value, unit) {
   }
 }
 
-/** Things are counted in whole numbers. A small mean keeps a decimal. */
+/** Counts are whole numbers. Small means have decimals. */
 function count(value) {
   const size = Math.abs(value);
   if (size >= 1e6) return scaled(value, 1000, SI);
@@ -69,18 +69,18 @@ function count(value) {
 }
 
 function rate(value, per) {
-  // Always with the same digits: whole numbers are chance here, and columns of them would not align.
+  // Integers have decimals as well, so that columns align.
   const [number, prefix] = Math.abs(value) < 999.5 ? [digits(value), ""] : scaled(value, 1000, SI);
   return [number, `${prefix}${per}`];
 }
 
-/** The same in one piece: `12.3 ms`, `4.1%`, `120/s`. */
+/** Formats a value and its unit: `12.3 ms`, `4.1%`, `120/s`. */
 export function text(value, unit) {
   const [number, suffix] = parts(value, unit);
   return suffix === "" || /^[%×/]|^[kMGT](\/|$)/.test(suffix) ? number + suffix : `${number} ${suffix}`;
 }
 
-/** The same for the ticks of an axis: no zeros that say nothing. */
+/** Formats a tick of an axis, without trailing zeros. */
 export function axis(value, unit) {
   const [number, suffix] = parts(value, unit);
   const short = /^-?[\d.]+$/.test(number) ? String(Number(number)) : number;
@@ -91,11 +91,11 @@ export function axis(value, unit) {
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const MINUTE = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 
-/** Seconds since the epoch as a local time of day. */
+/** Formats Unix seconds as local time of day. */
 export const clock = (at) => CLOCK.format(at * 1000);
 export const minute = (at) => MINUTE.format(at * 1000);
 
-/** A length of time in whole steps: `45 s`, `5 min`, `1 h`. */
+/** Formats a duration: `45 s`, `5 min`, `1 h`. */
 export function span(length) {
   if (length < 60) return `${Math.round(length)} s`;
   if (length < 3600) return `${+(length / 60).toFixed(1)} min`;

@@ -1,6 +1,6 @@
-// Observations by time and size: darker is more. A cell can be opened with the mouse or the keyboard.
+// Heatmap of a histogram. Cells are opened by mouse or keyboard.
 
-import { el, put, faded, colour } from "./dom.js";
+import { el, setText, withAlpha, color } from "./dom.js";
 import { base, drawMarks, fit } from "./chart.js";
 import { clock, text } from "./format.js";
 
@@ -15,7 +15,7 @@ export class Heatmap {
     this.cell = null;
     this.host = el("div.plot.cells", {
       tabindex: open ? 0 : null, role: "application",
-      "aria-label": `${panel.title}. Arrow keys choose a cell${open ? ", Enter lists its requests" : ""}.`,
+      "aria-label": `${panel.title}. Arrow keys select a cell${open ? ", Enter lists its requests" : ""}.`,
       onkeydown: (event) => this.key(event),
       onblur: () => { this.cell = null; this.plot?.redraw(false); },
     });
@@ -38,7 +38,7 @@ export class Heatmap {
     options.hooks.draw = [(u) => drawMarks(u, this.view.marks)];
     options.hooks.setCursor = [(u) => this.point(u)];
     options.hooks.ready.push((u) => u.over.addEventListener("click", () => {
-      if (this.hover) this.choose(this.hover);
+      if (this.hover) this.select(this.hover);
     }));
     this.plot = new uPlot(options, [[], []], this.host);
     requestAnimationFrame(() => fit(this.plot, this.host));
@@ -48,7 +48,7 @@ export class Heatmap {
     return Array.from({ length: this.high - this.low }, (_, index) => this.low + index);
   }
 
-  /** A row's upper bound stands at its upper edge; every second one where there is little room. */
+  /** Labels the upper edge of each row with its bound, or of every second row if there is little space. */
   labels(splits) {
     const tight = this.host.clientHeight / splits.length < 17;
     return splits.map((row, index) => {
@@ -75,7 +75,7 @@ export class Heatmap {
     this.describe();
   }
 
-  /** Seconds per column: no column narrower than a few pixels. */
+  /** Returns the seconds per column, so that columns are at least `CELL_PX` wide. */
   step(u) {
     const seconds = (this.view.to - this.view.from) / Math.max(1, u.over.clientWidth / CELL_PX);
     return STEPS.find((step) => step >= seconds) ?? 60;
@@ -90,7 +90,7 @@ export class Heatmap {
       const start = Math.floor(this.times[at] / step) * step;
       const column = columns.get(start) ?? columns.set(start, new Array(this.bounds.length + 1).fill(0)).get(start);
       this.data.counts[at].forEach((count, row) => { column[row] += count; });
-      // What is counted at a moment ended since the moment before.
+      // A sample counts the requests that ended since the previous one.
       column.to ??= this.times[at];
       column.from = this.times[at - 1] ?? this.times[at] - 1;
     }
@@ -116,13 +116,13 @@ export class Heatmap {
         if (!column[row]) continue;
         const top = Math.round(u.valToPos(row + 1, "y", true));
         const bottom = Math.round(u.valToPos(row, "y", true));
-        ctx.fillStyle = faded("heat", 0.1 + 0.9 * Math.sqrt(column[row] / most));
+        ctx.fillStyle = withAlpha("heat", 0.1 + 0.9 * Math.sqrt(column[row] / most));
         ctx.fillRect(left, top, right - left - gap, bottom - top - gap);
       }
     }
     const ring = this.cell ?? this.hover;
     if (ring) {
-      ctx.strokeStyle = colour("text");
+      ctx.strokeStyle = color("text");
       ctx.lineWidth = 1.5 * devicePixelRatio;
       const left = u.valToPos(ring.start, "x", true);
       const top = u.valToPos(ring.row + 1, "y", true);
@@ -148,25 +148,25 @@ export class Heatmap {
     }
   }
 
-  bounds2(row) {
+  cellBounds(row) {
     return [row > 0 ? this.bounds[row - 1] : 0, this.bounds[row] ?? null];
   }
 
   describe() {
     const cell = this.cell ?? this.hover;
     if (!cell || !this.drawn) {
-      put(this.note, this.open ? "A cell opens its requests." : "");
+      setText(this.note, this.open ? "Select a cell to list its requests." : "");
       return;
     }
-    const [from, to] = this.bounds2(cell.row);
+    const [from, to] = this.cellBounds(cell.row);
     const size = to === null ? `over ${text(from, this.panel.unit)}` : `${text(from, this.panel.unit)} to ${text(to, this.panel.unit)}`;
     const count = this.drawn.columns.get(cell.start)?.[cell.row] ?? 0;
-    put(this.note, `${clock(cell.start)}, ${this.drawn.step} s, ${size}: ${Math.round(count)}`);
+    setText(this.note, `${clock(cell.start)}, ${this.drawn.step} s, ${size}: ${Math.round(count)}`);
   }
 
-  choose({ start, row }) {
+  select({ start, row }) {
     if (!this.open) return;
-    const [from, to] = this.bounds2(row);
+    const [from, to] = this.cellBounds(row);
     const column = this.drawn.columns.get(start);
     if (column?.[row]) this.open({ from: column.from, to: column.to, at_least: from, at_most: to }, Math.round(column[row]));
   }
@@ -175,9 +175,9 @@ export class Heatmap {
     if (!this.drawn?.columns.size) return;
     const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
     if ((event.key === "Enter" || event.key === " ") && this.cell) {
-      // Else the key would press what has the focus in the dialog that opens.
+      // Prevents the key from activating the focused element of the dialog.
       event.preventDefault();
-      this.choose(this.cell);
+      this.select(this.cell);
       return;
     }
     const move = moves[event.key];

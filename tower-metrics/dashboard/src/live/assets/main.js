@@ -1,13 +1,13 @@
-// The page: builds itself from the definition, then follows the stream.
+// Builds the page from its definition and updates it from the event stream.
 
-import { byId, el, put, forgetColours } from "./dom.js";
+import { byId, el, setText, resetColors } from "./dom.js";
 import { span, text } from "./format.js";
 import { Store } from "./store.js";
 import { Stream } from "./stream.js";
 import { Lines } from "./chart.js";
 import { Heatmap } from "./heatmap.js";
 import { Table } from "./table.js";
-import { Bars, Stat } from "./figures.js";
+import { Bars, Stat } from "./values.js";
 import { Checks, Controls, Objectives, Problems } from "./status.js";
 import { openRequests } from "./requests.js";
 
@@ -15,23 +15,23 @@ const RANGES = [60, 300, 900];
 const KINDS = { lines: Lines, stat: Stat, bars: Bars, heatmap: Heatmap, table: Table };
 
 const store = new Store();
-const shown = new Map();
+const renderers = new Map();
 const visible = new Set();
 let status = [];
 let dirty = false;
 
-function remembered(name) {
+function loadSetting(name) {
   try { return localStorage.getItem(name); } catch { return null; }
 }
-function remember(name, value) {
-  try { localStorage.setItem(name, value); } catch { /* storage may be forbidden */ }
+function saveSetting(name, value) {
+  try { localStorage.setItem(name, value); } catch { /* storage may be disabled */ }
 }
-function say(words) {
-  put(byId("say"), words);
+function announce(message) {
+  setText(byId("announcements"), message);
 }
 
 const view = {
-  range: RANGES.includes(Number(remembered("range"))) ? Number(remembered("range")) : 300,
+  range: RANGES.includes(Number(loadSetting("range"))) ? Number(loadSetting("range")) : 300,
   from: 0, to: 0, paused: false, marks: [],
   zoom(from, to) { view.from = from; view.to = to; pause(true); renderAll(); },
   unzoom() { pause(false); },
@@ -43,19 +43,19 @@ function pause(on) {
   document.documentElement.classList.toggle("paused", on);
   const button = byId("pause");
   button.setAttribute("aria-pressed", String(on));
-  put(button.querySelector("span"), on ? "Resume" : "Pause");
+  setText(button.querySelector("span"), on ? "Resume" : "Pause");
   if (!on) view.follow();
   renderAll();
 }
 
-function ranges() {
+function buildRanges() {
   const longest = store.definition.history_s;
   byId("range").replaceChildren(...RANGES.filter((range) => range <= longest).map((range) => el("button", {
     type: "button", "aria-pressed": String(range === view.range),
     onclick: () => {
       view.range = range;
-      remember("range", range);
-      ranges();
+      saveSetting("range", range);
+      buildRanges();
       if (view.paused) { view.from = view.to - range; renderAll(); } else { view.follow(); renderAll(); }
     },
   }, span(range))));
@@ -65,11 +65,11 @@ function panel(definition) {
   const body = el("div.body");
   const figure = el(`figure.panel.${definition.kind}`, { "data-panel": definition.id, "aria-label": definition.title },
     el("figcaption", el("h3", definition.title)), body);
-  if (definition.help) figure.querySelector("figcaption").title = definition.help;
+  if (definition.description) figure.querySelector("figcaption").title = definition.description;
   figure.style.setProperty("--span", definition.width);
   const open = definition.opens ? openRequests : null;
   const renderer = definition.kind === "table" ? new Table(definition, body, open) : new KINDS[definition.kind](definition, body, view, open);
-  shown.set(definition.id, renderer);
+  renderers.set(definition.id, renderer);
   figure.renderer = renderer;
   watcher.observe(figure);
   return figure;
@@ -84,15 +84,15 @@ const watcher = new IntersectionObserver((entries) => {
 
 function build() {
   const { definition } = store;
-  shown.clear();
+  renderers.clear();
   visible.clear();
   watcher.disconnect();
   byId("badges").replaceChildren();
   byId("controls").replaceChildren();
-  const problems = new Problems(byId("badges"), say);
-  const checks = new Checks(definition.checks, byId("badges"), say);
-  const objectives = new Objectives(definition.objectives, byId("badges"), say);
-  const controls = new Controls(definition.controls, byId("controls"), change, figureOf);
+  const problems = new Problems(byId("badges"), announce);
+  const checks = new Checks(definition.checks, byId("badges"), announce);
+  const objectives = new Objectives(definition.objectives, byId("badges"), announce);
+  const controls = new Controls(definition.controls, byId("controls"), change, panelValue);
   status = [
     () => problems.render(store.latest.problems),
     () => checks.render(store.latest.checks),
@@ -103,11 +103,11 @@ function build() {
     el("details.row", { open: !row.collapsed }, el("summary", el("h2", row.title)),
       el("div.grid", row.objectives ? objectives.section : null, row.panels.map(panel)))));
   byId("rows").replaceChildren(...sections);
-  ranges();
+  buildRanges();
 }
 
-/** The latest figure of a panel, for a place beside a control. */
-function figureOf(id) {
+/** Formats the latest value of a panel, for display next to a control. */
+function panelValue(id) {
   const definition = store.definition.rows.flatMap((row) => row.panels).find((one) => one.id === id);
   const series = store.panels.get(id)?.series.values().next().value;
   return definition && series ? `${text(series.at(-1) ?? null, definition.unit)} ${definition.title.toLowerCase()}` : "";
@@ -115,7 +115,7 @@ function figureOf(id) {
 
 function render(id) {
   const data = store.panels.get(id);
-  if (data && store.times.length && shown.has(id)) shown.get(id).render(data, store.times);
+  if (data && store.times.length && renderers.has(id)) renderers.get(id).render(data, store.times);
 }
 
 function renderAll() {
@@ -126,7 +126,7 @@ function renderAll() {
   for (const id of visible) render(id);
 }
 
-function changed() {
+function onSample() {
   for (const update of status) update();
   if (view.paused || document.hidden) { dirty = true; return; }
   renderAll();
@@ -161,29 +161,29 @@ async function change(id, value) {
     if (!answer.ok) throw new Error(body.detail ?? `${answer.status} ${answer.statusText}`);
     store.latest.controls = { ...store.latest.controls, [id]: body.value };
     for (const update of status) update();
-    say(`${id}: ${body.value}`);
+    announce(`${id}: ${body.value}`);
   } catch (error) {
-    notice(`${id} could not be changed: ${error.message}`);
+    showNotice(`Cannot change ${id}: ${error.message}`);
   }
 }
 
-function notice(words) {
-  say(words);
-  const note = el("p.notice", words);
+function showNotice(message) {
+  announce(message);
+  const note = el("p.notice", message);
   document.body.append(note);
   setTimeout(() => note.remove(), 6000);
 }
 
-function connection(state) {
+function showConnection(state) {
   const node = byId("connection");
   if (node.dataset.state === state) return;
-  if (state === "lost") say("Connection lost, trying again");
-  if (state === "live" && node.dataset.state === "lost") say("Connected again");
+  if (state === "lost") announce("Connection lost, reconnecting");
+  if (state === "live" && node.dataset.state === "lost") announce("Reconnected");
   node.dataset.state = state;
-  put(node.querySelector("span"), { live: "live", lost: "reconnecting…", connecting: "connecting", hidden: "paused in the background" }[state]);
+  setText(node.querySelector("span"), { live: "live", lost: "reconnecting…", connecting: "connecting", hidden: "paused in the background" }[state]);
 }
 
-async function define() {
+async function loadDefinition() {
   const answer = await fetch("api/dashboard");
   if (!answer.ok) throw new Error(`${answer.status}`);
   const definition = await answer.json();
@@ -192,29 +192,29 @@ async function define() {
   if (!same) build();
 }
 
-// A restarted server may show other panels: the definition comes before each history.
-let turn = Promise.resolve();
+// A restarted server may have other panels, so the definition is loaded before each history.
+let queue = Promise.resolve();
 new Stream("api/stream", {
   history: (data) => {
-    turn = define().then(() => { store.replace(data); changed(); if (view.from === 0) view.follow(); })
-      .catch((error) => notice(`The dashboard could not be read: ${error.message}`));
+    queue = loadDefinition().then(() => { store.replace(data); onSample(); if (view.from === 0) view.follow(); })
+      .catch((error) => showNotice(`Cannot load the dashboard: ${error.message}`));
   },
-  update: (data) => { turn = turn.then(() => { if (store.definition && data.clock === store.clock) { store.append(data); changed(); } }); },
-  state: connection,
+  update: (data) => { queue = queue.then(() => { if (store.definition && data.clock === store.clock) { store.append(data); onSample(); } }); },
+  state: showConnection,
 });
 
-// No submit button: Enter in the field presses the first of those.
+// Not a submit button, because Enter activates the first one of a form.
 byId("token-cancel").addEventListener("click", () => byId("token").close("cancel"));
 byId("pause").addEventListener("click", () => pause(!view.paused));
 byId("theme").addEventListener("click", () => {
   const dark = getComputedStyle(document.documentElement).getPropertyValue("--dark").trim() === "1";
   document.documentElement.dataset.theme = dark ? "light" : "dark";
-  remember("theme", document.documentElement.dataset.theme);
+  saveSetting("theme", document.documentElement.dataset.theme);
   repaint();
 });
 function repaint() {
-  forgetColours();
-  for (const renderer of shown.values()) renderer.repaint();
+  resetColors();
+  for (const renderer of renderers.values()) renderer.repaint();
 }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 document.addEventListener("visibilitychange", () => { if (!document.hidden && dirty && !view.paused) renderAll(); });

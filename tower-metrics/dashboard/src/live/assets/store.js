@@ -1,5 +1,5 @@
-// What the page knows: the definition, the history of every panel, and the latest state.
-// A history that arrives after a reconnect is joined to what is already here, with a gap between.
+// State of the page: its definition, the history of every panel, and the current state of everything else.
+// A history that arrives after a reconnect extends the existing one, with a gap between them.
 
 const GAP_S = 3;
 

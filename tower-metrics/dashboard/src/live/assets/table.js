@@ -1,9 +1,9 @@
-// A line for each label set: sorted by any column, searched, with a small line of the first figure.
+// Table with a row for each label set, a sparkline of the first column, sorting and search.
 
-import { el, put, sparkline } from "./dom.js";
+import { el, setText, sparkline } from "./dom.js";
 import { text } from "./format.js";
 
-/** A value that a narrow column breaks before its slashes. */
+/** Allows line breaks before slashes. */
 const breakable = (value) => value.split(/(?=\/)/).flatMap((part, at) => (at ? [el("wbr"), part] : [part]));
 
 const NUMERIC = new Intl.Collator("en", { numeric: true });
@@ -13,11 +13,11 @@ export class Table {
     this.panel = panel;
     this.open = open;
     this.sort = { column: panel.by.length, down: true };
-    this.lines = new Map();
-    this.wanted = "";
+    this.rows = new Map();
+    this.query = "";
     const search = el("input.search", {
       type: "search", placeholder: "Search", "aria-label": `Search ${panel.title}`,
-      oninput: (event) => { this.wanted = event.target.value.trim().toLowerCase(); this.arrange(); },
+      oninput: (event) => { this.query = event.target.value.trim().toLowerCase(); this.arrange(); },
     });
     this.count = el("span.muted", { "aria-live": "polite" });
     body.closest("figure").querySelector("figcaption").append(el("span.grow"), this.count, search);
@@ -50,7 +50,7 @@ export class Table {
     });
   }
 
-  line(row) {
+  createRow(row) {
     const keys = row.key.map((value, index) => {
       const shown = value === "" ? el("span.muted", this.panel.by[index].includes("route") ? "no route" : "none") : el("span", breakable(value));
       const field = this.panel.drill[this.panel.by[index]];
@@ -59,12 +59,12 @@ export class Table {
     });
     const line = el("path.line");
     const area = el("path.area");
-    const figures = this.panel.columns.map(() => el("td.num"));
-    const tr = el("tr", keys, el("td.spark", el("svg", { viewBox: "0 0 100 20", preserveAspectRatio: "none", "aria-hidden": "true" }, area, line)), figures);
-    return { tr, line, area, figures };
+    const cells = this.panel.columns.map(() => el("td.num"));
+    const tr = el("tr", keys, el("td.spark", el("svg", { viewBox: "0 0 100 20", preserveAspectRatio: "none", "aria-hidden": "true" }, area, line)), cells);
+    return { tr, line, area, cells };
   }
 
-  /** The fields of a request that a line stands for. */
+  /** Returns the request fields that correspond to the labels of a row. */
   fields(row) {
     const pairs = this.panel.by.map((label, at) => [this.panel.drill[label], row.key[at]]);
     return Object.fromEntries(pairs.filter(([field]) => field));
@@ -75,23 +75,23 @@ export class Table {
     for (const row of data.rows) {
       const id = row.key.join("\u0000");
       seen.add(id);
-      let entry = this.lines.get(id);
+      let entry = this.rows.get(id);
       if (!entry) {
-        entry = this.line(row);
-        this.lines.set(id, entry);
+        entry = this.createRow(row);
+        this.rows.set(id, entry);
       }
       entry.row = row;
       this.panel.columns.forEach((column, index) => {
         const value = row.cells[index];
-        put(entry.figures[index], text(value, column.unit));
-        entry.figures[index].dataset.tone = tone(value, column.thresholds);
+        setText(entry.cells[index], text(value, column.unit));
+        entry.cells[index].dataset.tone = tone(value, column.thresholds);
       });
       const [line, area] = sparkline(row.spark, 20);
       entry.line.setAttribute("d", line);
       entry.area.setAttribute("d", area);
     }
-    for (const [id, entry] of this.lines) {
-      if (!seen.has(id)) { entry.tr.remove(); this.lines.delete(id); }
+    for (const [id, entry] of this.rows) {
+      if (!seen.has(id)) { entry.tr.remove(); this.rows.delete(id); }
     }
     this.arrange();
   }
@@ -100,24 +100,24 @@ export class Table {
     const { column, down } = this.sort;
     const keys = this.panel.by.length;
     const value = ({ row }) => (column < keys ? row.key[column] : row.cells[column - keys]);
-    const shown = [...this.lines.values()].filter(({ row }) => row.key.join(" ").toLowerCase().includes(this.wanted));
+    const shown = [...this.rows.values()].filter(({ row }) => row.key.join(" ").toLowerCase().includes(this.query));
     shown.sort((a, b) => {
       const [x, y] = [value(a), value(b)];
       const order = column < keys ? NUMERIC.compare(x, y) : (x ?? -Infinity) - (y ?? -Infinity);
       return (down ? -order : order) || NUMERIC.compare(a.row.key.join(" "), b.row.key.join(" "));
     });
-    // Moves only what is out of place: focus and hover stay where they are.
+    // Moves only rows whose position has changed, to keep focus and hover.
     shown.forEach(({ tr }, index) => {
       if (this.bodyRows.children[index] !== tr) this.bodyRows.insertBefore(tr, this.bodyRows.children[index] ?? null);
     });
     while (this.bodyRows.children.length > shown.length) this.bodyRows.lastChild.remove();
-    put(this.count, this.wanted ? `${shown.length} of ${this.lines.size}` : `${this.lines.size}`);
+    setText(this.count, this.query ? `${shown.length} of ${this.rows.size}` : `${this.rows.size}`);
   }
 
   repaint() {}
 }
 
-/** The tone of the highest threshold that `value` has reached. */
+/** Returns the tone of the highest threshold that `value` reaches. */
 export function tone(value, thresholds) {
   let found = "";
   for (const threshold of thresholds) if (value !== null && value !== undefined && value >= threshold.from) found = threshold.tone;

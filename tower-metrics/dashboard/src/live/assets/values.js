@@ -1,12 +1,12 @@
-// The latest values: written large, or as bars.
+// Current values: single values, and bars.
 
-import { el, put, sparkline, tail } from "./dom.js";
+import { el, setText, sparkline, tail } from "./dom.js";
 import { parts, text } from "./format.js";
 import { tone } from "./table.js";
 
 const POINTS = 90;
 
-/** The value at the end of what is shown. */
+/** Returns the latest value in the visible range. */
 function latest(values, times, view) {
   let at = times.length - 1;
   while (at > 0 && times[at] > view.to) at -= 1;
@@ -26,21 +26,21 @@ export class Stat {
 
   render(data, times) {
     const names = [...data.series.keys()];
-    // A single figure has its name in the title, unless the name is a label's value: a currency, a pool.
-    const alone = names.length === 1 && (this.panel.legends ?? names).includes(names[0]);
+    // The title names a single value, unless its legend is a label value such as a currency.
+    const titled = names.length === 1 && (this.panel.legends ?? names).includes(names[0]);
     for (const name of names) {
       if (!this.items.has(name)) {
         const value = el("b");
         const unit = el("small");
-        const item = el("div", el(alone || !name ? "dt.sr" : "dt", name || this.panel.title), el("dd", value, unit));
+        const item = el("div", el(titled || !name ? "dt.sr" : "dt", name || this.panel.title), el("dd", value, unit));
         this.items.set(name, { item, value, unit });
         this.host.append(item);
       }
       const { item, value, unit } = this.items.get(name);
       const now = latest(data.series.get(name), times, this.view);
       const [number, suffix] = parts(now, this.panel.unit);
-      put(value, number);
-      put(unit, suffix);
+      setText(value, number);
+      setText(unit, suffix);
       item.dataset.tone = tone(now, this.panel.thresholds);
     }
     for (const [name, { item }] of this.items) {
@@ -60,7 +60,7 @@ export class Bars {
   constructor(panel, body, view) {
     this.panel = panel;
     this.view = view;
-    this.list = el("ol.tally");
+    this.list = el("ol.bars");
     body.append(this.list);
     this.items = new Map();
   }
@@ -73,12 +73,12 @@ export class Bars {
     const seen = new Set(values.map(([name]) => name));
     values.forEach(([name, value], index) => {
       if (!this.items.has(name)) {
-        const figure = el("span.value");
+        const number = el("span.value");
         const fill = el("i", { "aria-hidden": "true" });
-        this.items.set(name, { item: el("li", el("span.label", { title: name }, name), el("span.track", fill), figure), figure, fill });
+        this.items.set(name, { item: el("li", el("span.label", { title: name }, name), el("span.track", fill), number), number, fill });
       }
-      const { item, figure, fill } = this.items.get(name);
-      put(figure, text(value, this.panel.unit === "count" ? "exact" : this.panel.unit));
+      const { item, number, fill } = this.items.get(name);
+      setText(number, text(value, this.panel.unit === "count" ? "exact" : this.panel.unit));
       fill.style.width = `${(100 * value / most).toFixed(1)}%`;
       item.dataset.tone = tone(value, this.panel.thresholds);
       if (this.list.children[index] !== item) this.list.insertBefore(item, this.list.children[index] ?? null);
