@@ -320,7 +320,9 @@ fn unavailable(detail: String, retry_after: Duration) -> Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let detail = error.to_string();
-        let conflict = |kind, title, detail| Self::new(StatusCode::CONFLICT, kind, title, detail);
+        let conflict = |problem_type, title, detail| {
+            Self::new(StatusCode::CONFLICT, problem_type, title, detail)
+        };
         let retry_after = error.retry_after().unwrap_or(Duration::from_secs(1));
         match error {
             Error::Malformed { problem } => Self::malformed(problem),

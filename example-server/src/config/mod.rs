@@ -81,11 +81,12 @@ pub(crate) struct Serve {
         long,
         env = "COMMIT",
         value_name = "group|each",
+        value_parser = value::commit,
         default_value = "group"
     )]
     pub(crate) commit: Commit,
     /// Faults to inject: a TOML or JSON file of at most 1 MiB, reloaded when it changes
-    #[arg(long, env = "FAULTS", value_name = "FILE")]
+    #[arg(long, env = "FAULTS", value_name = "FILE", value_parser = value::path)]
     pub(crate) faults: Option<PathBuf>,
     /// Bearer token that POST /concerts and changes on the ops port require
     ///
@@ -98,13 +99,13 @@ pub(crate) struct Serve {
         hide_env_values = true
     )]
     pub(crate) admin_token: Option<AdminToken>,
-    /// Time between SIGTERM, when /readyz starts to fail, and closing the API's listener
+    /// Time after SIGTERM during which the API accepts requests while /readyz already fails
     #[arg(long, env = "DRAIN", value_name = "DURATION", value_parser = duration, default_value = "0s")]
     pub(crate) drain: Duration,
     /// Time limit for a request, after which it is answered with 504
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", value_parser = positive_duration, default_value = "10s")]
     pub(crate) request_timeout: Duration,
-    /// Maximum number of requests in progress; further ones wait for --queue-timeout
+    /// Maximum number of concurrent requests; further ones wait for up to --queue-timeout
     #[arg(long, env = "MAX_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), default_value = "1024")]
     pub(crate) max_concurrency: u32,
     #[command(flatten)]
@@ -115,13 +116,16 @@ pub(crate) struct Serve {
 
 /// Limits of connections. They protect the API and the ops port against slow clients.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Connections")]
 pub(crate) struct Connections {
-    /// Maximum number of open connections to the API; a low limit of open files (`ulimit -n`)
-    /// lowers it
+    /// Maximum number of open connections to the API
+    ///
+    /// A limit on open files (`ulimit -n`) that is too low for this many reduces it.
     #[arg(long, env = "MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), default_value = "8192")]
     pub(crate) max_connections: u32,
-    /// How long a request may wait for one of the --max-concurrency permits before it is shed
-    /// with 503; 0 sheds immediately
+    /// Time that a request may wait for a permit before it is shed with 503
+    ///
+    /// There are --max-concurrency permits. 0 sheds immediately.
     #[arg(long, env = "QUEUE_TIMEOUT", value_name = "DURATION", value_parser = duration, default_value = "1s")]
     pub(crate) queue_timeout: Duration,
     /// Time for a request head to arrive, after which the connection is closed
@@ -130,22 +134,25 @@ pub(crate) struct Connections {
     /// Time for a request body to arrive, after which the request is answered with 408
     #[arg(long, env = "BODY_TIMEOUT", value_name = "DURATION", value_parser = positive_duration, default_value = "10s")]
     pub(crate) body_timeout: Duration,
-    /// How long a connection may be idle between requests; longer than the 600 s of Google's load
-    /// balancers, which would otherwise reuse connections that the server is closing
+    /// Time that a connection may be idle between requests
+    ///
+    /// The default is longer than the 600 s of Google's load balancers, which would otherwise reuse
+    /// connections that the server is closing.
     #[arg(long, env = "KEEP_ALIVE", value_name = "DURATION", value_parser = positive_duration, default_value = "620s")]
     pub(crate) keep_alive: Duration,
-    /// How long a client may leave a response unread, after which the connection is closed
+    /// Time that a client may leave a response unread, after which the connection is closed
     #[arg(long, env = "WRITE_TIMEOUT", value_name = "DURATION", value_parser = positive_duration, default_value = "30s")]
     pub(crate) write_timeout: Duration,
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Logging")]
 pub(crate) struct Log {
     /// Format of log lines
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
     /// Log filter, such as `info` or `info,example_server=debug` (which logs every request)
-    #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER", value_parser = value::log_filter, default_value = "info")]
     pub(crate) log: String,
 }
 
@@ -162,7 +169,7 @@ pub(crate) struct Demo {
     #[command(flatten)]
     pub(crate) serve: Serve,
     /// Average request rate of the generated traffic, which varies over time
-    #[arg(long, env = "DEMO_RATE", value_name = "PER_SECOND", value_parser = rate, default_value = "40")]
+    #[arg(long, help_heading = "Traffic", env = "DEMO_RATE", value_name = "PER_SECOND", value_parser = rate, default_value = "40")]
     pub(crate) rate: f64,
 }
 
@@ -203,6 +210,7 @@ pub(crate) struct Dashboards {
         long,
         env = "DASHBOARDS_OUT",
         value_name = "DIRECTORY",
+        value_parser = value::path,
         default_value = "k8s"
     )]
     pub(crate) out: PathBuf,

@@ -7,7 +7,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command, Error};
 
-use super::value::InvalidValue;
+use super::value::{InvalidValue, check_controls, without_line_break};
 
 /// Parses a value that may contain a secret.
 ///
@@ -39,22 +39,6 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for SecretParser<T> {
             let message = format!("invalid value for '{argument}': {reason}\n");
             Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
         })
-    }
-}
-
-fn without_line_break(text: &str) -> &str {
-    let line = text.strip_suffix('\n').unwrap_or(text);
-    line.strip_suffix('\r').unwrap_or(line)
-}
-
-/// Returns an error that names the position of the first control character, if there is one.
-pub(super) fn check_controls(text: &str) -> Result<(), InvalidValue> {
-    match text.chars().position(char::is_control) {
-        None => Ok(()),
-        Some(at) => Err(InvalidValue::new(format!(
-            "character {} is a control character such as a line break",
-            at + 1
-        ))),
     }
 }
 
@@ -120,19 +104,6 @@ impl fmt::Debug for DatabaseUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_trailing_line_break_is_removed_and_no_more() {
-        for (text, expected) in [
-            ("s3cret", "s3cret"),
-            ("s3cret\n", "s3cret"),
-            ("s3cret\r\n", "s3cret"),
-            ("s3cret\n\n", "s3cret\n"),
-            (" s3cret", " s3cret"),
-        ] {
-            assert_eq!(without_line_break(text), expected, "{text:?}");
-        }
-    }
 
     #[test]
     fn a_refused_secret_is_not_part_of_the_error() {

@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use ticket_core::Commit;
 
 /// Longest duration that a flag accepts.
 const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -25,8 +28,45 @@ impl fmt::Display for InvalidValue {
 
 impl std::error::Error for InvalidValue {}
 
+/// Removes one trailing line break, with which values that come from files usually end.
+pub(super) fn without_line_break(text: &str) -> &str {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    line.strip_suffix('\r').unwrap_or(line)
+}
+
+/// Returns an error that names the position of the first control character, if there is one.
+pub(super) fn check_controls(text: &str) -> Result<(), InvalidValue> {
+    match text.chars().position(char::is_control) {
+        None => Ok(()),
+        Some(at) => Err(InvalidValue::new(format!(
+            "character {} is a control character such as a line break",
+            at + 1
+        ))),
+    }
+}
+
+pub(super) fn path(text: &str) -> Result<PathBuf, InvalidValue> {
+    let text = without_line_break(text);
+    check_controls(text)?;
+    if text.is_empty() {
+        return Err(InvalidValue::new("the path is empty"));
+    }
+    Ok(PathBuf::from(text))
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, InvalidValue> {
+    let text = without_line_break(text);
+    check_controls(text)?;
+    Ok(text.to_owned())
+}
+
+pub(super) fn commit(text: &str) -> Result<Commit, InvalidValue> {
+    let commit = without_line_break(text).parse();
+    commit.map_err(|_| InvalidValue::new("expected `group` or `each`"))
+}
+
 pub(super) fn address(text: &str) -> Result<SocketAddr, InvalidValue> {
-    text.parse().map_err(|_| {
+    without_line_break(text).parse().map_err(|_| {
         InvalidValue::new(
             "expected an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 or \
              [::1]:8080; port 0 selects a free port",
@@ -35,6 +75,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, InvalidValue> {
 }
 
 pub(super) fn duration(text: &str) -> Result<Duration, InvalidValue> {
+    let text = without_line_break(text);
     let parsed = match text.parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
         Err(_) => text
@@ -61,14 +102,16 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, InvalidValue> {
 }
 
 pub(super) fn rate(text: &str) -> Result<f64, InvalidValue> {
-    text.parse()
+    without_line_break(text)
+        .parse()
         .ok()
         .filter(|rate: &f64| (0.1..=1_000_000.0).contains(rate))
         .ok_or_else(|| InvalidValue::new("expected a number from 0.1 to 1000000"))
 }
 
 pub(super) fn percent(text: &str) -> Result<f64, InvalidValue> {
-    text.parse()
+    without_line_break(text)
+        .parse()
         .ok()
         .filter(|percent: &f64| (0.0..=100.0).contains(percent))
         .ok_or_else(|| InvalidValue::new("expected a number from 0 to 100"))
@@ -110,6 +153,34 @@ mod tests {
         ] {
             assert_eq!(duration(text).unwrap(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn one_trailing_line_break_is_removed_and_no_more() {
+        for (text, expected) in [
+            ("s3cret", "s3cret"),
+            ("s3cret\n", "s3cret"),
+            ("s3cret\r\n", "s3cret"),
+            ("s3cret\n\n", "s3cret\n"),
+            (" s3cret", " s3cret"),
+        ] {
+            assert_eq!(without_line_break(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_value_may_end_with_a_line_break_but_not_contain_one() {
+        assert!(address("127.0.0.1:80\n").is_ok());
+        assert!(duration("30s\n").is_ok());
+        assert!(rate("5\n").is_ok());
+        assert!(percent("5\n").is_ok());
+        assert!(commit("each\n").is_ok());
+        assert_eq!(path("faults.toml\n").unwrap(), PathBuf::from("faults.toml"));
+        assert_eq!(log_filter("info\n").unwrap(), "info");
+        for text in ["", "\n", "a\nb", "a\0b", "a\n\n"] {
+            assert!(path(text).is_err(), "{text:?}");
+        }
+        assert!(log_filter("info\ndebug").is_err());
     }
 
     #[test]

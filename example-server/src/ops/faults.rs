@@ -29,7 +29,7 @@ pub(super) async fn read(State(ops): State<Ops>) -> impl IntoResponse {
 }
 
 /// `PUT /faults`: activates a document until it expires.
-pub(super) async fn swap(
+pub(super) async fn replace(
     State(ops): State<Ops>,
     _: Authorized,
     JsonBody(body): JsonBody,

@@ -81,7 +81,7 @@ pub(crate) fn router(ops: Ops, prometheus: Prometheus) -> Router {
         )
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
-        .route("/faults", get(faults::read).put(faults::swap))
+        .route("/faults", get(faults::read).put(faults::replace))
         .route("/faults/presets", get(faults::presets))
         .route("/commit", get(commit::read).put(commit::switch))
         .fallback(problem::not_found)

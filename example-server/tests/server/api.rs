@@ -288,19 +288,19 @@ async fn every_bad_request_is_answered_with_a_problem_that_names_the_field() {
             "application/json".parse().unwrap(),
         )];
         let body = body.as_bytes().to_vec();
-        let answer = server
+        let response = server
             .api
             .send(method.clone(), path, &headers, Some(body))
             .await
             .unwrap();
-        let problem = value(&answer);
+        let problem = value(&response);
         let what = format!("{method} {path}: {problem}");
-        assert_eq!(answer.status, status, "{what}");
+        assert_eq!(response.status, status, "{what}");
         assert_eq!(
-            answer.headers["content-type"], "application/problem+json",
+            response.headers["content-type"], "application/problem+json",
             "{what}"
         );
-        assert!(answer.headers.contains_key("x-request-id"), "{what}");
+        assert!(response.headers.contains_key("x-request-id"), "{what}");
         assert_eq!(problem["type"], format!("/docs#{kind}"), "{what}");
         assert_eq!(problem["status"], status, "{what}");
         assert!(
@@ -309,10 +309,10 @@ async fn every_bad_request_is_answered_with_a_problem_that_names_the_field() {
         );
         assert_eq!(problem["errors"][0]["field"].as_str(), field, "{what}");
         if status == 405 {
-            assert!(answer.headers.contains_key("allow"), "{what}");
+            assert!(response.headers.contains_key("allow"), "{what}");
         }
     }
-    let answer = server
+    let response = server
         .api
         .send(
             Method::POST,
@@ -325,7 +325,7 @@ async fn every_bad_request_is_answered_with_a_problem_that_names_the_field() {
         )
         .await
         .unwrap();
-    assert_eq!(answer.status, 415);
+    assert_eq!(response.status, 415);
     let sold_out = server.post(&purchases, &order("Ada", 4)).await;
     assert_eq!(value(&sold_out)["available"], 3);
 }
@@ -351,11 +351,11 @@ async fn a_purchase_that_a_concert_does_not_allow_is_answered_with_its_reason() 
     later["on_sale_from"] = json!("2198-01-01T00:00:00Z");
     for (concert, kind) in [(limited, "buyer-limit"), (later, "not-on-sale")] {
         let id = text(&value(&server.post("/concerts", &concert).await)["id"]);
-        let answer = server
+        let response = server
             .post(&format!("/concerts/{id}/purchases"), &order("Ada", 3))
             .await;
-        assert_eq!(answer.status, 409);
-        assert_eq!(value(&answer)["type"], format!("/docs#{kind}"));
+        assert_eq!(response.status, 409);
+        assert_eq!(value(&response)["type"], format!("/docs#{kind}"));
     }
 }
 
@@ -363,8 +363,8 @@ async fn a_purchase_that_a_concert_does_not_allow_is_answered_with_its_reason() 
 async fn a_request_id_of_the_client_is_returned() {
     let server = Server::start(&[]);
     let headers = [("x-request-id", "mine-1")];
-    let answer = send(&server.api, Method::GET, "/nothing", &headers, None).await;
-    assert_eq!(answer.headers["x-request-id"], "mine-1");
+    let response = send(&server.api, Method::GET, "/nothing", &headers, None).await;
+    assert_eq!(response.headers["x-request-id"], "mine-1");
 }
 
 #[tokio::test]
@@ -382,9 +382,9 @@ async fn a_time_out_of_range_is_refused_with_the_path_of_its_field() {
         ] {
             let mut concert = new_concert(10);
             concert[field] = json!(time);
-            let answer = server.post("/concerts", &concert).await;
-            let problem = value(&answer);
-            assert_eq!(answer.status, 422, "{field} {time:?}: {problem}");
+            let response = server.post("/concerts", &concert).await;
+            let problem = value(&response);
+            assert_eq!(response.status, 422, "{field} {time:?}: {problem}");
             assert_eq!(problem["errors"][0]["field"], field, "{problem}");
             let detail = text(&problem["detail"]);
             assert!(

@@ -41,9 +41,9 @@ async fn an_injected_failure_is_503_with_its_own_error_type() {
     server
         .put_faults(&json!({ "faults": [{ "operation": "list_concerts", "fail": { "as": "unavailable" } }] }))
         .await;
-    let answer = server.api.get("/concerts").await.unwrap();
-    assert_eq!(answer.status, 503);
-    assert_eq!(answer.headers["retry-after"], "1");
+    let response = server.api.get("/concerts").await.unwrap();
+    assert_eq!(response.status, 503);
+    assert_eq!(response.headers["retry-after"], "1");
     assert_eq!(
         server
             .requests(&["/concerts\"", "\"503\"", "error_type=\"injected\""])
@@ -58,9 +58,9 @@ async fn a_request_that_times_out_is_504() {
     server
         .put_faults(&json!({ "faults": [{ "operation": "list_concerts", "delay": { "fixed": { "ms": 30_000 } } }] }))
         .await;
-    let answer = server.api.get("/concerts").await.unwrap();
-    assert_eq!(answer.status, 504);
-    assert_eq!(value(&answer)["type"], "/docs#timeout");
+    let response = server.api.get("/concerts").await.unwrap();
+    assert_eq!(response.status, 504);
+    assert_eq!(value(&response)["type"], "/docs#timeout");
     assert_eq!(
         server
             .requests(&["\"504\"", "error_type=\"timeout\""])
@@ -76,19 +76,19 @@ async fn requests_beyond_the_concurrency_limit_are_shed() {
     server
         .put_faults(&json!({ "faults": [{ "operation": "list_concerts", "delay": { "fixed": { "ms": 500 } } }] }))
         .await;
-    let answers = join_all((0..10).map(|_| server.api.get("/concerts"))).await;
+    let responses = join_all((0..10).map(|_| server.api.get("/concerts"))).await;
     let count = |status: u16| {
-        answers
+        responses
             .iter()
-            .filter(|answer| answer.as_ref().unwrap().status == status)
+            .filter(|response| response.as_ref().unwrap().status == status)
             .count()
     };
     assert!(count(200) >= 2);
     assert_eq!(count(200) + count(503), 10);
-    let shed = answers
+    let shed = responses
         .iter()
         .flatten()
-        .find(|answer| answer.status == 503)
+        .find(|response| response.status == 503)
         .unwrap();
     assert_eq!(value(shed)["type"], "/docs#overloaded");
     assert_eq!(shed.headers["retry-after"], "1");

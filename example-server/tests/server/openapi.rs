@@ -22,15 +22,19 @@ async fn the_document_has_exactly_the_routes_of_the_server() {
             .replace("{concert_id}", "0192a7c4-5d1e-7b36-9a55-0c1f3a7be901")
             .replace("{purchase_id}", "0192a7c4-5d1e-7b36-9a55-0c1f3a7be901");
         for method in METHODS {
-            let answer = send(&server.api, method.clone(), &url, &[], None).await;
+            let response = send(&server.api, method.clone(), &url, &[], None).await;
             let described = item.get(method.as_str().to_lowercase());
-            assert_eq!(answer.status != 405, described.is_some(), "{method} {path}");
+            assert_eq!(
+                response.status != 405,
+                described.is_some(),
+                "{method} {path}"
+            );
             if let Some(operation) = described {
                 let responses = operation["responses"].as_object().unwrap();
-                let status = answer.status.as_str();
+                let status = response.status.as_str();
                 assert!(
                     responses.contains_key(status),
-                    "{method} {path} answers {status}"
+                    "{method} {path} responses {status}"
                 );
             }
         }
@@ -113,9 +117,9 @@ async fn every_response_disables_content_type_sniffing() {
         (&server.ops, "/api/now"),
         (&server.ops, "/nothing"),
     ] {
-        let answer = client.get(path).await.unwrap();
+        let response = client.get(path).await.unwrap();
         assert_eq!(
-            answer.headers["x-content-type-options"], "nosniff",
+            response.headers["x-content-type-options"], "nosniff",
             "{path}"
         );
     }

@@ -149,9 +149,9 @@ async fn the_longest_faults_document_is_accepted_and_a_larger_body_is_413() {
         ] }))
         .await;
     let too_long = json!({ "preset": "x".repeat(1024 * 1024) });
-    let answer = send(&server.ops, Method::PUT, "/faults", &[], Some(&too_long)).await;
-    assert_eq!(answer.status, 413);
-    let detail = text(&value(&answer)["detail"]);
+    let response = send(&server.ops, Method::PUT, "/faults", &[], Some(&too_long)).await;
+    assert_eq!(response.status, 413);
+    let detail = text(&value(&response)["detail"]);
     assert!(detail.contains("1048576 bytes"), "{detail}");
 }
 
@@ -162,8 +162,8 @@ async fn the_faults_file_is_reloaded_when_it_changes() {
     fs::write(&file, "preset = \"everyday\"\n").unwrap();
     let server = Server::start(&["--faults", file.to_str().unwrap()]);
     let active = async || {
-        let answer = server.ops.get("/faults").await.unwrap();
-        answer.headers["faults-name"].to_str().unwrap().to_owned()
+        let response = server.ops.get("/faults").await.unwrap();
+        response.headers["faults-name"].to_str().unwrap().to_owned()
     };
     assert_eq!(active().await, "everyday");
     fs::write(&file, "preset = \"everyday\"\nfaults = 7\n").unwrap();
@@ -186,8 +186,8 @@ async fn the_commit_mode_can_be_changed_at_run_time() {
     let concert = server.concert(10).await;
     for (commit, status) in [("each", 200), ("group", 200), ("some", 422)] {
         let body = json!({ "commit": commit });
-        let answer = send(&server.ops, Method::PUT, "/commit", &[], Some(&body)).await;
-        assert_eq!(answer.status, status, "{commit}");
+        let response = send(&server.ops, Method::PUT, "/commit", &[], Some(&body)).await;
+        assert_eq!(response.status, status, "{commit}");
         if status == 200 {
             assert_eq!(value(&server.ops.get("/commit").await.unwrap()), body);
             let mode = format!("mode=\"{commit}\"");
@@ -281,11 +281,11 @@ async fn without_a_token_a_request_to_another_host_name_changes_nothing() {
             (&server.api, Method::POST, "/concerts", &new_concert(1), 201),
         ];
         for (client, method, path, body, status) in changes {
-            let answer = send(client, method, path, &headers, Some(body)).await;
+            let response = send(client, method, path, &headers, Some(body)).await;
             let expected = if allowed { status } else { 403 };
-            assert_eq!(answer.status, expected, "{host} {path}");
+            assert_eq!(response.status, expected, "{host} {path}");
             if !allowed {
-                assert_eq!(value(&answer)["type"], "/docs#host-not-allowed", "{path}");
+                assert_eq!(value(&response)["type"], "/docs#host-not-allowed", "{path}");
             }
         }
         let read = send(&server.api, Method::GET, "/concerts", &headers, None).await;
@@ -340,11 +340,11 @@ async fn every_error_of_the_ops_port_is_a_problem() {
         (Method::POST, "/livez", 405),
         (Method::GET, "/nothing", 404),
     ] {
-        let answer = send(&server.ops, method, path, &[], None).await;
-        assert_eq!(answer.status, status, "{path}");
-        let kind = &answer.headers["content-type"];
+        let response = send(&server.ops, method, path, &[], None).await;
+        assert_eq!(response.status, status, "{path}");
+        let kind = &response.headers["content-type"];
         assert_eq!(kind, "application/problem+json", "{path}");
-        assert_eq!(value(&answer)["status"], status);
-        assert_eq!(answer.headers.contains_key("allow"), status == 405);
+        assert_eq!(value(&response)["status"], status);
+        assert_eq!(response.headers.contains_key("allow"), status == 405);
     }
 }

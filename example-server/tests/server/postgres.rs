@@ -25,11 +25,11 @@ async fn two_servers_with_one_postgresql_sell_each_ticket_once() {
     let concert = servers[0].concert(TICKETS).await;
     let path = format!("/concerts/{concert}/purchases");
     let body = order("Ada", 1);
-    let answers = join_all((0..BUYERS).map(|buyer| servers[buyer % 2].post(&path, &body))).await;
+    let responses = join_all((0..BUYERS).map(|buyer| servers[buyer % 2].post(&path, &body))).await;
     let count = |status: u16| {
-        answers
+        responses
             .iter()
-            .filter(|answer| answer.status == status)
+            .filter(|response| response.status == status)
             .count()
     };
     assert_eq!(
