@@ -53,6 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("axum-prometheus 0.10", 2_000_000),
         ("axum-otel-metrics 0.14", 2_000_000),
         ("otel-instrumentation-tower 0.19", 2_000_000),
+        ("tower-otel 0.12", 2_000_000),
     ] {
         let n = few(n);
         let mut row = vec![name.to_owned(), n.to_string()];

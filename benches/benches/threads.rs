@@ -44,6 +44,7 @@ fn main() {
         candidate("axum-prometheus 0.10", peers::axum_prometheus()),
         candidate("axum-otel-metrics 0.14", peers::axum_otel().layer),
         candidate("otel-instrumentation-tower 0.19", peers::otel_tower().layer),
+        candidate("tower-otel 0.12", peers::tower_otel().layer),
     ];
     let workers = [Worker::new(), Worker::new()];
     let mut one_thread = vec![Vec::new(); candidates.len()];

@@ -56,6 +56,7 @@ macro_rules! middleware {
 pub(crate) fn all() -> Vec<Middleware> {
     let prometheus = Prometheus::new();
     let otel_tower = peers::otel_tower();
+    let tower_otel = peers::tower_otel();
     let axum_otel = peers::axum_otel();
     let mut axum_prometheus = peers::axum_prometheus();
     // Disabled by default.
@@ -69,6 +70,9 @@ pub(crate) fn all() -> Vec<Middleware> {
         }),
         middleware!("otel-instr.-tower", otel_tower.layer.clone(), move || {
             of_otel!(opentelemetry_sdk, otel_tower)
+        }),
+        middleware!("tower-otel", tower_otel.layer.clone(), move || {
+            of_otel!(opentelemetry_sdk, tower_otel)
         }),
         middleware!("axum-otel-metrics", axum_otel.layer.clone(), move || {
             of_otel!(opentelemetry_sdk_0_32, axum_otel)

@@ -88,6 +88,7 @@ impl Candidates {
         self.add("otel-instrumentation-tower 0.19", || {
             peers::otel_tower().layer
         });
+        self.add("tower-otel 0.12", || peers::tower_otel().layer);
         // It supports axum's body type only.
         let name = "prometheus-axum-middleware 0.4";
         if self.is_selected(name) {

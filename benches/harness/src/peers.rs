@@ -53,6 +53,9 @@ pub type OtelTower = Otel<
     InMemoryMetricExporter,
 >;
 
+/// tower-otel with its SDK.
+pub type TowerOtel = Otel<tower_otel::metrics::HttpLayer, SdkMeterProvider, InMemoryMetricExporter>;
+
 /// axum-otel-metrics with its SDK.
 pub type AxumOtel = Otel<
     HttpMetricsLayer,
@@ -69,6 +72,16 @@ pub fn otel_tower() -> OtelTower {
     opentelemetry::global::set_meter_provider(provider.clone());
     Otel {
         layer: opentelemetry_instrumentation_tower::http::server::Layer::new(),
+        provider,
+        exporter,
+    }
+}
+
+/// Returns the layer of tower-otel 0.12 with a periodic reader.
+pub fn tower_otel() -> TowerOtel {
+    let (provider, exporter) = sdk();
+    Otel {
+        layer: tower_otel::metrics::HttpLayer::server(&provider.meter("tower-otel")),
         provider,
         exporter,
     }
