@@ -42,7 +42,8 @@ fn passes(arguments: &[&str], file: &Path) {
 
 #[test]
 fn promtool_accepts_the_rules() {
-    passes(&["check", "rules"], &folder().join("rules.yaml"));
+    let check = ["check", "rules", "--lint=all", "--lint-fatal"];
+    passes(&check, &folder().join("rules.yaml"));
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct Slo {
     pub indicator: Indicator,
     /// Traffic below which no alert fires.
     pub minimum_events: MinimumEvents,
+    /// Diagnosis and mitigation for the runbook, in Markdown.
+    pub runbook: String,
 }
 
 /// Service level indicator: which requests count, and which of them are good or bad.
@@ -82,6 +84,11 @@ impl Default for MinimumEvents {
     }
 }
 
+const DEFAULT_RUNBOOK: &str = "\
+    **Diagnosis.** Compare the start of the burn with releases, configuration changes, load and the \
+    state of dependencies.\n\n\
+    **Mitigation.** Roll back the change that caused it, or restore the dependency.";
+
 impl Slo {
     /// Period of the objective: 30 days.
     pub const PERIOD: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -101,6 +108,7 @@ impl Slo {
             objective,
             indicator,
             minimum_events: MinimumEvents::default(),
+            runbook: DEFAULT_RUNBOOK.to_owned(),
         }
     }
 
@@ -108,6 +116,13 @@ impl Slo {
     #[must_use]
     pub fn minimum_events(mut self, minimum: MinimumEvents) -> Self {
         self.minimum_events = minimum;
+        self
+    }
+
+    /// Sets the diagnosis and mitigation for the runbook, in Markdown. Defaults to general advice.
+    #[must_use]
+    pub fn runbook(mut self, runbook: impl Into<String>) -> Self {
+        self.runbook = runbook.into();
         self
     }
 

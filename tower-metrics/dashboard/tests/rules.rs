@@ -39,9 +39,10 @@ fn check(rules: &Rules, tests: &str) {
         &format!("rule_files: [rules.yaml]\nevaluation_interval: 1m\ntests:\n{tests}"),
     );
     for promtool in promtools() {
-        for (command, file) in [("check", &rules), ("test", &tests)] {
+        let check = ["check", "rules", "--lint=all", "--lint-fatal"];
+        for (arguments, file) in [(&check[..], &rules), (&["test", "rules"], &tests)] {
             let output = Command::new(&promtool)
-                .args([command, "rules"])
+                .args(arguments)
                 .arg(file)
                 .output()
                 .unwrap();

@@ -142,7 +142,6 @@ mod tests {
 
     use super::super::source::MetricsSource;
     use super::*;
-    use crate::slo::MinimumEvents;
 
     #[test]
     fn an_alert_fires_during_an_outage_and_resolves_after_it() {
@@ -150,16 +149,11 @@ mod tests {
         let options = Opts::new("hits_total", "Hits.");
         let counter = IntCounterVec::new(options, &["status"]).unwrap();
         registry.register(Box::new(counter.clone())).unwrap();
-        let slo = Slo {
-            name: "availability".into(),
-            condition: "are answered".into(),
-            objective: 0.999,
-            indicator: Indicator::Bad {
-                bad: Selector::new("hits_total").with("status", ["500"]),
-                total: Selector::new("hits_total"),
-            },
-            minimum_events: MinimumEvents::default(),
+        let indicator = Indicator::Bad {
+            bad: Selector::new("hits_total").with("status", ["500"]),
+            total: Selector::new("hits_total"),
         };
+        let slo = Slo::new("availability", "are answered", 0.999, indicator);
         let mut store = Store::new(&[slo.bad_ratio()], 5.0, 900.0);
         let mut budget = Budget::new(
             slo,

@@ -237,7 +237,14 @@ fn availability(red: &Red, objective: f64) -> Slo {
         bad: red.errors(red.requests()),
         total: red.valid(red.requests()),
     };
-    Slo::new("availability", "succeed", objective, indicator)
+    Slo::new("availability", "succeed", objective, indicator).runbook(
+        "**Diagnosis.** Open the overview dashboard. *Errors by type* distinguishes 5xx responses, \
+         panics, timeouts, load shedding and injected faults. *Error ratio by route* and the table \
+         of routes show which routes are affected. The exemplars in the heatmap link to single \
+         requests.\n\n\
+         **Mitigation.** Roll back if the errors started with a release. Stop injected faults. \
+         Under overload, reduce the load or add instances. If a dependency fails, restore it.",
+    )
 }
 
 fn latency(red: &Red, threshold: Duration, objective: f64) -> Slo {
@@ -247,5 +254,11 @@ fn latency(red: &Red, threshold: Duration, objective: f64) -> Slo {
         good: successes.clone().bucket(threshold.as_secs_f64()),
         total: successes.count(),
     };
-    Slo::new("latency", condition, objective, indicator)
+    Slo::new("latency", condition, objective, indicator).runbook(
+        "**Diagnosis.** Open the overview dashboard. *p95 duration by route* shows whether one \
+         route or all of them are slow. *In flight* rises when the service cannot keep up. The \
+         exemplars in the heatmap link to slow requests.\n\n\
+         **Mitigation.** Roll back if the latency rose with a release. Stop injected faults. Under \
+         overload, reduce the load or add instances. If a dependency is slow, restore it.",
+    )
 }

@@ -64,20 +64,13 @@ fn rule(
                 "**Meaning.** The objective is that {objective} of requests {}, over 30 \
                  days. The ratio of requests that do not exceeds {} in both a long and a short \
                  window: the loss is significant and continues. The alert resolves soon after the \
-                 failures stop.\n\n\
-                 **Diagnosis.** Open the overview dashboard. *Errors by type* distinguishes \
-                 panics, timeouts, load shedding and injected faults. *Error ratio by route* and \
-                 the table of routes show which routes are affected. The exemplars in the heatmap \
-                 link to single requests.\n\n\
-                 **Mitigation.** Roll back if the errors started with a release. Stop injected \
-                 faults. Under overload, check what is shed and how long requests wait for the \
-                 database.\n\n\
-                 **Low traffic.** The alert does not fire with less than {} requests, or less \
-                 than {} bad requests, in the long window.",
+                 failures stop. It does not fire with fewer than {} requests, or fewer than {} bad \
+                 requests, in the long window.\n\n{}",
                 slo.condition,
                 thresholds(slo, alerts),
                 slo.minimum_events.requests,
                 slo.minimum_events.bad_requests,
+                slo.runbook,
             ),
         }),
     }
