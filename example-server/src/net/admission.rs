@@ -17,7 +17,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, header};
+use http::{HeaderValue, Version, header};
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -119,7 +119,7 @@ impl Inner {
         Some(permit.ok()?.expect("the semaphore is never closed"))
     }
 
-    async fn buffer(&self, body: Body) -> Result<Buffered<'_>, Response> {
+    async fn buffer(&self, body: Body, version: Version) -> Result<Buffered<'_>, Response> {
         if body.is_end_stream() {
             return Ok(Buffered {
                 bytes: Bytes::new(),
@@ -133,9 +133,12 @@ impl Inner {
             Ok(read) => read.map_err(IntoResponse::into_response),
             Err(_) => {
                 let mut response = Problem::body_timeout().into_response();
-                // The rest of the body may still arrive: it must not be taken for a request.
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(header::CONNECTION, close);
+                // The rest of the body may still arrive and must not be parsed as a request. HTTP/2
+                // resets the stream instead and forbids the header.
+                if version < Version::HTTP_2 {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
                 Err(response)
             }
         }
@@ -202,7 +205,7 @@ pub(crate) async fn admit(
         return inner.refuse().into_response();
     }
     let (head, body) = request.into_parts();
-    let mut body = match inner.buffer(body).await {
+    let mut body = match inner.buffer(body, head.version).await {
         Ok(body) => body,
         Err(response) => return response,
     };

@@ -44,21 +44,25 @@ impl Descriptors {
     }
 }
 
+/// `OPEN_MAX` of macOS.
+#[cfg(unix)]
+const OPEN_MAX: u64 = 10_240;
+
 /// Returns the limit of open files; `None` if there is none.
 #[cfg(unix)]
 fn raise_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => raised.current,
-        // macOS refuses more than `kern.maxfilesperproc`.
-        Err(_) => limit.current,
+    // macOS reports no hard limit, but refuses more than `OPEN_MAX`.
+    for current in [limit.maximum, Some(OPEN_MAX)] {
+        let raised = Rlimit { current, ..limit };
+        let is_higher = current.unwrap_or(u64::MAX) > limit.current.unwrap_or(u64::MAX);
+        if is_higher && setrlimit(Resource::Nofile, raised).is_ok() {
+            return current;
+        }
     }
+    limit.current
 }
 
 #[cfg(not(unix))]
