@@ -1,30 +1,33 @@
-//! The response body, followed to its end.
+//! Response body.
 
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http_body::{Body, Frame, SizeHint};
-use pin_project::{pin_project, pinned_drop};
+use pin_project::pin_project;
 
-use crate::flight::Flight;
+use crate::guard::RequestGuard;
 use crate::outcome::Outcome;
 use crate::recorder::Recorder;
+use crate::state::Phase;
 
-/// The body of a response that passed through
-/// [`MetricsService`](crate::MetricsService). Hands on every frame as it is.
-#[pin_project(PinnedDrop)]
+/// Response body for [`MetricsService`](crate::MetricsService).
+///
+/// Passes on every frame of the inner body unchanged. The request ends with the
+/// last frame, with an error, or when the body is dropped.
+#[pin_project]
 pub struct ResponseBody<B, R: Recorder> {
+    // Dropped before the inner body.
+    guard: RequestGuard<R>,
     #[pin]
     inner: B,
-    /// `None` once the request has ended.
-    flight: Option<Flight<R>>,
 }
 
 impl<B, R: Recorder> ResponseBody<B, R> {
     #[inline]
-    pub(crate) fn new(inner: B, flight: Option<Flight<R>>) -> Self {
-        Self { inner, flight }
+    pub(crate) fn new(guard: RequestGuard<R>, inner: B) -> Self {
+        Self { guard, inner }
     }
 }
 
@@ -38,38 +41,33 @@ impl<B: Body, R: Recorder> Body for ResponseBody<B, R> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        let Some(flight) = this.flight else {
+        let Some(state) = this.guard.state() else {
             return this.inner.poll_frame(cx);
         };
-        flight.set_polling(true);
+        state.phase = Phase::InBody;
         let polled = this.inner.as_mut().poll_frame(cx);
 
-        let ended = match &polled {
+        let outcome = match &polled {
             Poll::Pending => None,
             Poll::Ready(Some(Ok(frame))) => {
-                let last = if let Some(data) = frame.data_ref() {
-                    flight.sent(data)
+                let is_last = if let Some(data) = frame.data_ref() {
+                    state.send(data)
                 } else {
                     if let Some(trailers) = frame.trailers_ref() {
-                        flight.trailers(trailers);
+                        state.inspect_trailers(trailers);
                     }
-                    // Nothing follows trailers.
                     frame.is_trailers()
                 };
-                // hyper does not ask again after the last byte of a sized
-                // body: its end is here, or it would look like a hang-up.
-                (last || this.inner.is_end_stream()).then_some(Outcome::Complete)
+                // hyper drops a body of known size after its last byte, without
+                // polling it to its end.
+                (is_last || this.inner.is_end_stream()).then_some(Outcome::Complete)
             }
             Poll::Ready(Some(Err(_))) => Some(Outcome::BodyError),
             Poll::Ready(None) => Some(Outcome::Complete),
         };
-        match ended {
-            None => flight.set_polling(false),
-            Some(outcome) => {
-                if let Some(flight) = this.flight.take() {
-                    flight.end(outcome);
-                }
-            }
+        match outcome {
+            None => state.phase = Phase::AwaitingBody,
+            Some(outcome) => this.guard.end(outcome),
         }
         polled
     }
@@ -83,27 +81,17 @@ impl<B: Body, R: Recorder> Body for ResponseBody<B, R> {
     }
 }
 
-#[pinned_drop]
-impl<B, R: Recorder> PinnedDrop for ResponseBody<B, R> {
-    #[inline]
-    fn drop(self: Pin<&mut Self>) {
-        if let Some(flight) = self.project().flight.take() {
-            flight.end_of_dropped_body();
-        }
-    }
-}
-
 impl<B: fmt::Debug, R: Recorder> fmt::Debug for ResponseBody<B, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody")
             .field("inner", &self.inner)
-            .field("ended", &self.flight.is_none())
+            .field("has_ended", &self.guard.is_empty())
             .finish()
     }
 }
 
 impl<B: Default, R: Recorder> Default for ResponseBody<B, R> {
     fn default() -> Self {
-        Self::new(B::default(), None)
+        Self::new(RequestGuard::empty(), B::default())
     }
 }

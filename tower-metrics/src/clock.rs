@@ -1,6 +1,6 @@
-//! The clock of the hot path.
+//! Clock of the hot path.
 //!
-//! Two readings are about half of what a request costs. With the feature
+//! The two readings are about half of the cost of a request. With the feature
 //! `quanta` they come from the processor's time stamp counter.
 
 #[cfg(feature = "quanta")]
@@ -15,9 +15,10 @@ mod counter {
 
     use quanta::Clock;
 
-    /// A reading of a clock of our own: `quanta::Instant` looks for an override
-    /// in a thread's local storage, which is gone for a request that ends while
-    /// its thread does.
+    /// Reading of a process-wide clock.
+    ///
+    /// `quanta::Instant::now` looks up an override in thread-local storage, which is
+    /// already destroyed when a request ends during thread shutdown.
     #[derive(Clone, Copy, Debug)]
     pub(crate) struct Instant(quanta::Instant);
 

@@ -1,96 +1,119 @@
-//! What can be wrong with a setting.
+//! Errors of the builders.
 
-use crate::recorder::LabelError;
-
-/// A setting that cannot be: which value, why, and what is allowed.
+/// Error returned when a layer or a recorder cannot be built.
+///
+/// Its message names the invalid value, the reason, and what is allowed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A metric's name is not one that Prometheus takes.
+    /// The name of a metric is not valid in Prometheus.
     #[error("metric name {name:?}: must match [a-zA-Z_:][a-zA-Z0-9_:]*")]
     MetricName {
-        /// The name.
+        /// The invalid name.
         name: String,
     },
-    /// Two metrics have the same name, or one that the other's samples have.
+    /// Two metrics have the same name, or one has the name of the other's samples.
     #[error("metric name {name:?} is used twice")]
     DuplicateMetric {
-        /// The name.
+        /// The duplicate name.
         name: String,
     },
-    /// A label cannot be taken.
+    /// The recorder does not accept a label.
     #[error(transparent)]
     Label(#[from] LabelError),
-    /// More custom labels than a layer can have.
+    /// The layer has more custom labels than [`MAX_LABELS`](crate::MAX_LABELS).
     #[error("{count} custom labels: at most {max} are allowed")]
     TooManyLabels {
-        /// How many there are.
+        /// The number of labels.
         count: usize,
-        /// How many there may be.
+        /// The largest number that is allowed.
         max: usize,
     },
-    /// A route that no request of the layer can have.
+    /// A setting names a route that no request of the layer can have.
     #[error("{setting}: route {route:?}: {why}")]
     Route {
-        /// The builder's method that names the route.
+        /// The builder method that was given the route.
         setting: &'static str,
         /// The route.
         route: String,
         /// Why no request can have it, and what is allowed.
         why: &'static str,
     },
-    /// No method at all, or too many.
+    /// The list of methods is empty or too long.
     #[error("{count} methods: 1 to 200 are allowed")]
     Methods {
-        /// How many there are.
+        /// The number of methods.
         count: usize,
     },
-    /// Places for more routes than a layer can have, or for fewer than are named
-    /// in advance.
+    /// The limit of routes is too large, or smaller than the number of routes
+    /// named by [`initialize`](crate::MetricsLayerBuilder::initialize).
     #[error("max_routes {max}: must be from {named}, the routes named in advance, to 1000000")]
     MaxRoutes {
-        /// For how many routes there was to be a place.
+        /// The limit.
         max: usize,
-        /// How many [`initialize`](crate::MetricsLayerBuilder::initialize) names.
+        /// The number of routes named in advance.
         named: usize,
     },
-    /// More series than should stand at zero: with labels of enums there is one
-    /// for each combination of their values.
-    #[error("{count} series at zero: at most {max} are allowed; initialize fewer endings")]
-    InitialSeries {
-        /// How many series there were to be.
+    /// [`initialize`](crate::MetricsLayerBuilder::initialize) would create too many
+    /// series. Labels with enum values multiply their number.
+    #[error("{count} initial series: at most {max} are allowed")]
+    TooManyInitialSeries {
+        /// The number of series.
         count: usize,
-        /// How many there may be.
+        /// The largest number that is allowed.
         max: usize,
     },
-    /// A histogram's bound is not a finite number that the histogram can hold.
+    /// A bucket bound is not a finite number, or is out of range.
     #[error("bound {bound} of {histogram}: must be a finite number, {allowed}")]
     Bound {
-        /// The bound.
+        /// The invalid bound.
         bound: f64,
-        /// The histogram.
+        /// The name of the histogram.
         histogram: String,
-        /// What is allowed.
+        /// The range that is allowed.
         allowed: &'static str,
     },
-    /// A histogram's bounds do not rise.
+    /// The bucket bounds of a histogram are not in increasing order.
     #[error("bounds of {histogram} must rise: {next} follows {bound}")]
     FallingBounds {
-        /// The histogram.
+        /// The name of the histogram.
         histogram: String,
         /// A bound.
         bound: f64,
-        /// The one that follows it and is not greater.
+        /// The bound after it, which is not greater.
         next: f64,
     },
-    /// The registry has a metric of this name already.
+    /// The registry rejected the metrics, usually because it already has metrics of
+    /// the same name.
     #[error(
         "cannot register {name:?}: {why}; use one recorder for all layers, or a prefix, or another registry"
     )]
     Registration {
-        /// The duration histogram's name, by which a recorder is known.
+        /// The name of the duration histogram, which identifies the recorder.
         name: String,
-        /// What the registry says.
+        /// The error of the registry.
         why: String,
     },
+}
+
+/// Error returned by a [`Recorder`](crate::Recorder) for a label name that it does
+/// not accept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("label {name:?}: {why}")]
+#[non_exhaustive]
+pub struct LabelError {
+    /// The label name.
+    pub name: String,
+    /// Why the name is not accepted, and what is allowed.
+    pub why: String,
+}
+
+impl LabelError {
+    /// Creates an error for the label `name`.
+    pub fn new(name: impl Into<String>, why: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            why: why.into(),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The response future.
+//! Response future.
 
 use std::fmt;
 use std::pin::Pin;
@@ -6,22 +6,22 @@ use std::task::{Context, Poll, ready};
 
 use http::Response;
 use http_body::Body;
-use pin_project::{pin_project, pinned_drop};
+use pin_project::pin_project;
 
 use crate::body::ResponseBody;
-use crate::flight::Flight;
-use crate::layer::ClassifyError;
-use crate::outcome::Outcome;
+use crate::classify::ClassifyError;
+use crate::guard::RequestGuard;
 use crate::recorder::Recorder;
+use crate::state::Phase;
 
-/// The future of [`MetricsService`](crate::MetricsService).
-#[pin_project(PinnedDrop)]
+/// Response future for [`MetricsService`](crate::MetricsService).
+#[pin_project]
 #[must_use = "futures do nothing unless you `.await` or poll them"]
 pub struct ResponseFuture<F, R: Recorder, C: 'static> {
+    // Dropped before the inner future.
+    pub(crate) guard: RequestGuard<R>,
     #[pin]
     pub(crate) inner: F,
-    /// `None` once the response has come, and for a route that is left out.
-    pub(crate) flight: Option<Flight<R>>,
     pub(crate) classify: &'static C,
 }
 
@@ -37,43 +37,32 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Some(flight) = this.flight else {
+        let Some(state) = this.guard.state() else {
             let response = ready!(this.inner.poll(cx))?;
-            return Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, None))));
+            let response = response.map(|body| ResponseBody::new(RequestGuard::empty(), body));
+            return Poll::Ready(Ok(response));
         };
-        flight.set_polling(true);
+        state.phase = Phase::InService;
         match this.inner.poll(cx) {
             Poll::Pending => {
-                flight.set_polling(false);
+                state.phase = Phase::AwaitingResponse;
                 Poll::Pending
             }
             Poll::Ready(Ok(response)) => {
                 let (head, body) = response.into_parts();
-                let follow = flight.respond(&head, &body);
-                let mut flight = this.flight.take();
-                if !follow && let Some(ended) = flight.take() {
-                    ended.end(Outcome::Complete);
+                let continues = state.respond(&head, &body);
+                let mut guard = this.guard.take();
+                if !continues {
+                    guard.recycle();
                 }
-                let body = ResponseBody::new(body, flight);
+                let body = ResponseBody::new(guard, body);
                 Poll::Ready(Ok(Response::from_parts(head, body)))
             }
             Poll::Ready(Err(error)) => {
                 let error_type = this.classify.classify(&error);
-                if let Some(flight) = this.flight.take() {
-                    flight.end_without_response(Outcome::ServiceError, error_type);
-                }
+                this.guard.fail(error_type);
                 Poll::Ready(Err(error))
             }
-        }
-    }
-}
-
-#[pinned_drop]
-impl<F, R: Recorder, C> PinnedDrop for ResponseFuture<F, R, C> {
-    #[inline]
-    fn drop(self: Pin<&mut Self>) {
-        if let Some(flight) = self.project().flight.take() {
-            flight.end_of_dropped_future();
         }
     }
 }
@@ -82,7 +71,7 @@ impl<F: fmt::Debug, R: Recorder, C> fmt::Debug for ResponseFuture<F, R, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture")
             .field("inner", &self.inner)
-            .field("in_flight", &self.flight.is_some())
+            .field("has_ended", &self.guard.is_empty())
             .finish_non_exhaustive()
     }
 }

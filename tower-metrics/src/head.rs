@@ -1,23 +1,25 @@
-//! What a route, a label or a trace id may be made from.
+//! Heads of requests and responses, as user-supplied functions see them.
 
 use http::response::Parts;
 use http::{
-    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version,
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header,
 };
 
-/// A request without its body.
+/// Head of a request: everything but its body.
+///
+/// Routes, labels and exemplars are derived from it.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct RequestHead<'a> {
-    /// The method.
+    /// Method of the request.
     pub method: &'a Method,
-    /// The target.
+    /// Target of the request.
     pub uri: &'a Uri,
-    /// The protocol's version.
-    pub version: Version,
-    /// The headers.
+    /// Version of HTTP.
+    pub version: http::Version,
+    /// Headers of the request.
     pub headers: &'a HeaderMap,
-    /// The extensions that layers outside have put in.
+    /// Extensions, including those that outer layers have inserted.
     pub extensions: &'a Extensions,
 }
 
@@ -33,15 +35,16 @@ impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
     }
 }
 
-/// A response without its body.
+/// Head of a response: everything but its body.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ResponseHead<'a> {
-    /// The status.
+    /// Status of the response.
     pub status: StatusCode,
-    /// The headers.
+    /// Headers of the response.
     pub headers: &'a HeaderMap,
-    /// The extensions that the handler and the layers inside have put in.
+    /// Extensions, including those that the handler and inner layers have
+    /// inserted.
     pub extensions: &'a Extensions,
 }
 
@@ -57,9 +60,31 @@ impl<'a> From<&'a Parts> for ResponseHead<'a> {
 
 /// Returns the value of a header that may be present at most once.
 ///
-/// Which of several a peer would believe is unknown, so that none counts.
-pub(crate) fn only_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+/// A repeated header is ignored, because peers disagree on which value counts.
+pub(crate) fn single_value<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     values.next().is_none().then_some(value)
+}
+
+/// Returns the value of a valid `Content-Length` header.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let value = single_value(headers, &header::CONTENT_LENGTH)?.as_bytes();
+    // `parse` accepts a sign, HTTP does not.
+    if !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Returns whether the content type is `text/event-stream`.
+pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    single_value(headers, &header::CONTENT_TYPE).is_some_and(|value| {
+        let start = value.as_bytes().get(..EVENT_STREAM.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
+    })
 }

@@ -1,43 +1,49 @@
-//! Custom labels, bounded by construction or by a cap.
+//! Custom labels, whose number of values is bounded.
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::OnceLock;
 
 use crate::head::{RequestHead, ResponseHead};
-use crate::recorder::{Limit, Recorder};
-use crate::route::OTHER;
 use crate::table::Table;
 
-/// How many custom labels a layer can have.
+/// Largest number of custom labels of a layer.
 pub const MAX_LABELS: usize = 4;
 
-/// The values of a label that is bounded by construction.
+/// Label value of routes and label values beyond their limits, and of methods
+/// outside of the list.
+pub(crate) const OTHER: &str = "_OTHER";
+
+/// Largest number of values of a label.
+const MAX_VALUES: u16 = 65_000;
+
+/// Type with a fixed set of label values, usually an enum.
+///
+/// The macro [`label_enum!`](crate::label_enum) declares such an enum.
+///
+/// # Examples
 ///
 /// ```
 /// # use tower_metrics::LabelValue;
 /// #[derive(Clone, Copy)]
-/// enum Plan { Free, Paid }
+/// struct Internal(bool);
 ///
-/// impl LabelValue for Plan {
-///     const ALL: &'static [Self] = &[Plan::Free, Plan::Paid];
+/// impl LabelValue for Internal {
+///     const ALL: &'static [Self] = &[Internal(true), Internal(false)];
+///
 ///     fn as_str(self) -> &'static str {
-///         match self {
-///             Plan::Free => "free",
-///             Plan::Paid => "paid",
-///         }
+///         if self.0 { "true" } else { "false" }
 ///     }
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not say which values a label of it can have",
-    note = "implement `LabelValue` for an enum of your own, or take `Label::from_request` with a cap"
+    message = "`{Self}` has no fixed set of label values",
+    note = "declare an enum with `label_enum!`, or use `Label::from_request` with a limit"
 )]
 pub trait LabelValue: Copy + 'static {
-    /// Every value.
+    /// All values of the type.
     const ALL: &'static [Self];
 
-    /// The value's text.
+    /// Returns the text of the label value.
     fn as_str(self) -> &'static str;
 }
 
@@ -49,34 +55,48 @@ enum Source {
     Response(Box<FromResponse>),
 }
 
-/// A label of your own, from the request or from the response (their
-/// extensions included).
+/// Custom label, derived from the head of the request or of the response.
 ///
-/// It has a bounded number of values: those of an enum, or the first `max`
-/// that are seen. Whatever comes after is counted under `_OTHER`. `None` is
-/// the empty value, which Prometheus treats as an absent label; so is a label
-/// from the response where there was none.
+/// The number of values is bounded: by an enum, or by a limit. The first values
+/// up to the limit are recorded; further values, and values longer than 128 bytes,
+/// are recorded as `_OTHER` and counted in `tower_metrics_overflow_total`. Use a
+/// limit for values that your own side chooses, such as tenants or regions, and an
+/// enum for what a client may write: with a limit, the first values to come use up
+/// the slots.
 ///
-/// Its name is checked when the layer is built: for Prometheus it matches
-/// `[a-zA-Z_][a-zA-Z0-9_]*` and is not one that the metrics have anyway. At
-/// most [`MAX_LABELS`] go into a layer.
+/// `None` is the empty value, which Prometheus treats as a missing label. A label
+/// from the response is empty if there was no response.
+///
+/// # Memory
+///
+/// Each value takes about 60 bytes and twice its length, for the life of the process.
 pub struct Label {
     name: &'static str,
     source: Source,
-    /// How many values an enum has; 0 where requests bring them.
-    known: u16,
-    /// From a value to its number, and back.
-    numbers: Table<u16>,
-    texts: Box<[OnceLock<&'static str>]>,
+    /// Number of values of an enum, or 0 for a label with a limit.
+    enum_values: u16,
+    values: Table<&'static str>,
 }
 
-/// The numbers of the empty value and of `_OTHER`; the others follow.
+/// Numbers of the empty value and of `_OTHER`. The numbers of other values are
+/// their position in the table plus `FIRST`.
 const EMPTY: u16 = 0;
 const OVERFLOW: u16 = 1;
 const FIRST: u16 = 2;
 
 impl Label {
-    /// A label from the request with at most `max` values (up to 65,000).
+    /// Creates a label from the request with at most `max` values.
+    ///
+    /// `max` is at most 65,000; greater limits are reduced to it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tower_metrics::Label;
+    /// let tenant = Label::from_request("tenant", 50, |head| {
+    ///     Some(head.headers.get("x-tenant")?.to_str().ok()?.into())
+    /// });
+    /// ```
     pub fn from_request<F>(name: &'static str, max: u16, value: F) -> Self
     where
         F: for<'a> Fn(&RequestHead<'a>) -> Option<Cow<'a, str>> + Send + Sync + 'static,
@@ -84,7 +104,9 @@ impl Label {
         Self::new(name, max, Source::Request(Box::new(value)))
     }
 
-    /// A label from the response with at most `max` values (up to 65,000).
+    /// Creates a label from the response with at most `max` values.
+    ///
+    /// `max` is at most 65,000; greater limits are reduced to it.
     pub fn from_response<F>(name: &'static str, max: u16, value: F) -> Self
     where
         F: for<'a> Fn(&ResponseHead<'a>) -> Option<Cow<'a, str>> + Send + Sync + 'static,
@@ -92,38 +114,36 @@ impl Label {
         Self::new(name, max, Source::Response(Box::new(value)))
     }
 
-    /// A label from the request whose values are those of an enum.
+    /// Creates a label from the request whose values are those of an enum.
     pub fn enum_from_request<V, F>(name: &'static str, value: F) -> Self
     where
         V: LabelValue,
         F: Fn(&RequestHead<'_>) -> Option<V> + Send + Sync + 'static,
     {
         let source = Source::Request(Box::new(move |head| {
-            value(head).map(|v| Cow::Borrowed(v.as_str()))
+            value(head).map(|value| Cow::Borrowed(value.as_str()))
         }));
         Self::with_values::<V>(name, source)
     }
 
-    /// A label from the response whose values are those of an enum.
+    /// Creates a label from the response whose values are those of an enum.
     pub fn enum_from_response<V, F>(name: &'static str, value: F) -> Self
     where
         V: LabelValue,
         F: Fn(&ResponseHead<'_>) -> Option<V> + Send + Sync + 'static,
     {
         let source = Source::Response(Box::new(move |head| {
-            value(head).map(|v| Cow::Borrowed(v.as_str()))
+            value(head).map(|value| Cow::Borrowed(value.as_str()))
         }));
         Self::with_values::<V>(name, source)
     }
 
     fn new(name: &'static str, max: u16, source: Source) -> Self {
-        let max = usize::from(max.min(65_000));
         Self {
             name,
             source,
-            known: 0,
-            numbers: Table::new(max),
-            texts: (0..max).map(|_| OnceLock::new()).collect(),
+            enum_values: 0,
+            values: Table::new(max.min(MAX_VALUES).into()),
         }
     }
 
@@ -133,21 +153,21 @@ impl Label {
         for value in V::ALL {
             label.number(value.as_str());
         }
-        // Values with the same text are one, and at most 65,000 have a place.
-        label.known = label.numbers.len() as u16;
+        // Values with the same text are one value.
+        label.enum_values = label.values.len() as u16;
         label
     }
 
-    /// The label's name.
+    /// Returns the name of the label.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// How many values of an enum a request may have.
-    fn known_to(&self, has_response: bool) -> u16 {
+    /// Returns the number of enum values that a request may have.
+    fn enum_values(&self, has_response: bool) -> u16 {
         match self.source {
             Source::Response(_) if !has_response => 0,
-            _ => self.known,
+            _ => self.enum_values,
         }
     }
 
@@ -155,22 +175,23 @@ impl Label {
         if value.is_empty() {
             return EMPTY;
         }
-        let added = self.numbers.get_or_add(value, || {
-            // Adding happens one at a time, so the length is the next number.
-            let index = self.numbers.len();
-            self.texts[index].get_or_init(|| String::from(value).leak());
-            // At most 65,000 values: see `new`.
-            index as u16 + FIRST
-        });
-        added.copied().unwrap_or(OVERFLOW)
+        match self
+            .values
+            .position_or_insert(value, || String::from(value).leak())
+        {
+            // A table of a label has at most `MAX_VALUES` keys.
+            Some(at) => at as u16 + FIRST,
+            None => OVERFLOW,
+        }
     }
 
     fn text(&self, number: u16) -> &'static str {
         match number {
             EMPTY => "",
             OVERFLOW => OTHER,
-            _ => self.texts[usize::from(number - FIRST)]
-                .get()
+            _ => self
+                .values
+                .value(usize::from(number - FIRST))
                 .copied()
                 .unwrap_or(""),
         }
@@ -179,86 +200,89 @@ impl Label {
 
 impl fmt::Debug for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match self.source {
+            Source::Request(_) => "request",
+            Source::Response(_) => "response",
+        };
         f.debug_struct("Label")
             .field("name", &self.name)
-            .field(
-                "from",
-                match self.source {
-                    Source::Request(_) => &"request",
-                    Source::Response(_) => &"response",
-                },
-            )
-            .field("values", &self.numbers.len())
+            .field("from", &source)
+            .field("values", &self.values.len())
             .finish_non_exhaustive()
     }
 }
 
-/// The values of one request's labels, as numbers.
+/// Label values of a request, as numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct LabelNumbers([u16; MAX_LABELS]);
 
 impl LabelNumbers {
-    pub(crate) fn of_request<R: Recorder>(
+    /// Evaluates the labels from the request, and calls `overflowed` with the name of
+    /// each whose value is beyond its limits.
+    pub(crate) fn evaluate_request(
+        &mut self,
         labels: &[Label],
         head: &RequestHead<'_>,
-        recorder: &R,
-    ) -> Self {
-        let mut numbers = Self::default();
-        for (label, number) in labels.iter().zip(&mut numbers.0) {
+        mut overflowed: impl FnMut(&'static str),
+    ) {
+        for (label, number) in labels.iter().zip(&mut self.0) {
             if let Source::Request(value) = &label.source {
                 *number = value(head).map_or(EMPTY, |value| label.number(&value));
                 if *number == OVERFLOW {
-                    recorder.overflowed(Limit::Label(label.name));
+                    overflowed(label.name);
                 }
             }
         }
-        numbers
     }
 
-    /// How many combinations [`known`](Self::known) gives.
-    pub(crate) fn count_known(labels: &[Label], has_response: bool) -> usize {
-        let values = labels.iter().map(|label| label.known_to(has_response));
-        values.fold(1, |all, known| all.saturating_mul(usize::from(known) + 1))
-    }
-
-    /// Every combination of the values of enums that a request may have; it
-    /// may have none of them, too.
-    pub(crate) fn known(labels: &[Label], has_response: bool) -> Vec<Self> {
-        let mut all = vec![Self::default()];
-        for (index, label) in labels.iter().enumerate() {
-            let numbers = FIRST..FIRST + label.known_to(has_response);
-            let more: Vec<_> = numbers
-                .flat_map(|number| {
-                    all.iter().map(move |one| {
-                        let mut one: Self = *one;
-                        one.0[index] = number;
-                        one
-                    })
-                })
-                .collect();
-            all.extend(more);
-        }
-        all
-    }
-
-    pub(crate) fn add_response<R: Recorder>(
+    /// Evaluates the labels from the response.
+    pub(crate) fn evaluate_response(
         &mut self,
         labels: &[Label],
         head: &ResponseHead<'_>,
-        recorder: &R,
+        mut overflowed: impl FnMut(&'static str),
     ) {
         for (label, number) in labels.iter().zip(&mut self.0) {
             if let Source::Response(value) = &label.source {
                 *number = value(head).map_or(EMPTY, |value| label.number(&value));
                 if *number == OVERFLOW {
-                    recorder.overflowed(Limit::Label(label.name));
+                    overflowed(label.name);
                 }
             }
         }
     }
+
+    /// Returns the number of combinations that
+    /// [`combinations`](Self::combinations) returns.
+    pub(crate) fn count_combinations(labels: &[Label], has_response: bool) -> usize {
+        let values = labels.iter().map(|label| label.enum_values(has_response));
+        values.fold(1, |count, values| {
+            count.saturating_mul(usize::from(values) + 1)
+        })
+    }
+
+    /// Returns every combination of the enum values that a request may have,
+    /// including the empty ones.
+    pub(crate) fn combinations(labels: &[Label], has_response: bool) -> Vec<Self> {
+        let mut all = vec![Self::default()];
+        for (index, label) in labels.iter().enumerate() {
+            let numbers = FIRST..FIRST + label.enum_values(has_response);
+            let extended: Vec<_> = numbers
+                .flat_map(|number| {
+                    all.iter().map(move |combination| {
+                        let mut combination: Self = *combination;
+                        combination.0[index] = number;
+                        combination
+                    })
+                })
+                .collect();
+            all.extend(extended);
+        }
+        all
+    }
 }
 
-/// The custom labels of a request and their values.
+/// Custom labels of a request and their values.
 #[derive(Clone, Copy, Debug)]
 pub struct LabelValues<'a> {
     pub(crate) labels: &'a [Label],
@@ -273,22 +297,23 @@ impl LabelValues<'_> {
         numbers: LabelNumbers([EMPTY; MAX_LABELS]),
     };
 
-    /// Every label's name and value, in the order of the layer's builder.
+    /// Returns the name and the value of every label, in the order in which they
+    /// were added to the layer. Missing values are empty.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        self.labels
-            .iter()
-            .zip(self.numbers.0)
-            .map(|(label, number)| (label.name, label.text(number)))
+        let labels = self.labels.iter().zip(self.numbers.0);
+        labels.map(|(label, number)| (label.name, label.text(number)))
     }
 
-    /// A key that is equal exactly for equal values of the same layer's labels.
+    /// Returns a key that is equal for equal values of the same layer's labels.
+    ///
+    /// Use it to look up what depends on the label values.
     #[inline]
     pub fn key(&self) -> LabelKey {
         LabelKey(self.labels.as_ptr().addr(), self.numbers)
     }
 }
 
-/// Stands for the values of a request's labels; see [`LabelValues::key`].
+/// Key for the label values of a request. See [`LabelValues::key`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LabelKey(usize, LabelNumbers);
 
@@ -301,17 +326,25 @@ mod tests {
     }
 
     #[test]
-    fn values_beyond_the_cap_are_other() {
+    fn values_beyond_the_limit_are_other() {
         let label = label(2);
-        let numbers: Vec<_> = ["a", "b", "c", "a", ""]
-            .map(|value| label.number(value))
-            .into();
-        let texts: Vec<_> = numbers.iter().map(|number| label.text(*number)).collect();
+        let numbers = ["a", "b", "c", "a", ""].map(|value| label.number(value));
+        let texts = numbers.map(|number| label.text(number));
         assert_eq!(texts, ["a", "b", "_OTHER", "a", ""]);
     }
 
     #[test]
-    fn a_label_without_places_is_always_other() {
+    fn every_value_of_a_label_with_limit_zero_is_other() {
         assert_eq!(label(0).number("a"), OVERFLOW);
+    }
+
+    #[test]
+    fn a_label_has_as_many_values_as_its_limit() {
+        let label = label(u16::MAX);
+        for value in 0..MAX_VALUES {
+            let number = label.number(&value.to_string());
+            assert_eq!(label.text(number), value.to_string());
+        }
+        assert_eq!(label.number("one more"), OVERFLOW);
     }
 }

@@ -1,8 +1,7 @@
-//! RED metrics for every tower service: Rate, Errors and Duration per route,
-//! in Prometheus, counted right.
+//! Middleware that records Rate, Errors and Duration (RED) metrics of tower services.
 //!
 //! ```
-//! # #[cfg(feature = "axum")] {
+//! # #[cfg(all(feature = "axum", feature = "prometheus"))] {
 //! use axum::{Router, routing::get};
 //! use tower_metrics::{MetricsLayer, Prometheus};
 //!
@@ -14,70 +13,71 @@
 //! # }
 //! ```
 //!
-//! # What is counted
+//! # Behavior
 //!
-//! Every request exactly once, whatever becomes of it:
+//! Every request is recorded exactly once:
 //!
-//! | what happens | status | error type | an error? |
+//! | event | status | error type | error? |
 //! |---|---|---|---|
-//! | response sent whole | its status | what the response's [`ErrorType`] says; otherwise the code of a 5xx, or empty | if 5xx, or if an [`ErrorType`] says so |
-//! | dropped before the head: the client hung up | empty | `cancelled` | no |
-//! | the inner service returns `Err` | empty | `service_error`, or what a classifier says | yes |
-//! | the inner service panics | empty | `panic` | yes |
-//! | the body fails in mid-stream | its status | `body_error` | yes |
-//! | the body is dropped before its end | its status | `body_cancelled` | no |
-//! | a gRPC call, where switched on | its status | the code's name for a server's error | if a server's error |
+//! | response sent completely | its status | the [`ErrorType`] in its extensions; otherwise the code of a 5xx, or empty | if 5xx, or if the [`ErrorType`] is an error |
+//! | response future dropped before the head (client disconnected, outer timeout) | empty | `cancelled` | no |
+//! | inner service returns `Err` | empty | `service_error`, or the result of a classifier | yes |
+//! | inner service panics | empty | `panic` | yes |
+//! | response body fails | its status | `body_error` | yes |
+//! | response body dropped before its end | its status | `body_cancelled` | no |
+//! | gRPC call, if gRPC is enabled | its status | the name of the code for a server error | if a server error |
 //!
-//! - A response ends with its head where no body can follow (`HEAD`, 1xx, 204,
-//!   304), else with its last byte or trailers, an error, or its drop.
-//! - The duration runs from `call` to that end. The duration of event streams and
-//!   upgrades ends at the head, and a client that leaves them is their ordinary
-//!   end; they are in flight, and counted, until their body ends. What passes over
-//!   an upgraded connection, such as a WebSocket, no layer sees.
-//! - A request's size is its `Content-Length` or exact size, at most 1 TiB, or, with
-//!   [`count_request_bytes`](MetricsLayerBuilder::count_request_bytes), what the
-//!   service read of it. Sums saturate.
-//! - The gauge of requests in flight returns to where it was in every case.
-//! - Series are bounded: the route is the matched template, never the path;
-//!   unknown methods are `_OTHER`; routes and custom labels have caps and at most
-//!   128 bytes, and what goes beyond is counted as `_OTHER` and in
-//!   `tower_metrics_overflow_total`.
+//! - A response ends with its head if no body can follow (`HEAD`, 1xx, 204, 304), and
+//!   otherwise with its last byte, its trailers, an error, or when it is dropped.
+//! - The duration runs from `call` to that end. The duration of event streams and of
+//!   upgrades, such as WebSockets, ends at the head. They are in flight until their
+//!   body ends, and are recorded then. A client that disconnects from them is their
+//!   ordinary end. Bytes on an upgraded connection are not visible to a layer.
+//! - The size of a request is its `Content-Length` or its exact size, at most 1 TiB.
+//!   With [`count_request_bytes`](MetricsLayerBuilder::count_request_bytes), it is the
+//!   number of bytes that the service read. Sums saturate.
+//! - The gauge of requests in flight is decremented in every case.
+//! - The number of series is bounded. The route is the matched template, not the path.
+//!   Unknown methods are recorded as `_OTHER`. Routes and custom labels have a maximum
+//!   number, and at most 128 bytes; what exceeds the limits is recorded as `_OTHER` and
+//!   counted in `tower_metrics_overflow_total`.
 //!
-//! Around a [client](guides::clients) a 4xx is an error too, and so is every gRPC
-//! status but `OK`.
+//! For a [client](guides::clients), a 4xx is an error as well, and so is every gRPC
+//! status except `OK`.
 //!
-//! Errors of the service are those whose error type is neither empty nor
-//! `cancelled` nor `body_cancelled`.
+//! Errors of the service are the requests with any error type except `cancelled` and
+//! `body_cancelled`.
 //!
-//! # What it costs
+//! # Cost
 //!
-//! A request takes no lock and allocates nothing once its series exist. Each
-//! thread counts on cells of its own, which a scrape adds up, so that threads
-//! share no cache line that anybody writes. `cargo bench` in the project's
-//! repository compares it with others; on two cores, as in its README:
+//! A request takes no lock and, once its series exist, does not allocate. Each thread
+//! writes to its own cells, which a scrape adds up, so that threads share no modified
+//! cache line. The benchmarks in the repository compare the layer with its
+//! alternatives. On two cores, as in the README:
 //!
 //! | added to a bare tower service | ns | allocations |
 //! |---|---|---|
 //! | this layer | 96 | 0 |
-//! | a layer on `HistogramVec`, by hand | 185 | 0 |
+//! | a hand-written layer on `HistogramVec` | 185 | 0 |
 //! | axum-otel-metrics 0.14 | 862 | 2 |
 //! | axum-prometheus 0.10 | 1,059 | 34 |
 //! | opentelemetry-instrumentation-tower 0.19 | 1,432 | 14 |
 //!
-//! In an axum router it allocates once, for the body that it wraps. A series
-//! takes about 690 bytes, and a scrape of 15,000 series 20 ms.
+//! In an axum router, there is one allocation, for the wrapped body. A series takes
+//! about 690 bytes, and a scrape of 15,000 series takes 20 ms. See
+//! [`MetricsLayer`](MetricsLayer#memory) for the memory of a layer.
 //!
-//! # Elsewhere than Prometheus
+//! # Recorders
 //!
-//! Figures go to a [`Recorder`]: [`Prometheus`], OpenTelemetry's meter (feature
-//! `opentelemetry`), both at once, or [one of your own](guides::custom_recorders).
+//! The layer records into a [`Recorder`]: `Prometheus`, an OpenTelemetry meter (feature
+//! `opentelemetry`), both at once, or a [custom one](guides::custom_recorders).
 //!
-//! # Where to stand in a stack
+//! # Order of layers
 //!
-//! Outside everything that answers for the service (timeouts, load shedding,
-//! catch-panic), so that their answers are counted. With axum, `Router::layer`
-//! sees the route's template; around a whole `Router` used as a service there
-//! is none yet. See the [axum guide](guides::axum).
+//! Add the layer outside of all layers that respond in place of the service, such as
+//! timeouts, load shedding and catch-panic, so that their responses are recorded. In
+//! axum, `Router::layer` sees the template of the route; a layer around a whole
+//! `Router` sees none. See the [axum guide](guides::axum).
 //!
 //! # Guides
 //!
@@ -89,23 +89,21 @@
 //! - [`guides::from_axum_prometheus`]: migration with existing dashboards.
 //! - [`guides::custom_recorders`]: recording to other systems.
 //!
-//! Whole programs to run and to copy, with
-//! `cargo run -p tower-metrics --example NAME`: `axum`, `tonic`, `hyper`,
-//! `client`.
+//! `cargo run -p tower-metrics --example NAME` runs a complete example: `axum`,
+//! `tonic`, `hyper` or `client`.
 //!
 //! # Dashboards
 //!
-//! The crate `tower-metrics-dashboard` generates Grafana dashboards, recording
-//! and alert rules, and a live page from the same names.
+//! The crate `tower-metrics-dashboard` generates Grafana dashboards, recording and
+//! alert rules, and a live page from the recorder.
 //!
-//! # Features
+//! # Feature flags
 //!
 //! - `axum` (default): routes from axum's `MatchedPath`, and the exposition as
 //!   an axum handler.
 //! - `prometheus` (default): the recorder for Prometheus and its exposition.
 //! - `gzip`: compresses the exposition for scrapers that accept it.
-//! - `opentelemetry`: the recorder for an OpenTelemetry meter, instead of
-//!   Prometheus or beside it.
+//! - `opentelemetry`: the recorder for an OpenTelemetry meter.
 //! - `quanta`: reads the clock from the processor's time stamp counter.
 //! - `tracing-opentelemetry`: trace IDs of the current span as exemplars.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -113,18 +111,24 @@
 mod body;
 #[cfg(any(feature = "opentelemetry", feature = "prometheus"))]
 mod bounds;
-#[cfg(feature = "axum")]
-mod by_address;
+mod builder;
+mod classify;
 mod clock;
+mod completed_request;
 mod error;
-mod flight;
+mod error_type;
 mod future;
 mod grpc;
+mod guard;
 #[cfg(all(any(doc, doctest), feature = "prometheus"))]
 pub mod guides;
 mod head;
+mod initial_series;
 mod label;
+mod label_enum;
 mod layer;
+#[cfg(feature = "axum")]
+mod matched_path_cache;
 #[cfg(feature = "opentelemetry")]
 pub mod opentelemetry;
 mod outcome;
@@ -136,25 +140,33 @@ mod proto;
 mod recorder;
 mod request_body;
 mod route;
+mod routes;
 mod service;
+mod shared;
+mod side;
+mod state;
 mod table;
 mod trace_id;
+
 pub use self::body::ResponseBody;
-pub use self::error::BuildError;
+pub use self::builder::MetricsLayerBuilder;
+pub use self::classify::{ClassifyError, ServiceError};
+pub use self::completed_request::CompletedRequest;
+pub use self::error::{BuildError, LabelError};
+pub use self::error_type::ErrorType;
 pub use self::future::ResponseFuture;
 pub use self::grpc::GrpcStatus;
 pub use self::head::{RequestHead, ResponseHead};
+pub use self::initial_series::InitialSeries;
 pub use self::label::{Label, LabelKey, LabelValue, LabelValues, MAX_LABELS};
-pub use self::layer::{
-    ClassifyError, DurationTo, MetricsLayer, MetricsLayerBuilder, ServiceError, Skip,
-};
+pub use self::layer::MetricsLayer;
 #[cfg(feature = "opentelemetry")]
 pub use self::opentelemetry::{OpenTelemetry, OpenTelemetryBuilder};
-pub use self::outcome::{CompletedRequest, ErrorType, InitialSeries, Outcome};
+pub use self::outcome::Outcome;
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::{Names, Prometheus, PrometheusBuilder};
-pub use self::recorder::{LabelError, Limit, Recorder};
+pub use self::recorder::{Limit, Recorder};
 pub use self::request_body::{CountRequestBytes, RequestBody, RequestBodyService};
-pub use self::route::Route;
+pub use self::route::{DurationTo, Route, Skip};
 pub use self::service::MetricsService;
 pub use self::trace_id::TraceId;

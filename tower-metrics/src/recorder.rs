@@ -1,85 +1,100 @@
-//! The seam between the middleware and what keeps its figures.
+//! Interface between the middleware and the storage of metrics.
 
+use crate::completed_request::CompletedRequest;
+use crate::error::LabelError;
+use crate::initial_series::InitialSeries;
 use crate::label::LabelValues;
-use crate::outcome::{CompletedRequest, InitialSeries};
 
-/// Keeps the figures of requests. [`Prometheus`](crate::Prometheus) is one.
+/// Storage of the metrics of requests, such as
+#[cfg_attr(feature = "prometheus", doc = "[`Prometheus`](crate::Prometheus).")]
+#[cfg_attr(not(feature = "prometheus"), doc = "a Prometheus registry.")]
 ///
-/// The middleware says to a recorder that a request began and that it ended;
-/// it knows nothing of Prometheus. For every `begin` there is exactly one
-/// `end` or `abandon`, whatever becomes of the request. Between them the
-/// request may move to another thread.
+/// The middleware tells a recorder that a request began and that it ended. For
+/// every [`begin`](Self::begin) there is exactly one [`end`](Self::end) or
+/// [`abandon`](Self::abandon), also if the request is cancelled or panics. In
+/// between, the request may move to another thread.
 ///
-/// Two recorders side by side are a recorder: `(first, second)`.
+/// A pair `(A, B)` records every request in both recorders, and `Option<R>` records
+/// if it is `Some`, so that configuration can enable a recorder at run time.
 ///
-/// How to write one, with a whole example, is told in
-/// [the guide](crate::guides::custom_recorders).
+/// The guide *Writing a recorder* has a complete example.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no recorder",
-    note = "`Prometheus::new()` makes one, and so does its builder's `build()?`"
+    message = "`{Self}` is not a recorder",
+    note = "`Prometheus::new()` returns one, and so does `build()?` of its builder"
 )]
 pub trait Recorder: 'static {
-    /// One method and route.
+    /// Series of one method and route, usually a `&'static` reference.
     type Series: Copy + 'static;
 
-    /// What a request in flight must give back when it ends.
+    /// State of a request in flight, which [`begin`](Self::begin) returns and
+    /// [`end`](Self::end) receives.
     type InFlight;
 
-    /// Makes the series of a method and a route. Asked once for each pair and
-    /// layer; several layers may ask for the same pair.
+    /// Returns the series of a method and a route.
+    ///
+    /// Called once per layer for each pair. Layers that share a recorder may ask for
+    /// the same pair.
     fn series(&self, method: &'static str, route: &'static str) -> Self::Series;
 
-    /// A request began.
+    /// Records that a request began.
     fn begin(&self, series: Self::Series) -> Self::InFlight;
 
-    /// A request ended.
-    fn end(&self, series: Self::Series, in_flight: Self::InFlight, end: &CompletedRequest<'_>);
+    /// Records a completed request.
+    fn end(&self, series: Self::Series, in_flight: Self::InFlight, request: &CompletedRequest<'_>);
 
-    /// A request is not to be counted here after all: it turned out to belong
-    /// to another series, or to be left out. Takes back its `begin`.
+    /// Reverts [`begin`](Self::begin): the request belongs to another series, or is
+    /// excluded by [`Skip`](crate::Skip).
     fn abandon(&self, series: Self::Series, in_flight: Self::InFlight);
 
-    /// The names of a layer's custom labels, told when the layer is built.
+    /// Receives the names of a layer's custom labels when the layer is built.
     ///
     /// # Errors
     ///
-    /// What is wrong with a name, where the recorder cannot take it.
+    /// Returns an error if the recorder does not accept a name. The default
+    /// implementation accepts all.
     fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {
         let _ = names;
         Ok(())
     }
 
-    /// Shows a series before its first request, so that the first one is seen
-    /// as an increase. Asked for each combination of the values that labels of
-    /// an enum have, absent ones included; `labels` has no others.
-    fn initialize(&self, series: Self::Series, ending: InitialSeries, labels: LabelValues<'_>) {
-        let _ = (series, ending, labels);
+    /// Creates a series before its first request, so that the first request shows as
+    /// an increase.
+    ///
+    /// Called when a layer is built, for each combination of the enum values of its
+    /// labels, including the empty ones. The default implementation does nothing.
+    fn initialize(&self, series: Self::Series, initial: InitialSeries, labels: LabelValues<'_>) {
+        let _ = (series, initial, labels);
     }
 
-    /// A route or a label's value found no place and went to `_OTHER`.
+    /// Records that a route or a label value was beyond its limit and is recorded as
+    /// `_OTHER`.
+    ///
+    /// Called for every such request. The default implementation does nothing.
     fn overflowed(&self, limit: Limit) {
         let _ = limit;
     }
 
-    /// Whether the time to a response's head is to be measured; asked when the
-    /// layer is built. It costs a reading of the clock.
+    /// Returns whether to measure [`CompletedRequest::time_to_head`], which costs an
+    /// additional reading of the clock.
+    ///
+    /// Called when a layer is built. The default implementation returns `false`.
     fn wants_time_to_head(&self) -> bool {
         false
     }
 }
 
-/// A bound on the number of series that was reached.
+/// Limit on the number of series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Limit {
-    /// The layer's routes.
+    /// Limit on the routes of a layer.
     Routes,
-    /// The values of the label with this name.
+    /// Limit on the values of the label with this name.
     Label(&'static str),
 }
 
 impl Limit {
-    /// `routes`, or the label's name.
+    /// Returns `routes`, or the name of the label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Routes => "routes",
@@ -88,28 +103,7 @@ impl Limit {
     }
 }
 
-/// A label name that a recorder cannot take.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("label {name:?}: {why}")]
-#[non_exhaustive]
-pub struct LabelError {
-    /// The name.
-    pub name: String,
-    /// What is wrong with it, and what is allowed.
-    pub why: String,
-}
-
-impl LabelError {
-    /// What is wrong with the label of this name, and what is allowed.
-    pub fn new(name: impl Into<String>, why: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            why: why.into(),
-        }
-    }
-}
-
-/// Both record every request.
+/// Records every request in both recorders.
 impl<A: Recorder, B: Recorder> Recorder for (A, B) {
     type Series = (A::Series, B::Series);
     type InFlight = (A::InFlight, B::InFlight);
@@ -122,9 +116,9 @@ impl<A: Recorder, B: Recorder> Recorder for (A, B) {
         (self.0.begin(series.0), self.1.begin(series.1))
     }
 
-    fn end(&self, series: Self::Series, in_flight: Self::InFlight, end: &CompletedRequest<'_>) {
-        self.0.end(series.0, in_flight.0, end);
-        self.1.end(series.1, in_flight.1, end);
+    fn end(&self, series: Self::Series, in_flight: Self::InFlight, request: &CompletedRequest<'_>) {
+        self.0.end(series.0, in_flight.0, request);
+        self.1.end(series.1, in_flight.1, request);
     }
 
     fn abandon(&self, series: Self::Series, in_flight: Self::InFlight) {
@@ -137,9 +131,9 @@ impl<A: Recorder, B: Recorder> Recorder for (A, B) {
         self.1.declare_labels(names)
     }
 
-    fn initialize(&self, series: Self::Series, ending: InitialSeries, labels: LabelValues<'_>) {
-        self.0.initialize(series.0, ending, labels);
-        self.1.initialize(series.1, ending, labels);
+    fn initialize(&self, series: Self::Series, initial: InitialSeries, labels: LabelValues<'_>) {
+        self.0.initialize(series.0, initial, labels);
+        self.1.initialize(series.1, initial, labels);
     }
 
     fn overflowed(&self, limit: Limit) {
@@ -149,5 +143,52 @@ impl<A: Recorder, B: Recorder> Recorder for (A, B) {
 
     fn wants_time_to_head(&self) -> bool {
         self.0.wants_time_to_head() || self.1.wants_time_to_head()
+    }
+}
+
+/// Records requests if there is a recorder.
+impl<R: Recorder> Recorder for Option<R> {
+    type Series = Option<R::Series>;
+    type InFlight = Option<R::InFlight>;
+
+    fn series(&self, method: &'static str, route: &'static str) -> Self::Series {
+        self.as_ref().map(|recorder| recorder.series(method, route))
+    }
+
+    fn begin(&self, series: Self::Series) -> Self::InFlight {
+        Some(self.as_ref()?.begin(series?))
+    }
+
+    fn end(&self, series: Self::Series, in_flight: Self::InFlight, request: &CompletedRequest<'_>) {
+        if let (Some(recorder), Some(series), Some(in_flight)) = (self, series, in_flight) {
+            recorder.end(series, in_flight, request);
+        }
+    }
+
+    fn abandon(&self, series: Self::Series, in_flight: Self::InFlight) {
+        if let (Some(recorder), Some(series), Some(in_flight)) = (self, series, in_flight) {
+            recorder.abandon(series, in_flight);
+        }
+    }
+
+    fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {
+        self.as_ref()
+            .map_or(Ok(()), |recorder| recorder.declare_labels(names))
+    }
+
+    fn initialize(&self, series: Self::Series, initial: InitialSeries, labels: LabelValues<'_>) {
+        if let (Some(recorder), Some(series)) = (self, series) {
+            recorder.initialize(series, initial, labels);
+        }
+    }
+
+    fn overflowed(&self, limit: Limit) {
+        if let Some(recorder) = self {
+            recorder.overflowed(limit);
+        }
+    }
+
+    fn wants_time_to_head(&self) -> bool {
+        self.as_ref().is_some_and(R::wants_time_to_head)
     }
 }

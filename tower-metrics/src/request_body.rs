@@ -1,4 +1,4 @@
-//! Request bodies, whose bytes are counted as the service reads them.
+//! Request body that counts the bytes that are read of it.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,15 +12,18 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 use tower_service::Service;
 
-/// A layer of this kind counts what is read of request bodies; see
-/// [`MetricsLayerBuilder::count_request_bytes`](crate::MetricsLayerBuilder::count_request_bytes).
+/// Type parameter of a [`MetricsLayer`](crate::MetricsLayer) that wraps request
+/// bodies, which
+/// [`MetricsLayerBuilder::count_request_bytes`](crate::MetricsLayerBuilder::count_request_bytes)
+/// sets.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CountRequestBytes;
 
-/// The bytes that were read of a request's body so far. On its way from the
-/// metrics service to the service right inside it, it is among the request's
-/// extensions.
+/// Counter of the bytes that were read of a request body.
+///
+/// [`MetricsService`](crate::MetricsService) passes it in the extensions of the
+/// request to [`RequestBodyService`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BytesRead(Arc<AtomicU64>);
 
@@ -34,8 +37,10 @@ impl BytesRead {
     }
 }
 
-/// Gives the service it wraps request bodies that count what is read of them;
-/// inside the [`MetricsService`](crate::MetricsService) of a layer with
+/// Middleware that wraps request bodies in [`RequestBody`].
+///
+/// It is the inner service of a [`MetricsService`](crate::MetricsService) whose layer
+/// was built with
 /// [`count_request_bytes`](crate::MetricsLayerBuilder::count_request_bytes).
 #[derive(Clone, Debug)]
 pub struct RequestBodyService<S> {
@@ -47,17 +52,17 @@ impl<S> RequestBodyService<S> {
         Self { inner }
     }
 
-    /// The service within.
+    /// Gets a reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The service within, to change.
+    /// Gets a mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The service within, for itself.
+    /// Consumes `self`, returning the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -76,31 +81,32 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // A request that is left out has none.
-        let read = request.extensions_mut().remove();
-        let request = request.map(|inner| RequestBody { inner, read });
+        // Missing if the request is excluded, or if counting is disabled.
+        let bytes_read = request.extensions_mut().remove();
+        let request = request.map(|inner| RequestBody { inner, bytes_read });
         self.inner.call(request)
     }
 }
 
-/// The body of a request, counted as it is read. Hands on every frame as it
-/// is. What is read of a clone counts too.
+/// Request body that counts the bytes that are read of it.
+///
+/// Passes on every frame of the inner body unchanged. Clones of a body share the
+/// counter.
 #[pin_project]
 #[derive(Clone, Default)]
 pub struct RequestBody<B> {
     #[pin]
     inner: B,
-    read: Option<BytesRead>,
+    bytes_read: Option<BytesRead>,
 }
 
 impl<B> RequestBody<B> {
-    /// The body within.
+    /// Gets a reference to the inner body.
     pub fn get_ref(&self) -> &B {
         &self.inner
     }
 
-    /// The body within, for itself: what is read of it from now on is not
-    /// counted.
+    /// Consumes `self`, returning the inner body, whose bytes are no longer counted.
     pub fn into_inner(self) -> B {
         self.inner
     }
@@ -118,9 +124,9 @@ impl<B: Body> Body for RequestBody<B> {
         let polled = this.inner.poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
-            && let Some(read) = this.read
+            && let Some(bytes_read) = this.bytes_read
         {
-            read.add(data.remaining() as u64);
+            bytes_read.add(data.remaining() as u64);
         }
         polled
     }
@@ -138,7 +144,7 @@ impl<B: fmt::Debug> fmt::Debug for RequestBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestBody")
             .field("inner", &self.inner)
-            .field("read", &self.read.as_ref().map(BytesRead::get))
+            .field("bytes_read", &self.bytes_read.as_ref().map(BytesRead::get))
             .finish()
     }
 }

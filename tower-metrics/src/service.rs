@@ -1,4 +1,4 @@
-//! The service.
+//! Middleware service.
 
 use std::fmt;
 use std::task::{Context, Poll};
@@ -8,19 +8,22 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::body::ResponseBody;
+use crate::classify::{ClassifyError, ServiceError};
 use crate::clock::Instant;
-use crate::flight::{Flight, Kind, Shared};
 use crate::future::ResponseFuture;
+use crate::guard::RequestGuard;
 use crate::head::RequestHead;
-use crate::layer::{ClassifyError, ServiceError};
-use crate::outcome::{ErrorType, Outcome};
 use crate::recorder::Recorder;
+use crate::shared::Shared;
+use crate::state::{Kind, Phase};
 
-/// Counts the requests of the service it wraps; made by
-/// [`MetricsLayer`](crate::MetricsLayer).
+/// Middleware that records the requests of the inner service.
 ///
-/// A request begins with `call` and ends as [`Outcome`] says. An error of
-/// `poll_ready` belongs to no request and is not counted.
+/// A request begins when the service is called, and ends as
+/// [`Outcome`](crate::Outcome) describes. Errors of
+/// [`poll_ready`](Service::poll_ready) belong to no request and are not recorded.
+///
+/// [`MetricsLayer`](crate::MetricsLayer) creates it.
 pub struct MetricsService<S, R: Recorder, C: 'static = ServiceError> {
     inner: S,
     shared: &'static Shared<R>,
@@ -36,17 +39,17 @@ impl<S, R: Recorder, C> MetricsService<S, R, C> {
         }
     }
 
-    /// The service within.
+    /// Gets a reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The service within, to change.
+    /// Gets a mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The service within, for itself.
+    /// Consumes `self`, returning the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -70,28 +73,26 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<Q>) -> Self::Future {
-        // First of all: what comes before a reading of the clock is done before
-        // it, what comes after goes on beside the call.
+        // The clock is read first: the processor completes preceding instructions
+        // before it reads the time stamp counter, and overlaps the following ones.
         let start = Instant::now();
-        if !self.shared.asks
-            && let Some(target) = self.shared.known_target(&request)
+        if !self.shared.inspects_requests
+            && let Some(target) = self.shared.cached_target(&request)
         {
             let kind = Kind::of(request.method());
-            let mut guard = CallGuard(Some(Flight::begin(start, target, kind)));
-            if let Some(flight) = &mut guard.0 {
-                flight.set_request_size(&request);
-            }
+            let mut guard = RequestGuard::begin(start, target, kind);
+            guard.set_request_size(&request);
             return self.call_inner(request, guard);
         }
-        self.call_unknown(start, request)
+        self.call_uncached(start, request)
     }
 }
 
 impl<S, R: Recorder, C> MetricsService<S, R, C> {
-    /// Calls with a request of which more is to be asked, or whose route has
-    /// not been seen before.
+    /// Calls the service with a request whose route is not cached, or from which
+    /// more than the route is derived.
     #[inline(never)]
-    fn call_unknown<Q: Body>(
+    fn call_uncached<Q: Body>(
         &mut self,
         start: Instant,
         mut request: Request<Q>,
@@ -99,15 +100,14 @@ impl<S, R: Recorder, C> MetricsService<S, R, C> {
     where
         S: Service<Request<Q>>,
     {
-        let mut guard = CallGuard(Flight::begin_unknown(start, self.shared, &request));
-        if let Some(flight) = &mut guard.0 {
-            flight.set_request_size(&request);
-            if self.shared.asks {
-                flight.ask(&RequestHead::from(&request));
-            }
-            if self.shared.counts_request_bytes {
-                let read = flight.count_request_bytes();
-                request.extensions_mut().insert(read);
+        let mut guard = RequestGuard::begin_uncached(start, self.shared, &request);
+        guard.set_request_size(&request);
+        if self.shared.inspects_requests {
+            guard.inspect_request(&RequestHead::from(&request));
+            if self.shared.counts_request_bytes
+                && let Some(bytes_read) = guard.count_request_bytes()
+            {
+                request.extensions_mut().insert(bytes_read);
             }
         }
         self.call_inner(request, guard)
@@ -117,28 +117,21 @@ impl<S, R: Recorder, C> MetricsService<S, R, C> {
     fn call_inner<Q>(
         &mut self,
         request: Request<Q>,
-        mut guard: CallGuard<R>,
+        guard: RequestGuard<R>,
     ) -> ResponseFuture<S::Future, R, C>
     where
         S: Service<Request<Q>>,
     {
-        ResponseFuture {
+        // Built in place: moving the inner future would copy it.
+        let mut future = ResponseFuture {
             inner: self.inner.call(request),
-            flight: guard.0.take(),
+            guard,
             classify: self.classify,
+        };
+        if let Some(state) = future.guard.state() {
+            state.phase = Phase::AwaitingResponse;
         }
-    }
-}
-
-/// Still holds the request when it is dropped: `call` panicked.
-struct CallGuard<R: Recorder>(Option<Flight<R>>);
-
-impl<R: Recorder> Drop for CallGuard<R> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(flight) = self.0.take() {
-            flight.end_without_response(Outcome::Panic, ErrorType::PANIC);
-        }
+        future
     }
 }
 

@@ -1,21 +1,27 @@
-//! Trace ids, for exemplars.
+//! Trace IDs, for exemplars.
 
 use std::fmt;
 use std::num::NonZeroU128;
 
 use http::{HeaderMap, HeaderName};
 
-use crate::head::only_value;
+use crate::head::{RequestHead, single_value};
+
+/// Function that returns the trace ID of a request.
+pub(crate) type TraceIdFn = Box<dyn Fn(&RequestHead<'_>) -> Option<TraceId> + Send + Sync>;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// A W3C trace id: 16 bytes, not all zero, shown as 32 hexadecimal digits.
+/// W3C trace ID: 16 bytes, not all zero.
+///
+/// [`Display`](fmt::Display) formats it as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId(NonZeroU128);
 
 impl TraceId {
-    /// From the id as a big-endian number; `None` where it is 0, which the
-    /// W3C calls invalid.
+    /// Creates a trace ID from a big-endian number.
+    ///
+    /// Returns `None` for 0, which the W3C recommendation defines as invalid.
     pub const fn new(id: u128) -> Option<Self> {
         match NonZeroU128::new(id) {
             Some(id) => Some(Self(id)),
@@ -25,38 +31,57 @@ impl TraceId {
 
     /// Returns the trace ID of the W3C `traceparent` header.
     ///
-    /// Returns `None` if there is no such header, more than one, or a malformed
-    /// one, and if its flags say that the trace is not sampled: an exemplar
-    /// would lead to a trace that no backend has.
-    pub fn from_traceparent(headers: &HeaderMap) -> Option<Self> {
-        let value = only_value(headers, &TRACEPARENT)?.as_bytes();
-        // version "-" trace-id "-" parent-id "-" flags; later versions may
-        // append, and version ff is forbidden.
-        let (known, more) = value.split_at_checked(55)?;
-        if known[2] != b'-' || known[35] != b'-' || known[52] != b'-' {
-            return None;
-        }
-        let version = hexadecimal(&known[..2])?;
-        let fits = more.is_empty() || (version != 0 && more[0] == b'-');
-        let parent = hexadecimal(&known[36..52])?;
-        let sampled = hexadecimal(&known[53..])? & 1 == 1;
-        if version == 0xff || !fits || parent == 0 || !sampled {
-            return None;
-        }
-        Self::new(hexadecimal(&known[3..35])?)
-    }
-
-    /// The trace id of the current `tracing` span, as tracing-opentelemetry
-    /// knows it. `None` outside of any span, without tracing-opentelemetry's
-    /// layer, and where the trace is not sampled: nobody could look it up.
+    /// Returns `None` if the header is missing, repeated or malformed, or if its
+    /// flags say that the trace is not sampled: its exemplar would refer to a trace
+    /// that no backend has.
     ///
-    /// Exemplars are asked for in the call into the service, so a span must be
-    /// current there: the layer that makes the spans stands outside the
-    /// metrics layer. tower-http's `TraceLayer` enters its span for that call;
-    /// its default span has the level `DEBUG`, which a filter may leave out.
+    /// # Examples
     ///
     /// ```
-    /// # #[cfg(feature = "axum")] {
+    /// # use tower_metrics::TraceId;
+    /// let mut headers = http::HeaderMap::new();
+    /// let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    /// headers.insert("traceparent", parent.parse()?);
+    /// let id = TraceId::from_traceparent(&headers).unwrap();
+    /// assert_eq!(id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+    /// # Ok::<_, http::header::InvalidHeaderValue>(())
+    /// ```
+    pub fn from_traceparent(headers: &HeaderMap) -> Option<Self> {
+        let value = single_value(headers, &TRACEPARENT)?.as_bytes();
+        // version "-" trace-id "-" parent-id "-" flags. Later versions may append
+        // fields, and version ff is forbidden.
+        let (fields, rest) = value.split_at_checked(55)?;
+        if fields[2] != b'-' || fields[35] != b'-' || fields[52] != b'-' {
+            return None;
+        }
+        let version = parse_hex(&fields[..2])?;
+        let is_length_valid = rest.is_empty() || (version != 0 && rest[0] == b'-');
+        let parent = parse_hex(&fields[36..52])?;
+        let is_sampled = parse_hex(&fields[53..])? & 1 == 1;
+        if version == 0xff || !is_length_valid || parent == 0 || !is_sampled {
+            return None;
+        }
+        Self::new(parse_hex(&fields[3..35])?)
+    }
+
+    /// Returns the trace ID of the current `tracing` span, as the layer of
+    /// tracing-opentelemetry knows it.
+    ///
+    /// Returns `None` outside of a span, without the layer of
+    /// tracing-opentelemetry, and if the trace is not sampled.
+    ///
+    /// Exemplars are evaluated during the call into the service, so that the span
+    /// must be entered there: the layer that creates the span wraps the metrics
+    /// layer. tower-http's `TraceLayer` enters its span for the call. The level of
+    /// its default span is `DEBUG`, which a filter may disable.
+    ///
+    /// This function starts the span from OpenTelemetry's point of view. Set a
+    /// parent from the request's headers before, where the span is created.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(all(feature = "axum", feature = "prometheus"))] {
     /// use axum::Router;
     /// use tower_http::trace::TraceLayer;
     /// use tower_metrics::{MetricsLayer, Prometheus, TraceId};
@@ -65,16 +90,13 @@ impl TraceId {
     ///     .exemplars(|_| TraceId::from_current_span())
     ///     .build()?;
     /// let app: Router = Router::new()
-    ///     // Routes, then:
+    ///     // Routes, and then:
     ///     .layer(metrics)
-    ///     // Outside: axum's last layer is the first that a request meets.
+    ///     // The layer that is added last is the outermost.
     ///     .layer(TraceLayer::new_for_http());
     /// # }
     /// # Ok::<_, tower_metrics::BuildError>(())
     /// ```
-    ///
-    /// Asking starts the span as OpenTelemetry sees it: a parent from the
-    /// request's headers must be set before, where the span is made.
     #[cfg(feature = "tracing-opentelemetry")]
     pub fn from_current_span() -> Option<Self> {
         use opentelemetry::trace::TraceContextExt as _;
@@ -90,8 +112,8 @@ impl TraceId {
     }
 }
 
-/// The number that these digits are; the W3C has them in lower case.
-fn hexadecimal(digits: &[u8]) -> Option<u128> {
+/// Parses hexadecimal digits, which must be lowercase.
+fn parse_hex(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |number, digit| {
         let digit = match digit {
             b'0'..=b'9' => digit - b'0',
@@ -125,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_well_formed_traceparent_gives_its_trace_id() {
+    fn a_well_formed_traceparent_has_a_trace_id() {
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
         assert_eq!(
             parse(&format!("00-{id}-00f067aa0ba902b7-01")).as_deref(),
@@ -138,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_that_is_not_sampled_gives_none_whatever_its_other_flags_are() {
+    fn an_unsampled_trace_has_no_trace_id() {
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
         let parse = |flags| parse(&format!("00-{id}-00f067aa0ba902b7-{flags}"));
         for flags in ["01", "03", "ff"] {
@@ -150,9 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_traceparent_gives_none() {
+    fn a_malformed_traceparent_has_no_trace_id() {
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        for bad in [
+        for malformed in [
             "",
             "00",
             &format!("ff-{id}-00f067aa0ba902b7-01"),
@@ -166,7 +188,7 @@ mod tests {
             &format!("0x-{id}-00f067aa0ba902b7-01"),
             &format!("00-{id}-00f067aa0ba902b7-x1"),
         ] {
-            assert_eq!(parse(bad), None, "{bad}");
+            assert_eq!(parse(malformed), None, "{malformed}");
         }
     }
 }

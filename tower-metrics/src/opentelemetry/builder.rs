@@ -1,4 +1,4 @@
-//! Sets up the recorder.
+//! Builder of the recorder.
 
 use std::time::Duration;
 
@@ -9,9 +9,26 @@ use crate::bounds::{DURATION_BOUNDS, duration_bounds, size_bounds};
 use crate::error::BuildError;
 use crate::table::Table;
 
-/// Sets up an [`OpenTelemetry`] recorder.
+/// Builder for [`OpenTelemetry`].
+///
+/// [`OpenTelemetry::builder`] creates it.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tower_metrics::OpenTelemetry;
+///
+/// let meter = opentelemetry::global::meter("my-service");
+/// let recorder = OpenTelemetry::builder(&meter)
+///     .scheme("https")
+///     .objective(Duration::from_millis(300))
+///     .build()?;
+/// # Ok::<_, tower_metrics::BuildError>(())
+/// ```
 #[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until `build`"]
+#[must_use = "builders do nothing unless you call `build`"]
 pub struct OpenTelemetryBuilder {
     meter: Meter,
     names: &'static Names,
@@ -37,10 +54,11 @@ impl OpenTelemetryBuilder {
         }
     }
 
-    /// Sets whether to follow the convention for HTTP clients: instruments named
+    /// Sets whether to follow the conventions for HTTP clients: instruments named
     /// `http.client.…`, the route as `url.template`, and no `url.scheme`.
     ///
-    /// Defaults to `false`.
+    /// Also set [`MetricsLayerBuilder::client`](crate::MetricsLayerBuilder::client), so
+    /// that the layer treats 4xx responses as errors. Defaults to `false`.
     pub fn client(mut self, enabled: bool) -> Self {
         self.names = if enabled {
             &Names::CLIENT
@@ -50,69 +68,78 @@ impl OpenTelemetryBuilder {
         self
     }
 
-    /// The value of `url.scheme`. Default: `http`.
+    /// Sets the value of `url.scheme`.
+    ///
+    /// Defaults to `http`.
     pub fn scheme(mut self, scheme: impl Into<String>) -> Self {
         self.scheme = scheme.into();
         self
     }
 
-    /// The bounds of the duration histogram, in seconds, from a nanosecond to
-    /// 1,000,000,000 s, rising.
-    /// Default: the convention's, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25,
-    /// 0.5, 0.75, 1, 2.5, 5, 7.5, 10. They are advice to the SDK: a view goes
-    /// before them.
+    /// Sets the bucket bounds of the duration histogram, in seconds.
+    ///
+    /// Bounds must be in increasing order, from 0.000000001 to 1,000,000,000 s. They are
+    /// advice to the SDK: a view takes precedence. Defaults to the bounds that the
+    /// semantic conventions advise: 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5,
+    /// 0.75, 1, 2.5, 5, 7.5 and 10 s.
     pub fn duration_bounds(mut self, seconds: impl IntoIterator<Item = f64>) -> Self {
         self.duration_bounds = seconds.into_iter().collect();
         self
     }
 
-    /// A latency objective: its threshold is among the bounds of the duration
-    /// histogram, so that the share of requests within it is exact. From a
-    /// nanosecond to 1,000,000,000 s.
+    /// Adds the threshold of a latency objective to the bounds of the duration
+    /// histogram, so that the ratio of requests within it is exact.
+    ///
+    /// Must be from 1 ns to 1,000,000,000 s. Defaults to none.
     pub fn objective(mut self, threshold: Duration) -> Self {
         self.objectives.push(threshold);
         self
     }
 
-    /// The bounds of the request size histogram, in whole bytes up to 2^53,
-    /// rising. Default: none, only the sum and the count.
+    /// Sets the bucket bounds of the request size histogram, in bytes.
+    ///
+    /// Bounds must be in increasing order, up to 2^53. Defaults to none, which leaves the
+    /// count and the sum.
     pub fn request_size_bounds(mut self, bytes: impl IntoIterator<Item = u64>) -> Self {
         self.request_size_bounds = bytes.into_iter().map(|bytes| bytes as f64).collect();
         self
     }
 
-    /// The bounds of the response size histogram, in whole bytes up to 2^53,
-    /// rising. Default: none, only the sum and the count.
+    /// Sets the bucket bounds of the response size histogram, in bytes.
+    ///
+    /// Bounds must be in increasing order, up to 2^53. Defaults to none, which leaves the
+    /// count and the sum.
     pub fn response_size_bounds(mut self, bytes: impl IntoIterator<Item = u64>) -> Self {
         self.response_size_bounds = bytes.into_iter().map(|bytes| bytes as f64).collect();
         self
     }
 
-    /// Records the time to the response's head as a second histogram,
-    /// `http.server.time_to_head`, which the convention does not have.
-    /// Default: off. Costs a reading of the clock for each request.
-    pub fn time_to_head(mut self, on: bool) -> Self {
-        self.time_to_head = on;
+    /// Sets whether to record the time to the response head in a second histogram,
+    /// `http.server.time_to_head`, which is an addition to the conventions.
+    ///
+    /// Costs an additional reading of the clock per request. Defaults to `false`.
+    pub fn time_to_head(mut self, enabled: bool) -> Self {
+        self.time_to_head = enabled;
         self
     }
 
-    /// Makes the recorder and its instruments.
+    /// Builds the recorder and its instruments.
     ///
     /// # Errors
     ///
-    /// Where a bound cannot be.
+    /// Returns an error if bounds or an objective are out of range, or if bounds are not
+    /// in increasing order.
     pub fn build(self) -> Result<OpenTelemetry, BuildError> {
         let Self { meter, names, .. } = &self;
-        let written = |bounds: Vec<(u64, f64)>| bounds.into_iter().map(|(_, bound)| bound);
-        let duration: Vec<f64> = written(duration_bounds(
+        let bounds = |bounds: Vec<(u64, f64)>| bounds.into_iter().map(|(_, bound)| bound).collect();
+        let duration: Vec<f64> = bounds(duration_bounds(
             names.duration,
             &self.duration_bounds,
             &self.objectives,
-        )?)
-        .collect();
+        )?);
 
         let side = names.side;
-        let time = |name, description: String| {
+        let time_histogram = |name, description: String| {
             meter
                 .f64_histogram(name)
                 .with_unit("s")
@@ -120,23 +147,27 @@ impl OpenTelemetryBuilder {
                 .with_boundaries(duration.clone())
                 .build()
         };
-        // Of floating-point numbers: the SDK adds integers up without a check, so
-        // that sums of them wrap around, and panic in a debug build.
-        let size = |name, of: &str, bounds| -> Result<Histogram<f64>, BuildError> {
+        // Floating-point histograms, because the SDK does not check the sum of integers
+        // for overflow.
+        let size_histogram = |name, of: &str, bytes| -> Result<Histogram<f64>, BuildError> {
             Ok(meter
                 .f64_histogram(name)
                 .with_unit("By")
                 .with_description(format!("Size of HTTP {side} {of} bodies."))
-                .with_boundaries(written(size_bounds(name, bounds)?).collect())
+                .with_boundaries(bounds(size_bounds(name, bytes)?))
                 .build())
         };
         let inner = Inner {
             names,
-            request_size: size(names.request_size, "request", &self.request_size_bounds)?,
-            response_size: size(names.response_size, "response", &self.response_size_bounds)?,
-            duration: time(names.duration, format!("Duration of HTTP {side} requests.")),
+            request_size: size_histogram(names.request_size, "request", &self.request_size_bounds)?,
+            response_size: size_histogram(
+                names.response_size,
+                "response",
+                &self.response_size_bounds,
+            )?,
+            duration: time_histogram(names.duration, format!("Duration of HTTP {side} requests.")),
             time_to_head: self.time_to_head.then(|| {
-                time(
+                time_histogram(
                     names.time_to_head,
                     format!("Time to the head of HTTP {side} responses."),
                 )
@@ -149,9 +180,9 @@ impl OpenTelemetryBuilder {
             overflow: meter
                 .u64_counter("tower_metrics.overflow")
                 .with_unit("{request}")
-                .with_description("Requests whose route or label value found no place.")
+                .with_description("Requests whose route or label value exceeded a limit.")
                 .build(),
-            warned: Table::new(64),
+            logged_limits: Table::new(64),
             scheme: self.scheme.leak(),
         };
         Ok(OpenTelemetry(Box::leak(Box::new(inner))))

@@ -12,8 +12,8 @@ use super::collector::{LIMIT, METRIC, RecorderMetrics, RequestMetrics};
 use super::registry::RegistryAdditions;
 use super::{Endpoints, Inner, Names, Prometheus, exposition};
 use crate::bounds::{DURATION_BOUNDS, duration_bounds, size_bounds};
-use crate::error::BuildError;
-use crate::recorder::{LabelError, Limit};
+use crate::error::{BuildError, LabelError};
+use crate::recorder::Limit;
 use crate::table::Table;
 
 /// Builder for a [`Prometheus`] recorder.
@@ -238,7 +238,7 @@ impl PrometheusBuilder {
         // Exposed from the start, so that `increase()` sees the first overflow.
         inner
             .overflows
-            .get_or_add(Limit::Routes.as_str(), AtomicU64::default);
+            .get_or_insert(Limit::Routes.as_str(), AtomicU64::default);
         let recorder_metrics = || RecorderMetrics::new(inner).map(Box::new).map_err(failed);
         let requests = Box::new(RequestMetrics::new(inner).map_err(failed)?);
         // Register these first, because they are identified by the duration's

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::bound::format_bound;
 use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::{Mutex, PoisonError};
-use crate::outcome::CompletedRequest;
+use crate::completed_request::CompletedRequest;
 use crate::trace_id::TraceId;
 
 /// Single-writer cell: one thread at a time writes it, any thread reads it.

@@ -12,8 +12,8 @@ use foldhash::fast::RandomState;
 use super::cells::{self, Cells};
 use super::series::{Endpoint, Key, StatusLabels};
 use super::slots::{Lease, Slot, Slots};
+use crate::completed_request::CompletedRequest;
 use crate::label::LabelValues;
-use crate::outcome::CompletedRequest;
 
 static SLOTS: LazyLock<Slots> = LazyLock::new(Slots::new);
 

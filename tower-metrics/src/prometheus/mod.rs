@@ -22,19 +22,20 @@ use std::sync::{Mutex, PoisonError, RwLock};
 pub use self::bound::format_bound;
 pub use self::builder::PrometheusBuilder;
 pub use self::exposition::{Exposition, ExpositionBody, Format};
-pub use self::local::ThreadEndpoint;
 pub use self::names::Names;
 pub use self::reader::{ReadSeries, ReadValue, Reader};
-pub use self::series::Endpoint;
-pub use crate::proto::{counter_value, gauge_value};
 /// Re-exported from the version of the crate `prometheus` that this crate uses.
 pub use prometheus::{Registry, proto};
 
 use self::cells::Layout;
+use self::local::ThreadEndpoint;
 use self::registry::RegistryAdditions;
+use self::series::Endpoint;
+use crate::completed_request::CompletedRequest;
+use crate::error::LabelError;
+use crate::initial_series::InitialSeries;
 use crate::label::LabelValues;
-use crate::outcome::{CompletedRequest, InitialSeries};
-use crate::recorder::{LabelError, Limit, Recorder};
+use crate::recorder::{Limit, Recorder};
 use crate::table::Table;
 
 /// Recorder that keeps its metrics in a Prometheus registry.
@@ -293,7 +294,7 @@ impl Recorder for Prometheus {
         drop(declared);
         // Exposed from the start, so that `increase()` sees the first overflow.
         for name in names {
-            inner.overflows.get_or_add(name, AtomicU64::default);
+            inner.overflows.get_or_insert(name, AtomicU64::default);
         }
         Ok(())
     }
@@ -310,7 +311,7 @@ impl Recorder for Prometheus {
     fn overflowed(&self, limit: Limit) {
         let name = limit.as_str();
         let known = self.0.overflows.get(name);
-        let count = known.or_else(|| self.0.overflows.get_or_add(name, AtomicU64::default));
+        let count = known.or_else(|| self.0.overflows.get_or_insert(name, AtomicU64::default));
         if count.is_some_and(|count| count.fetch_add(1, Ordering::Relaxed) == 0) {
             tracing::warn!(
                 metric = self.0.names.duration,

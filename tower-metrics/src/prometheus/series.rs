@@ -11,9 +11,11 @@ use super::local::ThreadEndpoint;
 use super::names::Names;
 use super::slots::Slot;
 use super::sync::{Mutex, PoisonError};
+use crate::completed_request::CompletedRequest;
+use crate::error_type::ErrorType;
 use crate::grpc::GrpcStatus;
+use crate::initial_series::InitialSeries;
 use crate::label::{LabelKey, LabelValues};
-use crate::outcome::{CompletedRequest, ErrorType, InitialSeries};
 
 /// Method and route with their series. Lives as long as the process.
 #[derive(Debug)]

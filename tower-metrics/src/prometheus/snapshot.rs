@@ -204,8 +204,10 @@ mod loom_tests {
 
     use super::super::series::StatusLabels;
     use super::*;
+    use crate::completed_request::CompletedRequest;
+    use crate::error_type::ErrorType;
     use crate::label::LabelValues;
-    use crate::outcome::{CompletedRequest, ErrorType, Outcome};
+    use crate::outcome::Outcome;
     use crate::prometheus::Names;
 
     fn endpoint() -> &'static Endpoint {

@@ -33,7 +33,7 @@ fn enum_labels_initialize_at_most_the_allowed_number_of_series() {
     // Two values or none for each label: 81 with a response, 27 without.
     assert_eq!(
         builder.build().unwrap_err().to_string(),
-        "145827 series at zero: at most 100000 are allowed; initialize fewer endings"
+        "145827 initial series: at most 100000 are allowed"
     );
 }
 

@@ -79,6 +79,7 @@ mod history;
 mod hook;
 mod layout;
 mod marks;
+mod metric_value;
 mod number;
 mod page;
 mod recent;

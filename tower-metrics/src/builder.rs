@@ -1,0 +1,536 @@
+//! Builder of the layer.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::marker::PhantomData;
+
+use http::Method;
+
+use crate::classify::ServiceError;
+use crate::error::{BuildError, LabelError};
+use crate::error_type::ErrorType;
+use crate::head::RequestHead;
+use crate::initial_series::InitialSeries;
+use crate::label::{Label, LabelNumbers, LabelValues, MAX_LABELS};
+use crate::layer::MetricsLayer;
+use crate::recorder::{Limit, Recorder};
+use crate::request_body::CountRequestBytes;
+use crate::route::{DurationTo, Route};
+use crate::routes::{RouteSettings, Routes};
+use crate::shared::Shared;
+use crate::side::Side;
+use crate::trace_id::{TraceId, TraceIdFn};
+
+/// A greater limit than this is a mistake: nothing could scrape as many series.
+const MAX_ROUTES: usize = 1_000_000;
+const MAX_METHODS: usize = 200;
+const MAX_INITIAL_SERIES: usize = 100_000;
+
+/// Methods of the OpenTelemetry semantic conventions, the most frequent ones first.
+/// `QUERY` follows them.
+const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::HEAD,
+    Method::PATCH,
+    Method::OPTIONS,
+    Method::CONNECT,
+    Method::TRACE,
+];
+
+impl<R: Recorder> MetricsLayer<R> {
+    /// Creates a layer with the default settings.
+    pub fn new(recorder: R) -> Self {
+        Self::builder(recorder).finish()
+    }
+
+    /// Creates a builder with the default settings.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "prometheus")] {
+    /// use tower_metrics::{MetricsLayer, Prometheus};
+    ///
+    /// let layer = MetricsLayer::builder(Prometheus::new())
+    ///     .max_routes(200)
+    ///     .skip(["/healthz"])
+    ///     .build()?;
+    /// # }
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn builder(recorder: R) -> MetricsLayerBuilder<R> {
+        let mut methods = Vec::from(METHODS);
+        methods.extend(Method::from_bytes(b"QUERY"));
+        MetricsLayerBuilder {
+            recorder,
+            classify: ServiceError,
+            route: Route::default(),
+            methods,
+            max_routes: 1000,
+            routes: RouteSettings::default(),
+            initialize: Vec::new(),
+            labels: Vec::new(),
+            grpc: false,
+            side: Side::Server,
+            trace_id: None,
+            counts_request_bytes: false,
+            request_bodies: PhantomData,
+        }
+    }
+}
+
+/// Builder for [`MetricsLayer`].
+///
+/// [`MetricsLayer::builder`] creates it.
+#[must_use = "builders do nothing unless you call `build`"]
+pub struct MetricsLayerBuilder<R: Recorder, C: 'static = ServiceError, Q = ()> {
+    recorder: R,
+    classify: C,
+    route: Route,
+    methods: Vec<Method>,
+    max_routes: usize,
+    routes: RouteSettings,
+    initialize: Vec<(Method, String, InitialSeries)>,
+    labels: Vec<Label>,
+    grpc: bool,
+    side: Side,
+    trace_id: Option<TraceIdFn>,
+    counts_request_bytes: bool,
+    request_bodies: PhantomData<fn() -> Q>,
+}
+
+impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
+    /// Sets the source of the route.
+    ///
+    /// Defaults to `Route::matched_path()` with the feature `axum`, and otherwise to
+    /// the empty route.
+    pub fn route(mut self, route: Route) -> Self {
+        self.route = route;
+        self
+    }
+
+    /// Sets the methods that are recorded individually. All others are recorded as
+    /// `_OTHER`.
+    ///
+    /// 1 to 200 methods are allowed. Defaults to the methods of the OpenTelemetry
+    /// semantic conventions: `GET`, `POST`, `PUT`, `DELETE`, `HEAD`, `PATCH`,
+    /// `OPTIONS`, `CONNECT`, `TRACE` and `QUERY`.
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        self.methods = methods.into_iter().collect();
+        self
+    }
+
+    /// Sets the maximum number of routes. Further routes are recorded as `_OTHER` and
+    /// counted in `tower_metrics_overflow_total`.
+    ///
+    /// Must be from the number of routes named by [`initialize`](Self::initialize) to
+    /// 1,000,000. Defaults to 1,000. A slot takes no memory until it is used.
+    pub fn max_routes(mut self, max: usize) -> Self {
+        self.max_routes = max;
+        self
+    }
+
+    /// Excludes routes from the metrics, in addition to those of previous calls.
+    ///
+    /// Routes are templates such as `/users/{id}`. [`Skip`](crate::Skip) excludes
+    /// requests by their extensions.
+    ///
+    /// # Errors
+    ///
+    /// [`build`](Self::build) returns an error for a route that the layer cannot
+    /// have, such as `healthz` without a slash for
+    /// [`Route::path`](crate::Route::path).
+    pub fn skip<I>(mut self, routes: I) -> Self
+    where
+        I: IntoIterator<Item: Into<String>>,
+    {
+        self.routes.skip.extend(routes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Creates series of a route before their first request, in addition to those of
+    /// previous calls.
+    ///
+    /// They are exported with the value 0, so that `increase()` sees the first request
+    /// and the first error. See [`InitialSeries`] for what a series can be created
+    /// from. Labels with enum values multiply the number of series: there is one for
+    /// each combination of values, including the empty ones.
+    ///
+    /// At most 100,000 series are allowed in total. Defaults to none.
+    ///
+    /// # Errors
+    ///
+    /// [`build`](Self::build) returns an error for a route that the layer cannot
+    /// have, and for too many series.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "prometheus")] {
+    /// use http::{Method, StatusCode};
+    /// use tower_metrics::{ErrorType, InitialSeries, MetricsLayer, Prometheus};
+    ///
+    /// let layer = MetricsLayer::builder(Prometheus::new())
+    ///     .initialize(
+    ///         Method::POST,
+    ///         "/concerts/{id}/purchases",
+    ///         [
+    ///             InitialSeries::from(StatusCode::CREATED),
+    ///             (StatusCode::SERVICE_UNAVAILABLE, ErrorType::SHED).into(),
+    ///             ErrorType::CANCELLED.into(),
+    ///         ],
+    ///     )
+    ///     .build()?;
+    /// # }
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn initialize<I>(mut self, method: Method, route: impl Into<String>, series: I) -> Self
+    where
+        I: IntoIterator<Item: Into<InitialSeries>>,
+    {
+        let route = route.into();
+        let series = series
+            .into_iter()
+            .map(|series| (method.clone(), route.clone(), series.into()));
+        self.initialize.extend(series);
+        self
+    }
+
+    /// Adds a custom label, in addition to those of previous calls.
+    ///
+    /// At most [`MAX_LABELS`] labels are allowed. Defaults to none.
+    ///
+    /// # Errors
+    ///
+    /// [`build`](Self::build) returns an error for a name that the recorder does not
+    /// accept, and for `routes`, which would be ambiguous in
+    /// `tower_metrics_overflow_total`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "prometheus")] {
+    /// use tower_metrics::{Label, MetricsLayer, Prometheus};
+    ///
+    /// let layer = MetricsLayer::builder(Prometheus::new())
+    ///     .label(Label::from_request("tenant", 50, |head| {
+    ///         Some(head.headers.get("x-tenant")?.to_str().ok()?.into())
+    ///     }))
+    ///     .build()?;
+    /// # }
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn label(mut self, label: Label) -> Self {
+        self.labels.push(label);
+        self
+    }
+
+    /// Sets whether to record the status of gRPC calls.
+    ///
+    /// The route of a call is its path, `/package.Service/Method`, and its status comes
+    /// from the trailers or from the head. A request is a gRPC call if its content type
+    /// is `application/grpc`; other requests are not affected. A method gets a slot
+    /// among the routes as described at [`Route::from_fn`]; around a
+    /// [client](Self::client) it always gets one.
+    ///
+    /// Defaults to `false`.
+    pub fn grpc(mut self, enabled: bool) -> Self {
+        self.grpc = enabled;
+        self
+    }
+
+    /// Sets whether the layer wraps a client instead of a server.
+    ///
+    /// For a client, 4xx responses are errors in addition to 5xx responses, and so is
+    /// every gRPC status except `OK`, as the OpenTelemetry semantic conventions define
+    /// it.
+    ///
+    /// Defaults to `false`.
+    ///
+    /// # Examples
+    ///
+    /// [`ErrorType::NONE`] in the extensions of a response excludes a 4xx that the
+    /// caller expects from the errors:
+    ///
+    /// ```
+    /// # #[cfg(feature = "prometheus")] {
+    /// # use http::{Response, StatusCode};
+    /// # use tower::ServiceBuilder;
+    /// # use tower_metrics::{ErrorType, MetricsLayer, Names, Prometheus};
+    /// let prometheus = Prometheus::builder().names(Names::open_telemetry_client()).build()?;
+    /// let layers = ServiceBuilder::new()
+    ///     .layer(MetricsLayer::builder(prometheus).client(true).build()?)
+    ///     .map_response(|mut response: Response<String>| {
+    ///         if response.status() == StatusCode::NOT_FOUND {
+    ///             response.extensions_mut().insert(ErrorType::NONE);
+    ///         }
+    ///         response
+    ///     });
+    /// # }
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn client(mut self, enabled: bool) -> Self {
+        self.side = if enabled { Side::Client } else { Side::Server };
+        self
+    }
+
+    /// Sets where the duration of requests ends.
+    ///
+    /// Defaults to [`DurationTo::Body`]. The duration of event streams and upgrades
+    /// always ends at the head.
+    pub fn duration_to(mut self, to: DurationTo) -> Self {
+        self.routes.duration_to = to;
+        self
+    }
+
+    /// Sets where the duration of one route's requests ends.
+    ///
+    /// Takes precedence over [`duration_to`](Self::duration_to). The last call for a
+    /// route counts.
+    ///
+    /// # Errors
+    ///
+    /// [`build`](Self::build) returns an error for a route that the layer cannot have.
+    pub fn route_duration_to(mut self, route: impl Into<String>, to: DurationTo) -> Self {
+        self.routes.route_duration_to.push((route.into(), to));
+        self
+    }
+
+    /// Sets a function that returns the trace ID of a request, and records exemplars on
+    /// the duration histogram with it.
+    ///
+    /// It should return the IDs of sampled traces only, because an exemplar refers to a
+    /// trace that can be looked up. [`TraceId::from_traceparent`] does, and so does
+    /// `TraceId::from_current_span` with the feature `tracing-opentelemetry`.
+    ///
+    /// Defaults to no exemplars.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "prometheus")] {
+    /// # use tower_metrics::{MetricsLayer, Prometheus, TraceId};
+    /// let layer = MetricsLayer::builder(Prometheus::new())
+    ///     .exemplars(|head| TraceId::from_traceparent(head.headers))
+    ///     .build()?;
+    /// # }
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn exemplars<F>(mut self, trace_id: F) -> Self
+    where
+        F: Fn(&RequestHead<'_>) -> Option<TraceId> + Send + Sync + 'static,
+    {
+        self.trace_id = Some(Box::new(trace_id));
+        self
+    }
+
+    /// Sets a function that classifies the errors of the inner service.
+    ///
+    /// Defaults to [`ErrorType::SERVICE_ERROR`] for all errors.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "prometheus")] {
+    /// # use tower_metrics::{ErrorType, MetricsLayer, Prometheus};
+    /// let layer = MetricsLayer::builder(Prometheus::new())
+    ///     .classify_error(|error: &std::io::Error| match error.kind() {
+    ///         std::io::ErrorKind::TimedOut => ErrorType::TIMEOUT,
+    ///         _ => ErrorType::SERVICE_ERROR,
+    ///     })
+    ///     .build()?;
+    /// # }
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn classify_error<E, F>(self, classify: F) -> MetricsLayerBuilder<R, F, Q>
+    where
+        F: Fn(&E) -> ErrorType,
+    {
+        self.with_types(|_| classify)
+    }
+
+    /// Sets whether the size of a request is the number of bytes that the service has
+    /// read of its body when the request ends.
+    ///
+    /// By default, the size is the exact size of the body or its `Content-Length`, and
+    /// the body is not inspected: a chunked upload counts as 0 bytes, and an upload that
+    /// the service rejects without reading it counts in full. Around a
+    /// [client](Self::client), the bytes that were sent are counted.
+    ///
+    /// The inner service receives request bodies wrapped in
+    /// [`RequestBody`](crate::RequestBody), whether counting is enabled or not. Routers
+    /// of axum and tonic and most layers accept any body. For a layer that requires
+    /// axum's own, such as `axum::middleware::from_fn` in the same `ServiceBuilder`, add
+    /// `.map_request(|request: Request<_>| request.map(Body::new))` in front.
+    ///
+    /// Counting costs three or four small allocations per request and an atomic
+    /// addition per frame.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(all(feature = "axum", feature = "prometheus"))] {
+    /// use axum::{Router, body::Bytes, routing::put};
+    /// use tower_metrics::{MetricsLayer, Prometheus};
+    ///
+    /// let metrics = MetricsLayer::builder(Prometheus::new())
+    ///     .count_request_bytes(true)
+    ///     .build()?;
+    /// let app: Router = Router::new()
+    ///     .route("/photos/{id}", put(|_photo: Bytes| async { "thank you" }))
+    ///     .layer(metrics);
+    /// # }
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn count_request_bytes(
+        mut self,
+        enabled: bool,
+    ) -> MetricsLayerBuilder<R, C, CountRequestBytes> {
+        self.counts_request_bytes = enabled;
+        self.with_types(|classify| classify)
+    }
+
+    fn with_types<D, P>(self, classify: impl FnOnce(C) -> D) -> MetricsLayerBuilder<R, D, P> {
+        MetricsLayerBuilder {
+            classify: classify(self.classify),
+            recorder: self.recorder,
+            route: self.route,
+            methods: self.methods,
+            max_routes: self.max_routes,
+            routes: self.routes,
+            initialize: self.initialize,
+            labels: self.labels,
+            grpc: self.grpc,
+            side: self.side,
+            trace_id: self.trace_id,
+            counts_request_bytes: self.counts_request_bytes,
+            request_bodies: PhantomData,
+        }
+    }
+
+    /// Builds the layer.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a setting is out of range, if a setting names a route that
+    /// the layer cannot have, or if the recorder does not accept a label.
+    pub fn build(self) -> Result<MetricsLayer<R, C, Q>, BuildError> {
+        if self.methods.is_empty() || self.methods.len() > MAX_METHODS {
+            return Err(BuildError::Methods {
+                count: self.methods.len(),
+            });
+        }
+        self.check_routes()?;
+        self.check_labels()?;
+        let named: BTreeSet<_> = self.initialize.iter().map(|(_, route, _)| route).collect();
+        let named = named.iter().filter(|route| !route.is_empty()).count();
+        if !(named..=MAX_ROUTES).contains(&self.max_routes) {
+            return Err(BuildError::MaxRoutes {
+                max: self.max_routes,
+                named,
+            });
+        }
+        let combinations = self.initialize.iter().map(|(_, _, series)| {
+            LabelNumbers::count_combinations(&self.labels, series.status.is_some())
+        });
+        let count = combinations.fold(0, usize::saturating_add);
+        if count > MAX_INITIAL_SERIES {
+            return Err(BuildError::TooManyInitialSeries {
+                count,
+                max: MAX_INITIAL_SERIES,
+            });
+        }
+        let names: Vec<_> = self.labels.iter().map(Label::name).collect();
+        self.recorder.declare_labels(&names)?;
+        Ok(self.finish())
+    }
+
+    fn check_labels(&self) -> Result<(), BuildError> {
+        if self.labels.len() > MAX_LABELS {
+            return Err(BuildError::TooManyLabels {
+                count: self.labels.len(),
+                max: MAX_LABELS,
+            });
+        }
+        let routes = Limit::Routes.as_str();
+        if self.labels.iter().any(|label| label.name() == routes) {
+            let why = "the limit of routes has this name in tower_metrics_overflow_total";
+            return Err(LabelError::new(routes, why).into());
+        }
+        Ok(())
+    }
+
+    fn check_routes(&self) -> Result<(), BuildError> {
+        let skip = self.routes.skip.iter().map(|route| ("skip", route));
+        let initialize = self.initialize.iter();
+        let initialize = initialize.map(|(_, route, _)| ("initialize", route));
+        let duration_to = self.routes.route_duration_to.iter();
+        let duration_to = duration_to.map(|(route, _)| ("route_duration_to", route));
+        let named = skip.chain(initialize).chain(duration_to);
+        let named = named.map(|(setting, route)| (setting, &**route));
+        let fixed = self.route.as_fixed().map(|route| ("route", route));
+        for (setting, route) in named.chain(fixed) {
+            if let Some(why) = self.route.reject(route) {
+                return Err(BuildError::Route {
+                    setting,
+                    route: route.to_owned(),
+                    why,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> MetricsLayer<R, C, Q> {
+        let shared: &'static Shared<R> = Box::leak(Box::new(Shared {
+            wants_time_to_head: self.recorder.wants_time_to_head(),
+            inspects_requests: self.grpc
+                || !self.labels.is_empty()
+                || self.trace_id.is_some()
+                || self.counts_request_bytes,
+            counts_request_bytes: self.counts_request_bytes,
+            recorder: self.recorder,
+            route: self.route,
+            routes: Routes::new(self.methods, self.max_routes, self.routes),
+            labels: self.labels,
+            is_grpc_enabled: self.grpc,
+            side: self.side,
+            trace_id: self.trace_id,
+        }));
+        for (method, route, initial) in self.initialize {
+            let entry = shared.routes.get_or_insert(&route);
+            let entry = entry.unwrap_or(&shared.routes.other);
+            let target = shared.target(shared.routes.method(&method), entry);
+            let initial = initial.on(self.side);
+            for numbers in LabelNumbers::combinations(&shared.labels, initial.status.is_some()) {
+                let labels = &shared.labels;
+                let labels = LabelValues { labels, numbers };
+                shared.recorder.initialize(target.series, initial, labels);
+            }
+        }
+        MetricsLayer {
+            shared,
+            classify: Box::leak(Box::new(self.classify)),
+            request_bodies: PhantomData,
+        }
+    }
+}
+
+impl<R: Recorder, C, Q> fmt::Debug for MetricsLayerBuilder<R, C, Q> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricsLayerBuilder")
+            .field("route", &self.route)
+            .field("methods", &self.methods)
+            .field("max_routes", &self.max_routes)
+            .field("routes", &self.routes)
+            .field("initialize", &self.initialize)
+            .field("labels", &self.labels)
+            .field("grpc", &self.grpc)
+            .field("side", &self.side)
+            .field("counts_request_bytes", &self.counts_request_bytes)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,216 @@
+//! Guard for a request in flight.
+
+use http::{Method, Request};
+use http_body::Body;
+
+use crate::clock::Instant;
+use crate::error_type::ErrorType;
+use crate::grpc;
+use crate::head::RequestHead;
+use crate::outcome::Outcome;
+use crate::pool;
+use crate::recorder::{Limit, Recorder};
+use crate::request_body::BytesRead;
+use crate::route::is_skipped;
+use crate::shared::{Found, Shared, Target};
+use crate::state::{Kind, Phase, State};
+
+/// Guard for a request in flight, which records the request when it is dropped.
+///
+/// The service creates it, and passes it on to the response future and to the
+/// response body, so that a request ends exactly once, whatever happens to it. How
+/// it ends follows from the [`Phase`] in which the guard is dropped.
+///
+/// The guard is a pointer to state that is pooled and stays where it is. Moving the
+/// state along would be most of the cost of a request: copying it soon after it was
+/// written in smaller pieces causes store-forwarding stalls.
+///
+/// It is empty for a request that is excluded or has ended.
+pub(crate) struct RequestGuard<R: Recorder>(Option<Box<State<R>>>);
+
+impl<R: Recorder> RequestGuard<R> {
+    /// Creates a guard without a request.
+    #[inline]
+    pub(crate) const fn empty() -> Self {
+        Self(None)
+    }
+
+    /// Begins a request.
+    #[inline(never)]
+    pub(crate) fn begin(start: Instant, target: &'static Target<R>, kind: Kind) -> Self {
+        let mut state = pool::take().unwrap_or_else(|| State::new(start, target));
+        state.begin(start, target, kind);
+        Self(Some(state))
+    }
+
+    /// Begins a request whose target is not cached. Returns an empty guard if it is
+    /// excluded.
+    pub(crate) fn begin_uncached<B>(
+        start: Instant,
+        shared: &'static Shared<R>,
+        request: &Request<B>,
+    ) -> Self {
+        let head = RequestHead::from(request);
+        if is_skipped(head.extensions) {
+            return Self::empty();
+        }
+        let mut kind = Kind::of(head.method);
+        let is_grpc = shared.is_grpc_enabled && kind == Kind::Other && grpc::is_grpc(head.headers);
+        if is_grpc {
+            kind = Kind::Grpc;
+        }
+        let found = RouteGuard {
+            start,
+            shared,
+            method: head.method,
+            kind,
+        }
+        .find(&head, is_grpc);
+        let routes = &shared.routes;
+        let mut candidate = None;
+        let entry = match found {
+            Found::Entry(entry) => entry,
+            Found::Overflow => {
+                shared.recorder.overflowed(Limit::Routes);
+                &routes.other
+            }
+            Found::Candidate(route) => {
+                candidate = Some(route);
+                &routes.other
+            }
+        };
+        if entry.is_skipped {
+            return Self::empty();
+        }
+        let target = shared.target(routes.method(head.method), entry);
+        let mut guard = Self::begin(start, target, kind);
+        if let (Some(state), Some(candidate)) = (guard.state(), candidate) {
+            state.set_candidate(candidate);
+        }
+        guard
+    }
+
+    /// Returns the state of the request, or `None` if the guard is empty.
+    #[inline(always)]
+    pub(crate) fn state(&mut self) -> Option<&mut State<R>> {
+        self.0.as_deref_mut()
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Moves the request out of the guard.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        Self(self.0.take())
+    }
+
+    /// Ends the request, unless it has ended.
+    #[inline(always)]
+    pub(crate) fn end(&mut self, outcome: Outcome) {
+        if let Some(state) = self.0.take() {
+            end(state, outcome);
+        }
+    }
+
+    /// Returns the state of a request that has ended to the pool.
+    #[inline(always)]
+    pub(crate) fn recycle(&mut self) {
+        if let Some(state) = self.0.take() {
+            recycle(state);
+        }
+    }
+
+    /// Ends a request to which the inner service returned an error.
+    #[cold]
+    pub(crate) fn fail(&mut self, error_type: ErrorType) {
+        if let Some(mut state) = self.0.take() {
+            state.end_without_response(Outcome::ServiceError, error_type);
+            recycle(state);
+        }
+    }
+}
+
+#[inline(never)]
+fn end<R: Recorder>(mut state: Box<State<R>>, outcome: Outcome) {
+    state.end(outcome);
+    recycle(state);
+}
+
+#[inline(always)]
+fn recycle<R: Recorder>(mut state: Box<State<R>>) {
+    state.reset();
+    pool::put(state);
+}
+
+impl<R: Recorder> Drop for RequestGuard<R> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(state) = self.0.take() {
+            end_dropped(state);
+        }
+    }
+}
+
+#[cold]
+fn end_dropped<R: Recorder>(mut state: Box<State<R>>) {
+    match state.phase {
+        Phase::InService => state.end_without_response(Outcome::Panic, ErrorType::PANIC),
+        Phase::AwaitingResponse => {
+            state.end_without_response(Outcome::Cancelled, ErrorType::CANCELLED);
+        }
+        Phase::InBody => state.end(Outcome::Panic),
+        Phase::AwaitingBody => state.end(Outcome::BodyCancelled),
+    }
+    recycle(state);
+}
+
+/// Records a request whose route function panics.
+struct RouteGuard<'a, R: Recorder> {
+    start: Instant,
+    shared: &'static Shared<R>,
+    method: &'a Method,
+    kind: Kind,
+}
+
+impl<R: Recorder> RouteGuard<'_, R> {
+    fn find(self, head: &RequestHead<'_>, is_grpc: bool) -> Found<R> {
+        let found = self.shared.find(head, is_grpc);
+        std::mem::forget(self);
+        found
+    }
+}
+
+impl<R: Recorder> Drop for RouteGuard<'_, R> {
+    fn drop(&mut self) {
+        let routes = &self.shared.routes;
+        let target = self.shared.target(routes.method(self.method), &routes.none);
+        // Dropped in the phase `InService`.
+        RequestGuard::begin(self.start, target, self.kind);
+    }
+}
+
+/// Inspection of the request, for a guard that is not empty.
+impl<R: Recorder> RequestGuard<R> {
+    /// Records the size of the body that the request declares.
+    #[inline(always)]
+    pub(crate) fn set_request_size<B: Body>(&mut self, request: &Request<B>) {
+        if let Some(state) = self.state() {
+            state.set_request_size(request.body(), request.headers());
+        }
+    }
+
+    /// Evaluates request labels and the exemplar trace ID.
+    pub(crate) fn inspect_request(&mut self, head: &RequestHead<'_>) {
+        if let Some(state) = self.state() {
+            state.inspect_request(head);
+        }
+    }
+
+    /// Returns the counter of the bytes that the service reads of the request body.
+    pub(crate) fn count_request_bytes(&mut self) -> Option<BytesRead> {
+        self.state().map(State::count_request_bytes)
+    }
+}

@@ -1,0 +1,173 @@
+//! Settings and routes that all requests of a layer share.
+
+use std::borrow::Cow;
+
+#[cfg(feature = "axum")]
+use axum::extract::MatchedPath;
+use http::{Extensions, Request};
+
+use crate::head::RequestHead;
+use crate::label::Label;
+use crate::recorder::Recorder;
+use crate::route::{DurationTo, Route, Source, is_skipped};
+use crate::routes::{Entry, Routes};
+use crate::side::Side;
+use crate::table::MAX_KEY_LEN;
+use crate::trace_id::TraceIdFn;
+
+/// Settings and routes of a layer.
+///
+/// They live for the rest of the process. A reference count would be a cache line
+/// that every core writes for each request.
+pub(crate) struct Shared<R: Recorder> {
+    pub(crate) recorder: R,
+    pub(crate) route: Route,
+    pub(crate) routes: Routes<Target<R>>,
+    pub(crate) labels: Vec<Label>,
+    pub(crate) is_grpc_enabled: bool,
+    pub(crate) side: Side,
+    pub(crate) trace_id: Option<TraceIdFn>,
+    pub(crate) wants_time_to_head: bool,
+    /// `true` if more than the route and the method is derived from a request.
+    pub(crate) inspects_requests: bool,
+    pub(crate) counts_request_bytes: bool,
+}
+
+/// Series of a method and a route, with everything else that a request in flight
+/// needs of its layer.
+pub(crate) struct Target<R: Recorder> {
+    pub(crate) shared: &'static Shared<R>,
+    pub(crate) series: R::Series,
+    pub(crate) duration_to: DurationTo,
+    /// `true` if more than the status is derived from a response.
+    pub(crate) inspects_responses: bool,
+    /// Position of the method.
+    pub(crate) method: usize,
+}
+
+/// Result of looking up the route of a request.
+pub(crate) enum Found<R: Recorder> {
+    /// The route has a slot, or the request has no route.
+    Entry(&'static Entry<Target<R>>),
+    /// The route is beyond the limit.
+    Overflow,
+    /// The route comes from the request and is new: its response must prove that it
+    /// exists.
+    Candidate(Box<str>),
+}
+
+impl<R: Recorder> Shared<R> {
+    /// Returns the target of a request if it is known without reading the text of the
+    /// route.
+    #[inline(always)]
+    pub(crate) fn cached_target<B>(
+        &'static self,
+        request: &Request<B>,
+    ) -> Option<&'static Target<R>> {
+        let extensions = request.extensions();
+        let entry = self.cached_entry(extensions)?;
+        if entry.is_skipped || is_skipped(extensions) {
+            return None;
+        }
+        entry.targets[self.routes.method(request.method())].get()
+    }
+
+    #[inline(always)]
+    #[cfg_attr(not(feature = "axum"), expect(unused_variables))]
+    fn cached_entry(&'static self, extensions: &Extensions) -> Option<&'static Entry<Target<R>>> {
+        match &self.route.0 {
+            #[cfg(feature = "axum")]
+            Source::MatchedPath => match extensions.get() {
+                Some(path) => self.routes.cached(path),
+                None => Some(&self.routes.none),
+            },
+            Source::Fixed(_) => self.routes.fixed.get().copied(),
+            Source::Template(_) | Source::Path | Source::From(_) => None,
+        }
+    }
+
+    /// Looks up the route of a request.
+    pub(crate) fn find(&'static self, head: &RequestHead<'_>, is_grpc: bool) -> Found<R> {
+        if !is_grpc && let Some(entry) = self.cached_entry(head.extensions) {
+            return Found::Entry(entry);
+        }
+        let routes = &self.routes;
+        let path = match &self.route.0 {
+            _ if is_grpc => Cow::Borrowed(head.uri.path()),
+            #[cfg(feature = "axum")]
+            Source::MatchedPath => {
+                let Some(path) = head.extensions.get::<MatchedPath>() else {
+                    return Found::Entry(&routes.none);
+                };
+                return routes.cache(path).map_or(Found::Overflow, Found::Entry);
+            }
+            Source::Fixed(route) => {
+                return routes
+                    .get_or_insert(route)
+                    .map_or(Found::Overflow, |entry| {
+                        Found::Entry(routes.fixed.get_or_init(|| entry))
+                    });
+            }
+            Source::Template(template) => {
+                let route = template(head).unwrap_or_default();
+                return routes
+                    .get_or_insert(route)
+                    .map_or(Found::Overflow, Found::Entry);
+            }
+            Source::Path => Cow::Borrowed(head.uri.path()),
+            Source::From(route) => route(head).unwrap_or_default(),
+        };
+        match routes.get(&path) {
+            Some(entry) => Found::Entry(entry),
+            // The program of a client chooses the methods that it calls.
+            None if is_grpc && self.side == Side::Client => routes
+                .get_or_insert(&path)
+                .map_or(Found::Overflow, Found::Entry),
+            None => Found::Candidate(truncate(&path).into()),
+        }
+    }
+
+    /// Returns the target of a method and a route, whose series it creates if it is
+    /// new.
+    #[inline]
+    pub(crate) fn target(
+        &'static self,
+        method: usize,
+        entry: &'static Entry<Target<R>>,
+    ) -> &'static Target<R> {
+        entry.targets[method].get_or_init(|| self.new_target(method, entry))
+    }
+
+    #[cold]
+    fn new_target(&'static self, method: usize, entry: &Entry<Target<R>>) -> Target<R> {
+        let method_name = self.routes.method_name(method);
+        Target {
+            shared: self,
+            series: self.recorder.series(method_name, entry.route),
+            duration_to: entry.duration_to,
+            inspects_responses: self.wants_time_to_head
+                || !self.labels.is_empty()
+                || entry.duration_to == DurationTo::Head,
+            method,
+        }
+    }
+}
+
+/// Bounds the memory of a candidate that is too long for the table, which rejects
+/// the truncated text, too.
+fn truncate(route: &str) -> &str {
+    let end = (MAX_KEY_LEN + 1..route.len()).find(|end| route.is_char_boundary(*end));
+    &route[..end.unwrap_or(route.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_truncated_route_is_still_too_long() {
+        for (route, length) in [("/".repeat(128), 128), ("ä".repeat(200), 130)] {
+            assert_eq!(truncate(&route).len(), length);
+        }
+    }
+}

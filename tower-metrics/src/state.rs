@@ -1,0 +1,479 @@
+//! State of a request in flight.
+
+use std::time::Duration;
+
+use bytes::Buf;
+use http::response::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use http_body::Body;
+
+use crate::clock::Instant;
+use crate::completed_request::CompletedRequest;
+use crate::error_type::ErrorType;
+use crate::grpc::{self, GrpcStatus};
+use crate::head::{RequestHead, ResponseHead, content_length, is_event_stream};
+use crate::label::{LabelNumbers, LabelValues};
+use crate::outcome::Outcome;
+use crate::recorder::{Limit, Recorder};
+use crate::request_body::BytesRead;
+use crate::route::{DurationTo, is_skipped};
+use crate::shared::{Shared, Target};
+use crate::trace_id::TraceId;
+
+/// Phase of a request in flight.
+///
+/// It attributes the drop of a guard to a panic, if the inner service was running, or
+/// otherwise to a client that disconnected. `std::thread::panicking` cannot
+/// distinguish them: if an outer layer catches panics, the unwinding is over when the
+/// guard is dropped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Phase {
+    /// The inner service or its future runs, or a function of the user does.
+    InService,
+    /// The future is waiting to be polled.
+    AwaitingResponse,
+    /// The response body is being polled.
+    InBody,
+    /// The response body is waiting to be polled.
+    AwaitingBody,
+}
+
+/// Kind of a request, which decides where its response ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Head,
+    Connect,
+    Grpc,
+    Other,
+}
+
+impl Kind {
+    #[inline(always)]
+    pub(crate) fn of(method: &Method) -> Self {
+        match *method {
+            Method::HEAD => Self::Head,
+            Method::CONNECT => Self::Connect,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Expected size of a body that is not known in advance.
+const UNKNOWN_SIZE: u64 = u64::MAX;
+
+/// Expected size of a body whose data is inspected: every frame reaches it.
+const INSPECT_DATA: u64 = 0;
+
+/// Largest size that is recorded for a request body that was only declared, 1 TiB.
+///
+/// A client may declare any length, and a single request must not dominate a sum.
+const MAX_DECLARED_SIZE: u64 = 1 << 40;
+
+/// Value that does not share its four bytes with another field.
+///
+/// The compiler loads a two-byte value together with its neighbors. A load that is
+/// wider than a preceding store to the same address misses store forwarding, which
+/// costs 5 ns per request.
+#[repr(align(4))]
+struct Isolated<T>(T);
+
+/// State of a request in flight.
+pub(crate) struct State<R: Recorder> {
+    target: &'static Target<R>,
+    /// `None` once the request has ended.
+    in_flight: Option<R::InFlight>,
+    start: Instant,
+    request_size: u64,
+    kind: Kind,
+    pub(crate) phase: Phase,
+    /// `true` if `extra` has its default value.
+    is_plain: bool,
+    /// Status of the response, once there is one.
+    status: Isolated<StatusCode>,
+    /// Size of the response body, if it is known in advance.
+    expected_size: u64,
+    /// Number of bytes of the response body that were passed on.
+    sent: u64,
+    extra: Extra,
+}
+
+/// State that most requests do not need, kept out of the hot path.
+#[derive(Default)]
+struct Extra {
+    labels: LabelNumbers,
+    trace_id: Option<TraceId>,
+    /// Bytes read of the request body, if they are counted.
+    bytes_read: Option<BytesRead>,
+    /// Route that gets a slot if the response proves that it exists.
+    candidate: Option<Box<str>>,
+    /// Error type in the extensions of the response.
+    error_type: Option<ErrorType>,
+    grpc_status: Option<GrpcStatus>,
+    time_to_head: Option<Duration>,
+    /// `true` for an event stream or an upgrade, whose duration ends at the head and
+    /// which a client ends by disconnecting.
+    is_open_ended: bool,
+}
+
+/// The request.
+impl<R: Recorder> State<R> {
+    /// Creates the state of no request, for the pool.
+    #[cold]
+    pub(crate) fn new(start: Instant, target: &'static Target<R>) -> Box<Self> {
+        Box::new(Self {
+            target,
+            in_flight: None,
+            start,
+            request_size: 0,
+            kind: Kind::Other,
+            phase: Phase::InService,
+            is_plain: true,
+            status: Isolated(StatusCode::OK),
+            expected_size: UNKNOWN_SIZE,
+            sent: 0,
+            extra: Extra::default(),
+        })
+    }
+
+    /// Begins a request.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, start: Instant, target: &'static Target<R>, kind: Kind) {
+        // Assigned one by one, because the compiler would build a whole value
+        // elsewhere and copy it.
+        self.target = target;
+        self.in_flight = Some(target.shared.recorder.begin(target.series));
+        self.start = start;
+        self.request_size = 0;
+        self.kind = kind;
+        self.phase = Phase::InService;
+    }
+
+    /// Prepares the state for the next request.
+    #[inline(always)]
+    pub(crate) fn reset(&mut self) {
+        if !self.is_plain {
+            self.is_plain = true;
+            self.extra = Extra::default();
+        }
+    }
+
+    fn extra(&mut self) -> &mut Extra {
+        self.is_plain = false;
+        &mut self.extra
+    }
+
+    pub(crate) fn set_candidate(&mut self, route: Box<str>) {
+        self.extra().candidate = Some(route);
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_request_size<B: Body>(&mut self, body: &B, headers: &HeaderMap) {
+        let size = body.size_hint().exact().or_else(|| content_length(headers));
+        self.request_size = size.unwrap_or(0).min(MAX_DECLARED_SIZE);
+    }
+
+    pub(crate) fn inspect_request(&mut self, head: &RequestHead<'_>) {
+        let Shared {
+            recorder,
+            labels,
+            trace_id,
+            ..
+        } = self.target.shared;
+        if !labels.is_empty() {
+            let numbers = &mut self.extra().labels;
+            let overflowed = |name| recorder.overflowed(Limit::Label(name));
+            numbers.evaluate_request(labels, head, overflowed);
+        }
+        if let Some(trace_id) = trace_id
+            && let Some(trace_id) = trace_id(head)
+        {
+            self.extra().trace_id = Some(trace_id);
+        }
+    }
+
+    pub(crate) fn count_request_bytes(&mut self) -> BytesRead {
+        self.extra().bytes_read.get_or_insert_default().clone()
+    }
+}
+
+/// The response.
+impl<R: Recorder> State<R> {
+    /// Records the response head, and returns whether the request continues with the
+    /// body.
+    #[inline(never)]
+    pub(crate) fn respond<B: Body>(&mut self, head: &Parts, body: &B) -> bool {
+        self.status = Isolated(head.status);
+        self.sent = 0;
+        // Most responses need no further inspection.
+        if self.is_plain
+            && self.kind == Kind::Other
+            && !self.target.inspects_responses
+            && matches!(head.status.as_u16(), 200..=203 | 205..=299 | 400..=499)
+            && head.extensions.is_empty()
+            && let Some(size) = body.size_hint().exact()
+            && size > 0
+            && !body.is_end_stream()
+        {
+            self.expected_size = size;
+        } else {
+            self.inspect_response(&ResponseHead::from(head), body);
+        }
+        self.phase = Phase::AwaitingBody;
+        self.in_flight.is_some()
+    }
+
+    #[inline(never)]
+    fn inspect_response<B: Body>(&mut self, head: &ResponseHead<'_>, body: &B) {
+        if is_skipped(head.extensions) {
+            self.extra.candidate = None;
+            return self.abandon();
+        }
+        let shared = self.target.shared;
+        if let Some(error_type) = head.extensions.get() {
+            self.extra().error_type = Some(*error_type);
+        }
+        if self.kind == Kind::Grpc
+            && let Some(grpc_status) = GrpcStatus::from_headers(head.headers)
+        {
+            self.extra().grpc_status = Some(grpc_status);
+        }
+        if !shared.labels.is_empty() {
+            let numbers = &mut self.extra().labels;
+            let overflowed = |name| shared.recorder.overflowed(Limit::Label(name));
+            numbers.evaluate_response(&shared.labels, head, overflowed);
+        }
+        let mut body_proves_route = false;
+        if self.extra.candidate.is_some() {
+            match self.proves_route(head) {
+                Some(exists) => self.settle_route(exists),
+                None => body_proves_route = true,
+            }
+        }
+
+        let status = head.status;
+        // hyper drops a body after as many bytes as the head declares, and file
+        // servers declare the size in the head alone.
+        let size = body.size_hint().exact();
+        let size = size.or_else(|| content_length(head.headers));
+        // The trailers of a gRPC response follow its last byte.
+        let has_trailers = self.kind == Kind::Grpc;
+        let has_no_body = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+            || status.is_informational()
+            || self.kind == Kind::Head
+            || body.is_end_stream()
+            || (size == Some(0) && !has_trailers);
+        let is_upgrade = status == StatusCode::SWITCHING_PROTOCOLS
+            || (self.kind == Kind::Connect && status.is_success());
+        let is_open_ended =
+            is_upgrade || (!has_no_body && size.is_none() && is_event_stream(head.headers));
+        self.expected_size = match size {
+            _ if body_proves_route => INSPECT_DATA,
+            Some(size) if !has_trailers => size,
+            _ => UNKNOWN_SIZE,
+        };
+        if is_open_ended || shared.wants_time_to_head || self.target.duration_to == DurationTo::Head
+        {
+            let time_to_head = self.start.elapsed();
+            let extra = self.extra();
+            extra.time_to_head = Some(time_to_head);
+            extra.is_open_ended = is_open_ended;
+        }
+        if has_no_body && !is_open_ended {
+            self.end(Outcome::Complete);
+        }
+    }
+
+    /// Records data that is passed on, and returns whether it is the last.
+    #[inline]
+    pub(crate) fn send(&mut self, data: &impl Buf) -> bool {
+        self.sent = self.sent.saturating_add(data.remaining() as u64);
+        self.sent >= self.expected_size && self.reach_size(data.chunk())
+    }
+
+    /// Returns whether the body ends when it reaches its expected size.
+    #[inline]
+    fn reach_size(&mut self, data: &[u8]) -> bool {
+        if self.expected_size != INSPECT_DATA {
+            return true;
+        }
+        if data.first().is_some_and(|first| grpc::is_message(*first)) {
+            self.expected_size = UNKNOWN_SIZE;
+            self.settle_route(true);
+        }
+        false
+    }
+
+    pub(crate) fn inspect_trailers(&mut self, trailers: &HeaderMap) {
+        if self.kind == Kind::Grpc
+            && let Some(grpc_status) = GrpcStatus::from_headers(trailers)
+        {
+            self.extra().grpc_status = Some(grpc_status);
+            if self.extra.candidate.is_some() {
+                self.settle_route(grpc_status == GrpcStatus::OK);
+            }
+        }
+    }
+}
+
+/// The route, if it is taken from the request.
+impl<R: Recorder> State<R> {
+    /// Returns whether a response head proves that the route exists, or `None` if the
+    /// body may prove it.
+    ///
+    /// Every path gets the same refusal from an interceptor, an authentication layer
+    /// or a rate limiter, and the same redirect, so that these prove nothing.
+    fn proves_route(&self, head: &ResponseHead<'_>) -> Option<bool> {
+        if self.kind != Kind::Grpc {
+            let status = head.status;
+            return Some(status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS);
+        }
+        match self.extra.grpc_status {
+            Some(grpc_status) => Some(grpc_status == GrpcStatus::OK),
+            None if grpc::is_grpc(head.headers) => None,
+            None => Some(false),
+        }
+    }
+
+    /// Moves the request from `_OTHER` to its route if that exists, and otherwise to
+    /// the empty route.
+    #[cold]
+    fn settle_route(&mut self, exists: bool) {
+        let Some(route) = self.extra.candidate.take() else {
+            return;
+        };
+        let shared = self.target.shared;
+        let entry = match shared.routes.get(&route) {
+            // Another request has proved it in the meantime.
+            Some(entry) => entry,
+            None if !exists => &shared.routes.none,
+            None => match shared.routes.get_or_insert(&route) {
+                Some(entry) => entry,
+                None => return shared.recorder.overflowed(Limit::Routes),
+            },
+        };
+        let target = shared.target(self.target.method, entry);
+        // In this order, the gauge does not drop to zero in between.
+        let in_flight = shared.recorder.begin(target.series);
+        self.abandon();
+        self.in_flight = Some(in_flight);
+        self.target = target;
+    }
+
+    fn abandon(&mut self) {
+        let target = self.target;
+        if let Some(in_flight) = self.in_flight.take() {
+            target.shared.recorder.abandon(target.series, in_flight);
+        }
+    }
+}
+
+/// The end.
+impl<R: Recorder> State<R> {
+    /// Records a request with a response, unless it has ended.
+    #[inline(always)]
+    pub(crate) fn end(&mut self, mut outcome: Outcome) {
+        if !self.is_plain {
+            outcome = self.settle(outcome);
+        }
+        let Some(in_flight) = self.in_flight.take() else {
+            return;
+        };
+        let target = self.target;
+        let mut request = self.completed();
+        request.outcome = outcome;
+        match outcome {
+            Outcome::Panic => request.error_type = ErrorType::PANIC,
+            Outcome::BodyError => request.error_type = ErrorType::BODY_ERROR,
+            Outcome::BodyCancelled => request.error_type = ErrorType::BODY_CANCELLED,
+            _ => {}
+        }
+        target
+            .shared
+            .recorder
+            .end(target.series, in_flight, &request);
+    }
+
+    /// Settles what is still open at the end of the response, and returns the outcome.
+    fn settle(&mut self, outcome: Outcome) -> Outcome {
+        if self.extra.candidate.is_some() {
+            // gRPC without a message and without a status.
+            self.settle_route(false);
+        }
+        match outcome {
+            Outcome::BodyCancelled if self.extra.is_open_ended => Outcome::Complete,
+            _ => outcome,
+        }
+    }
+
+    /// Records a request without a response, unless it has ended.
+    #[cold]
+    pub(crate) fn end_without_response(&mut self, outcome: Outcome, error_type: ErrorType) {
+        let Some(in_flight) = self.in_flight.take() else {
+            return;
+        };
+        // If a function of the user panicked, part of the response may have been
+        // inspected.
+        let request = CompletedRequest {
+            outcome,
+            status: None,
+            error_type,
+            duration: self.start.elapsed(),
+            time_to_head: None,
+            response_size: 0,
+            grpc_status: None,
+            ..self.completed()
+        };
+        let target = self.target;
+        target
+            .shared
+            .recorder
+            .end(target.series, in_flight, &request);
+    }
+
+    /// Returns the record of a request that completes now.
+    #[inline(always)]
+    fn completed(&self) -> CompletedRequest<'static> {
+        let shared = self.target.shared;
+        let mut request = CompletedRequest {
+            outcome: Outcome::Complete,
+            status: Some(self.status.0),
+            error_type: shared.side.error_type(self.status.0),
+            duration: Duration::ZERO,
+            time_to_head: None,
+            request_size: self.request_size,
+            response_size: self.sent,
+            grpc_status: None,
+            labels: LabelValues {
+                labels: &shared.labels,
+                numbers: LabelNumbers::default(),
+            },
+            trace_id: None,
+        };
+        let mut duration = None;
+        if !self.is_plain {
+            let extra = &self.extra;
+            request.labels.numbers = extra.labels;
+            request.trace_id = extra.trace_id;
+            request.grpc_status = extra.grpc_status;
+            let grpc_error_type = extra
+                .grpc_status
+                .map(|status| shared.side.grpc_error_type(status));
+            let grpc_error_type =
+                grpc_error_type.filter(|error_type| *error_type != ErrorType::NONE);
+            if let Some(error_type) = extra.error_type.or(grpc_error_type) {
+                request.error_type = error_type;
+            }
+            if let Some(bytes_read) = &extra.bytes_read {
+                request.request_size = bytes_read.get();
+            }
+            if shared.wants_time_to_head {
+                request.time_to_head = extra.time_to_head;
+            }
+            if extra.is_open_ended || self.target.duration_to == DurationTo::Head {
+                duration = extra.time_to_head;
+            }
+        }
+        request.duration = duration.unwrap_or_else(|| self.start.elapsed());
+        request
+    }
+}
