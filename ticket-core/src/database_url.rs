@@ -50,12 +50,7 @@ impl FromStr for DatabaseUrl {
     fn from_str(text: &str) -> Result<Self, Error> {
         let url = text.strip_suffix('\n').unwrap_or(text);
         let url = url.strip_suffix('\r').unwrap_or(url);
-        if let Some(control) = url.chars().find(|c| c.is_control()) {
-            return Err(setup(format!(
-                "its URL contains the control character U+{:04X}",
-                u32::from(control)
-            )));
-        }
+        check_control_characters(url)?;
         match url.split_once(':') {
             Some(("sqlite", _)) => Ok(Self::Sqlite(SqliteUrl(url.to_owned()))),
             Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(PostgresUrl(url.to_owned()))),
@@ -71,6 +66,11 @@ impl SqliteUrl {
         let Self(url) = self;
         let options = SqliteConnectOptions::from_str(url)
             .map_err(|error| setup(format!("its URL is not that of a SQLite file: {error}")))?;
+        let path = options.get_filename().to_string_lossy();
+        if path.is_empty() {
+            return Err(setup("its URL has no path".to_owned()));
+        }
+        check_control_characters(&path)?;
         if url.contains(":memory:") || url.contains("mode=memory") {
             return Err(setup(
                 "its URL names a database in memory, but purchases must be on disk: use the path \
@@ -136,6 +136,16 @@ impl PostgresUrl {
     }
 }
 
+fn check_control_characters(text: &str) -> Result<(), Error> {
+    match text.chars().find(|c| c.is_control()) {
+        Some(control) => Err(setup(format!(
+            "its URL contains the control character U+{:04X}",
+            u32::from(control)
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn setup(problem: String) -> Error {
     Error::Setup { problem }
 }
@@ -195,8 +205,19 @@ mod tests {
             "sqlite://t.db\n\n",
             "sqlite://t\0.db",
             "postgres://a\tb@localhost/x",
+            "sqlite://t%0A.db",
         ] {
             assert!(problem(url).contains("control character"), "{url:?}");
+        }
+    }
+
+    #[test]
+    fn a_database_without_a_file_is_refused() {
+        for url in ["sqlite:", "sqlite://", "sqlite://?mode=rwc"] {
+            assert!(problem(url).contains("no path"), "{url}");
+        }
+        for url in ["sqlite::memory:", "sqlite://x.db?mode=memory"] {
+            assert!(problem(url).contains("in memory"), "{url}");
         }
     }
 

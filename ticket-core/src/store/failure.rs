@@ -225,6 +225,10 @@ impl fmt::Display for Failure {
 fn classify(error: &sqlx::Error) -> Class {
     match error {
         sqlx::Error::Database(error) => match error.code() {
+            // A migration of another server changed the result type of a prepared statement.
+            Some(code) if code == "0A000" && error.message().contains("cached plan") => {
+                Class::StaleSession
+            }
             Some(code) if is_sqlstate(&code) => classify_sqlstate(&code),
             Some(code) => classify_sqlite(&code),
             None => Class::Refused,
@@ -257,9 +261,8 @@ fn classify_sqlstate(code: &str) -> Class {
         // admin_shutdown, crash_shutdown, idle_session_timeout,
         // idle_in_transaction_session_timeout, transaction_timeout
         "57P01" | "57P02" | "57P05" | "25P03" | "25P04" => Class::Lost,
-        // A pooler moved the session to a server that lacks the prepared statement, or a migration
-        // changed the type of a cached plan: a new session does not have either problem.
-        // invalid_sql_statement_name, duplicate_prepared_statement
+        // invalid_sql_statement_name, duplicate_prepared_statement: a pooler assigned another
+        // session, which a new connection detects.
         "26000" | "42P05" => Class::StaleSession,
         _ => match &code[..2] {
             // Connection exception, system error (such as a failed disk)

@@ -241,3 +241,26 @@ async fn a_password_that_was_changed_is_an_outage() {
     buy(&tickets, concert, "ann", 1, None).await.unwrap();
     tickets.ping().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_migration_by_another_server_does_not_fail_requests_on_open_sessions() {
+    let Some(cluster) = SHARED.as_ref() else {
+        return;
+    };
+    let url = cluster.create_database("migrated");
+    let tickets = Tickets::open(&url, Options::default()).await.unwrap();
+    let concert = tickets.create_concert(new_concert(100)).await.unwrap();
+    // Prepares the statements on several sessions.
+    join_all((0..8).map(|_| tickets.concert(concert.id))).await;
+    let bought = buy(&tickets, concert.id, "ann", 1, None).await.unwrap();
+    cluster.sql(
+        "migrated",
+        "ALTER TABLE concerts ALTER COLUMN title TYPE varchar(300); \
+         ALTER TABLE purchases ALTER COLUMN buyer TYPE varchar(300)",
+    );
+    for result in join_all((0..8).map(|_| tickets.concert(concert.id))).await {
+        assert_eq!(result.unwrap().title, concert.title);
+    }
+    tickets.refund(bought.purchase.id).await.unwrap();
+    buy(&tickets, concert.id, "ann", 1, None).await.unwrap();
+}
