@@ -112,7 +112,12 @@ impl Platform {
         let settled = payments.captured + payments.voided;
         assert_eq!(payments.authorized, settled, "{}: {payments:?}", self.name);
         let sold: i64 = totals.concerts.iter().map(|line| line.amount.amount).sum();
-        assert_eq!(payments.amount, sold, "{}: {payments:?}", self.name);
+        assert_eq!(
+            payments.amount(Currency::EUR),
+            sold,
+            "{}: {payments:?}",
+            self.name
+        );
         totals
     }
 }

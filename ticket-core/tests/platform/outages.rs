@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use ticket_core::{Commit, Error, Options, PurchaseId, Tickets};
+use ticket_core::{Commit, Currency, Error, Options, PurchaseId, Tickets};
 
 use crate::{
     Platform, buy,
@@ -144,9 +144,13 @@ async fn a_refund_with_an_unknown_outcome_is_completed_and_paid_back_once() {
             matches!(error, Error::OutcomeUnknown { purchase, .. } if purchase == bought.id),
             "{cut:?}: {error:?}"
         );
-        assert_ne!(platform.tickets.payments().amount, 0, "not settled yet");
+        assert_ne!(
+            platform.tickets.payments().amount(Currency::EUR),
+            0,
+            "not settled yet"
+        );
         proxy.open();
-        let paid_back = || platform.tickets.payments().amount == 0;
+        let paid_back = || platform.tickets.payments().amount(Currency::EUR) == 0;
         until("it is paid back", paid_back).await;
         platform.tickets.refund(bought.id).await.unwrap();
         let line = &platform.check_books().await.concerts[0];
@@ -285,7 +289,10 @@ async fn a_restart_under_load_loses_no_acknowledged_purchase() {
         let totals = tickets.totals().await.unwrap();
         assert!(totals.balance(), "{totals:?}");
         assert_eq!(totals.concerts[0].purchases as usize, acknowledged.len());
-        assert_eq!(tickets.payments().amount, totals.concerts[0].amount.amount);
+        assert_eq!(
+            tickets.payments().amount(Currency::EUR),
+            totals.concerts[0].amount.amount
+        );
         eprintln!(
             "commit = {commit}: 3 outages, {} purchases acknowledged and found, {} tries failed",
             acknowledged.len(),

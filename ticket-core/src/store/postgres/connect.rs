@@ -1,7 +1,7 @@
 //! Opening a PostgreSQL database: detection of poolers, migrations, required settings.
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool,
+    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Row,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use uuid::Uuid;
@@ -76,7 +76,7 @@ async fn detect_pooler(
                 .fetch_one("SELECT setting FROM pg_settings WHERE name = 'statement_timeout'")
                 .await
                 .map_err(refused)?;
-            let applied: String = sqlx::Row::try_get(&row, 0).map_err(refused)?;
+            let applied: String = row.try_get(0).map_err(refused)?;
             if applied == timeouts.statement.as_millis().to_string() {
                 return Ok((with_settings, connection, SessionMode::Dedicated));
             }
@@ -96,9 +96,10 @@ fn refuses_startup_parameters(error: &sqlx::Error) -> bool {
 /// Migrates the schema in one transaction. If several processes start concurrently, one of them
 /// migrates and the others wait for its lock.
 async fn migrate(connection: &mut PgConnection, mode: &SessionMode) -> Result<(), Error> {
-    // The lock ends with the transaction: a lock of the session would leak behind a pooler.
+    // The lock ends with the transaction: a lock of the session would leak behind a pooler. With a
+    // stricter isolation level, a process that waited for the lock would not see the migrations.
     let begin = format!(
-        "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
          SET LOCAL idle_in_transaction_session_timeout = 0; \
          SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
     );
@@ -133,9 +134,7 @@ async fn check_settings(connection: &mut PgConnection, mode: &SessionMode) -> Re
         .fetch_one("SELECT current_setting('synchronous_commit'), current_setting('fsync')")
         .await
         .map_err(refused)?;
-    let setting = |column: usize| -> Result<String, Error> {
-        sqlx::Row::try_get(&row, column).map_err(refused)
-    };
+    let setting = |column: usize| -> Result<String, Error> { row.try_get(column).map_err(refused) };
     if setting(0)? == "off" {
         return Err(setup(
             "synchronous_commit is off, so that purchases would be acknowledged before they are \
