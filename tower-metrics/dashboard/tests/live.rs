@@ -273,6 +273,59 @@ async fn request_metrics_of_a_recorder_are_read_although_another_collector_panic
 }
 
 #[tokio::test]
+async fn a_recorder_and_its_registry_show_the_same_values() {
+    let common = [("zone".to_owned(), "b".to_owned())].into();
+    let registry = Registry::new_custom(Some("shop".into()), Some(common)).unwrap();
+    let prometheus = Prometheus::builder()
+        .registry(registry.clone())
+        .response_size_bounds([100, 10_000])
+        .time_to_head(true)
+        .build()
+        .unwrap();
+    let app = Router::new()
+        .route("/a", get_route(|| async { "hello" }))
+        .route("/b", get_route(|| async { StatusCode::BAD_GATEWAY }))
+        .layer(MetricsLayer::new(prometheus));
+    for path in ["/a", "/a", "/b", "/c"] {
+        get(&app, path).await;
+    }
+    let dashboard = || {
+        let names = prometheus.names();
+        let family = |name: &str| Selector::new(name);
+        let selectors = [
+            ("requests", family(&names.duration).count()),
+            ("seconds", family(&names.duration).sum()),
+            ("fast", family(&names.duration).bucket(10.0)),
+            ("head", family(&names.time_to_head).count()),
+            ("in flight", family(&names.in_flight)),
+            (
+                "large",
+                family(names.response_size.as_ref().unwrap()).bucket(100.0),
+            ),
+            ("bytes", family(names.response_size.as_ref().unwrap()).sum()),
+        ];
+        let by = ["http_route", "http_response_status_code", "zone"];
+        let legend = "{http_route} {http_response_status_code} {zone}";
+        let panels = selectors.map(|(title, selector)| {
+            TimeSeries::new(title, Unit::Count)
+                .description("Values.")
+                .series(legend, selector.value().sum_by(by))
+        });
+        let row = panels.into_iter().fold(Row::new("Values"), Row::panel);
+        Dashboard::new("values", "Values", "Values.").row(row)
+    };
+    let recorder = LivePage::builder(dashboard(), prometheus).build().unwrap();
+    let gathered = LivePage::builder(dashboard(), registry).build().unwrap();
+    let [recorder, gathered] = [recorder, gathered].map(LivePage::into_router);
+    let recorder = get_json(&recorder, "/api/now").await["panels"].take();
+    let gathered = get_json(&gathered, "/api/now").await["panels"].take();
+    assert_eq!(recorder, gathered);
+    let requests = json!({"/a 200 b": 2, "/b 502 b": 1, "no route 404 b": 1});
+    assert_eq!(recorder["requests"]["series"], requests);
+    assert_eq!(recorder["in-flight"]["series"]["/a none b"], json!(0));
+}
+
+#[tokio::test]
 async fn a_control_accepts_only_its_choices() {
     let value = Arc::new(Mutex::new("off".to_owned()));
     let (read, write) = (value.clone(), value.clone());

@@ -29,6 +29,12 @@ impl Times {
         }
     }
 
+    /// Returns the maximum number of snapshots, of which the first one precedes
+    /// the window.
+    fn max_entries(&self) -> usize {
+        (self.window / self.step.max(1.0)) as usize + 3
+    }
+
     /// Adds a snapshot if one is due.
     pub(super) fn push(&mut self, now: f64) -> bool {
         // Timers may fire slightly early.
@@ -58,10 +64,9 @@ impl Ring {
     }
 
     pub(super) fn push(&mut self, columns: &[usize], totals: &[f64], times: &Times) {
-        if self.values.capacity() == 0 && times.step == 0.0 {
-            // One snapshot a second, and the one before the window.
-            let entries = times.window as usize + 3;
-            self.values.reserve_exact(entries * columns.len());
+        if self.values.capacity() == 0 {
+            self.values
+                .reserve_exact(times.max_entries() * columns.len());
         }
         self.values
             .extend(columns.iter().map(|column| totals[*column]));

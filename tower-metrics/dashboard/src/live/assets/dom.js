@@ -55,14 +55,21 @@ export function sparkline(values, height) {
   if (known.length < 2) return ["", ""];
   const top = Math.max(...known, 1e-12);
   const step = 100 / (values.length - 1);
-  let line = "";
-  let pen = "M";
+  let [line, area, segment] = ["", "", []];
+  const end = () => {
+    if (segment.length) {
+      const points = segment.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L");
+      line += `M${points}`;
+      area += `M${segment[0][0].toFixed(1)} ${height}L${points}L${segment.at(-1)[0].toFixed(1)} ${height}Z`;
+    }
+    segment = [];
+  };
   values.forEach((value, index) => {
-    if (value === null) { pen = "M"; return; }
-    line += `${pen}${(index * step).toFixed(1)} ${(height - 1 - (value / top) * (height - 2)).toFixed(1)}`;
-    pen = "L";
+    if (value === null) end();
+    else segment.push([index * step, height - 1 - (value / top) * (height - 2)]);
   });
-  return [line, `${line}L100 ${height}L0 ${height}Z`];
+  end();
+  return [line, area];
 }
 
 /** Reduces the values after `since` to at most `count` means of adjacent values. */
