@@ -79,7 +79,7 @@ async fn wait_for_change(page: &mut Page, id: &str, before: &Value) {
     .await;
 }
 
-/// Whether the page shows that the availability alert is firing.
+/// JavaScript expression that is true while the page shows that the availability alert is firing.
 const FIRING: &str = "(a => a.dataset.tone === 'bad' && a.innerText.includes('page'))\
                    (document.querySelector('a[href=\"#availability\"]'))";
 

@@ -13,8 +13,8 @@ use crate::burn_rate::{BurnRateAlert, RequestCounts};
 use crate::selector::Selector;
 use crate::slo::{Indicator, Slo};
 
-/// Shortest period that the error ratio of an objective is shown for.
-const SHOWN: Duration = Duration::from_secs(900);
+/// Window of the error ratio that the page shows.
+const ERROR_RATIO_WINDOW: Duration = Duration::from_secs(900);
 
 /// Requests of an objective over time.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Budget {
             alerts.iter().map(move |b| pick(b).as_secs_f64())
         };
         let shortest = seconds(|alert| alert.short).fold(f64::INFINITY, f64::min);
-        let longest = seconds(|alert| alert.long).fold(SHOWN.as_secs_f64(), f64::max);
+        let longest = seconds(|alert| alert.long).fold(ERROR_RATIO_WINDOW.as_secs_f64(), f64::max);
         Self {
             firing_since: vec![None; alerts.len()],
             counts: VecDeque::new(),
@@ -108,7 +108,7 @@ impl Budget {
     }
 
     pub(super) fn status(&self, clock: &WallClock) -> ObjectiveStatus {
-        let counts = tally(&self.counts, SHOWN).unwrap_or_default();
+        let counts = tally(&self.counts, ERROR_RATIO_WINDOW).unwrap_or_default();
         let alerts = self.alerts.iter().zip(&self.firing_since);
         let alerts = alerts.map(|(alert, since)| AlertStatus {
             long: Number(self.rate(alert.long)),

@@ -17,7 +17,7 @@ type Outcome = Pin<Box<dyn Future<Output = Result<Vec<Equation>, String>> + Send
 /// that must be equal.
 ///
 /// The badge is green if they are, red with the difference if they are not, and
-/// yellow if the check cannot tell.
+/// yellow if they are unknown.
 ///
 /// ```
 /// use tower_metrics_dashboard::live::{Check, Equation, Side};
@@ -131,7 +131,7 @@ impl Check {
         }
     }
 
-    /// Returns the status of a check that cannot tell.
+    /// Returns the status of a check whose result is unknown.
     pub(super) fn unknown(&self, error: impl Into<String>) -> CheckStatus {
         self.without_equations(State::Unknown, error.into())
     }

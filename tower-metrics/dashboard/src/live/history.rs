@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// Lines that a panel keeps. Of new lines beyond it, the smallest are dropped.
+/// Maximum number of lines of a panel. Of new lines beyond it, the smallest are dropped.
 pub(super) const MAX_LINES: usize = 40;
 
 /// Times of the ring in seconds of the monotonic clock, and for each panel the

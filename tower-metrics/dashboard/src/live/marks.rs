@@ -10,8 +10,9 @@ use super::sample::Labels;
 use crate::dashboard::{Annotation, Event};
 use crate::expr::Aggregation;
 
+/// Maximum number of marks. The oldest are dropped.
 const MAX_MARKS: usize = 40;
-/// Label sets of annotations that are tracked. Marks start only for these.
+/// Maximum number of label sets of annotations. Further ones are not marked.
 const MAX_TRACKED: usize = 1_000;
 /// Seconds without an increase after which a counter counts as idle.
 const IDLE: f64 = 20.0;
@@ -65,13 +66,14 @@ impl Marks {
     }
 
     /// Observes the value of a control, and marks a change to it. A change to a
-    /// value other than `rest` lasts until the next change.
-    pub(super) fn control(&mut self, now: f64, id: &str, value: &str, rest: Option<&str>) {
+    /// value other than `default` is a period that lasts until the next change.
+    pub(super) fn control(&mut self, now: f64, id: &str, value: &str, default: Option<&str>) {
         let before = self.controls.insert(id.to_owned(), value.to_owned());
         if before.as_deref().is_some_and(|before| before != value) {
             self.end(now, id);
             self.control_changed = Some(now);
-            self.begin(now, id, value, rest.is_some_and(|rest| rest != value));
+            let is_period = default.is_some_and(|default| default != value);
+            self.begin(now, id, value, is_period);
         }
     }
 

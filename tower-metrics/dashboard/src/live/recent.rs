@@ -125,14 +125,15 @@ impl RequestQuery {
     }
 }
 
-/// Seconds that are kept.
+/// Number of seconds that are kept.
 const SLOTS: u64 = 900;
-/// Requests of the same class that are kept per second.
+/// Maximum number of requests of the same class in a second.
 const MAX_ALIKE: u8 = 2;
+/// Maximum number of requests in a second.
 const MAX_IN_SLOT: usize = 48;
-/// Bytes of all texts.
+/// Maximum size of all texts in bytes.
 const MAX_BYTES: usize = 16 << 20;
-/// Bytes of a log line, and of every other text.
+/// Maximum size of a log line, and of every other text, in bytes.
 const MAX_LINE: usize = 2 << 10;
 const MAX_TEXT: usize = 128;
 

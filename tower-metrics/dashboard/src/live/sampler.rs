@@ -21,9 +21,9 @@ use crate::dashboard::{Annotation, Event};
 use crate::expr::Expr;
 use crate::panel::{Panel, PanelKind, Series};
 
-/// Rows that a table has at most. Rows with the largest first column are kept.
+/// Maximum number of rows of a table. Rows with the smallest first column are dropped.
 const MAX_ROWS: usize = 500;
-/// Points of the sparkline of a table row, one per second.
+/// Number of points of the sparkline of a table row, one per second.
 pub(super) const SPARK: usize = 120;
 
 /// Everything that the page shows.

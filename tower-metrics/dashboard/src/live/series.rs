@@ -14,7 +14,7 @@ pub(super) struct Series {
     layout: Arc<Layout>,
     /// Latest kept values.
     raw: Box<[f64]>,
-    /// The same without resets.
+    /// The kept values, corrected for counter resets.
     totals: Box<[f64]>,
     pub(super) window: Ring,
     pub(super) history: Ring,

@@ -10,7 +10,7 @@ use super::metric_value::{counter_value, gauge_value};
 use super::sample::Sample;
 use super::store::Store;
 
-/// Metrics that a [`LivePage`](super::LivePage) shows: a recorder and its
+/// Source of the metrics of a [`LivePage`](super::LivePage): a recorder with its
 /// registry, or any registry.
 ///
 /// From a [`Prometheus`] recorder, the page reads request metrics directly from

@@ -1,4 +1,4 @@
-//! The series that the expressions of a page select.
+//! Store of the series that the expressions of a page select.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,7 +17,7 @@ const ABSENT: f64 = 60.0;
 /// Snapshots kept of the history.
 const HISTORY_SNAPSHOTS: f64 = 90.0;
 
-/// The series that the expressions of a page select.
+/// Store of the series that the expressions of a page select.
 #[derive(Debug)]
 pub(super) struct Store {
     wanted: HashMap<String, Wanted>,
