@@ -1,4 +1,4 @@
-//! The middleware stack around every handler.
+//! Middleware stack of the API.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ const MAX_REQUEST_ID: usize = 128;
 
 /// Layer that measures the API.
 ///
-/// It counts the bytes that the server reads of request bodies, because a declared length is only
-/// the client's word.
+/// It counts the bytes that the server reads of request bodies, because a client can declare
+/// any length.
 pub(crate) type Metrics = MetricsLayer<Prometheus, ServiceError, CountRequestBytes>;
 
 /// Limits of a server's API.
@@ -35,7 +35,7 @@ pub(crate) type Metrics = MetricsLayer<Prometheus, ServiceError, CountRequestByt
 pub(crate) struct Limits {
     /// Limits on admission.
     pub(crate) admission: net::Limits,
-    /// Time after which an admitted request is answered with 504.
+    /// Time after which an admitted request fails with 504.
     pub(crate) timeout: Duration,
 }
 

@@ -24,6 +24,10 @@ const FAILED_PER_SECOND: u32 = 100;
 const MAX_TEXT: usize = 256;
 
 /// Observes the API's requests on behalf of the ops port.
+///
+/// # Bounds
+/// Besides counters, it holds the sample of recent requests, which [`RecentRequests`] bounds in bytes.
+/// Paths, methods and causes are cut at [`MAX_TEXT`] bytes, request IDs at 128.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestMonitor(Arc<Inner>);
 
@@ -113,7 +117,7 @@ fn write(response: &Response, duration: Duration, monitor: &Inner) {
     let status = response.status().as_u16();
     let ms = duration.as_secs_f64() * 1e3;
     if !response.status().is_server_error() {
-        tracing::debug!(status, ms, "answered");
+        tracing::debug!(status, ms, "request completed");
         return;
     }
     let (error, cause) = (error(response), cause(response));
@@ -125,8 +129,8 @@ fn write(response: &Response, duration: Duration, monitor: &Inner) {
     // Failures without a line since the previous line.
     let suppressed = (count > 1).then_some(count - 1);
     match cause {
-        Some(cause) => tracing::error!(status, ms, error, cause, suppressed, "failed"),
-        None => tracing::info!(status, ms, error, suppressed, "failed"),
+        Some(cause) => tracing::error!(status, ms, error, cause, suppressed, "request failed"),
+        None => tracing::info!(status, ms, error, suppressed, "request failed"),
     }
 }
 
@@ -190,9 +194,9 @@ impl RequestSummary {
     fn line(&self, response: &Response, at: SystemTime, duration: Duration) -> String {
         let at = Timestamp::try_from(at).map_or(String::new(), |at| format!("{at:.6} "));
         let (level, message) = match (response.status().is_server_error(), cause(response)) {
-            (false, _) => ("DEBUG", "answered"),
-            (true, Some(_)) => ("ERROR", "failed"),
-            (true, None) => (" INFO", "failed"),
+            (false, _) => ("DEBUG", "request completed"),
+            (true, Some(_)) => ("ERROR", "request failed"),
+            (true, None) => (" INFO", "request failed"),
         };
         let mut line = format!("{at}{level} request{{id={:?}", self.id());
         if let Some(trace) = self.trace {

@@ -1,4 +1,4 @@
-//! Activity of a connection: whether it serves a request, waits for one or does not drain.
+//! Activity of a connection, which its timeouts depend on.
 
 use std::io;
 use std::pin::Pin;
@@ -26,7 +26,7 @@ pub(super) struct Activity {
     started: Instant,
     /// Requests being received or served: over HTTP/2 there can be several.
     active: AtomicUsize,
-    /// Those of them whose body has not arrived completely.
+    /// Requests whose body has not arrived completely.
     receiving: AtomicUsize,
     /// True once a request head has arrived.
     served: AtomicBool,
@@ -98,8 +98,8 @@ impl Activity {
         Active(self.clone())
     }
 
-    /// Checks the timeouts. The result is [`Expiry::Later`] with the time of the next check, which
-    /// is soon enough for whatever the connection does until then.
+    /// Checks the timeouts. [`Expiry::Later`] carries the time of the next check, which is early enough
+    /// for every timeout that can start before it.
     pub(super) fn check(&self, settings: &Settings) -> Expiry {
         let now = Instant::now();
         let next = now + settings.shortest();
@@ -122,7 +122,7 @@ impl Activity {
             return due(0, settings.header_timeout, Expiry::Head);
         }
         let head = self.head_since.load(Relaxed);
-        // Over HTTP/2 bytes may as well be a PING or a window update.
+        // Over HTTP/2, bytes can also belong to a PING or a window update.
         if head > 0 && !self.http2.load(Relaxed) {
             return due(head, settings.header_timeout, Expiry::Head);
         }

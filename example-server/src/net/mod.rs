@@ -98,8 +98,7 @@ pub(crate) async fn serve(
                                 "connection limit reached, new connections wait"
                             );
                         }
-                        // Connections are asked in the order in which they registered: all of
-                        // them once a second.
+                        // Notifies waiting connections in FIFO order, each of them once a second.
                         for _ in 0..settings.max_connections.div_ceil(100) {
                             recycle.notify_one();
                         }
