@@ -12,7 +12,7 @@ use ticket_core::Commit;
 
 use secret::SecretParser;
 pub(crate) use secret::{AdminToken, DatabaseUrl};
-use value::{address, duration, percent, positive_duration, rate};
+use value::{PathParser, address, duration, percent, positive_duration, rate};
 
 /// Ticket platform that demonstrates tower-metrics
 ///
@@ -86,7 +86,7 @@ pub(crate) struct Serve {
     )]
     pub(crate) commit: Commit,
     /// Faults to inject: a TOML or JSON file of at most 1 MiB, reloaded when it changes
-    #[arg(long, env = "FAULTS", value_name = "FILE", value_parser = value::path)]
+    #[arg(long, env = "FAULTS", value_name = "FILE", value_parser = PathParser)]
     pub(crate) faults: Option<PathBuf>,
     /// Bearer token that POST /concerts and changes on the ops port require
     ///
@@ -210,7 +210,7 @@ pub(crate) struct Dashboards {
         long,
         env = "DASHBOARDS_OUT",
         value_name = "DIRECTORY",
-        value_parser = value::path,
+        value_parser = PathParser,
         default_value = "k8s"
     )]
     pub(crate) out: PathBuf,

@@ -1,10 +1,12 @@
 //! Parsers for the values of flags.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
 use ticket_core::Commit;
 
 /// Longest duration that a flag accepts.
@@ -45,7 +47,27 @@ pub(super) fn check_controls(text: &str) -> Result<(), InvalidValue> {
     }
 }
 
-pub(super) fn path(text: &str) -> Result<PathBuf, InvalidValue> {
+/// Parses a path, which need not be UTF-8.
+#[derive(Clone)]
+pub(super) struct PathParser;
+
+impl TypedValueParser for PathParser {
+    type Value = PathBuf;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<PathBuf, clap::Error> {
+        match value.to_str() {
+            Some(_) => path.parse_ref(command, argument, value),
+            None => Ok(value.into()),
+        }
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, InvalidValue> {
     let text = without_line_break(text);
     check_controls(text)?;
     if text.is_empty() {
@@ -181,6 +203,16 @@ mod tests {
             assert!(path(text).is_err(), "{text:?}");
         }
         assert!(log_filter("info\ndebug").is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_need_not_be_utf_8() {
+        use std::os::unix::ffi::OsStrExt;
+
+        let name = OsStr::from_bytes(b"faults-\xff.toml");
+        let path = PathParser.parse_ref(&clap::Command::new("test"), None, name);
+        assert_eq!(path.unwrap(), name);
     }
 
     #[test]
