@@ -10,25 +10,14 @@ use axum::Router;
 use axum::extract::Path;
 use axum::http::{Method, StatusCode};
 use axum::routing::get;
-use tower_metrics::{Label, LabelValue, MetricsLayer, Prometheus};
+use tower_metrics::{Label, LabelValue, MetricsLayer, Prometheus, label_enum};
 
-/// Client application, as a label with one value per variant.
-#[derive(Clone, Copy)]
-enum App {
-    Ios,
-    Android,
-    Web,
-}
-
-impl LabelValue for App {
-    const ALL: &'static [Self] = &[App::Ios, App::Android, App::Web];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            App::Ios => "ios",
-            App::Android => "android",
-            App::Web => "web",
-        }
+label_enum! {
+    /// Client application, as a label with one value per variant.
+    enum App {
+        Ios = "ios",
+        Android = "android",
+        Web = "web",
     }
 }
 
