@@ -172,6 +172,7 @@ pub(crate) fn describe(error: &sqlx::Error) -> String {
             Some(code) => format!("{} (SQLite code {code})", error.message()),
             None => error.message().to_owned(),
         },
+        sqlx::Error::Io(error) => error.to_string(),
         error => error.to_string(),
     }
 }

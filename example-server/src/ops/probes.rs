@@ -41,7 +41,7 @@ impl Readiness {
         let ping = self.runtime.spawn(async move { tickets.ping().await });
         match tokio::time::timeout(DATABASE_TIMEOUT, ping).await {
             Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(error))) => Err(format!("the database is unavailable: {error}")),
+            Ok(Ok(Err(error))) => Err(error.report()),
             Ok(Err(_)) => Err("the API's runtime has shut down".to_owned()),
             Err(_) => Err(format!(
                 "the database did not answer within {DATABASE_TIMEOUT:?}"

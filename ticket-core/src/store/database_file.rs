@@ -45,7 +45,7 @@ impl DatabaseFile {
         let mut wal_path = fs::canonicalize(path)?.into_os_string();
         wal_path.push("-wal");
         Ok(Self {
-            path: path.to_owned(),
+            path: std::path::absolute(path)?,
             wal_path: wal_path.into(),
             id: FileId::of(path)?,
             wal: Mutex::new(None),
