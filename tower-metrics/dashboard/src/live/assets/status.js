@@ -1,7 +1,7 @@
 // Objectives and their alerts, consistency checks, problems, and controls.
 
 import { el, setText } from "./dom.js";
-import { clock, span, text } from "./format.js";
+import { axis, clock, span, text } from "./format.js";
 
 /** Formats an objective with all of its nines. */
 const percent = (share) => `${Number((share * 100).toPrecision(8))}%`;
@@ -21,7 +21,7 @@ export class Objectives {
         const long = el("td.num");
         const short = el("td.num");
         const state = el("td.state");
-        const row = el("tr", el("th", { scope: "row" }, `${alert.severity} >\u00a0${text(alert.rate, "times")}`), long, short, state);
+        const row = el("tr", el("th", { scope: "row" }, `${alert.severity} >\u00a0${axis(alert.rate, "times")}`), long, short, state);
         return { row, long, short, state, alert };
       });
       const card = el("figure.panel.objective", { "aria-label": objective.title },
