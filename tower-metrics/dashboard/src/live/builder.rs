@@ -45,6 +45,16 @@ struct Requests {
     histogram: String,
 }
 
+impl LivePage {
+    /// Returns a builder of a page that shows `dashboard`.
+    ///
+    /// `metrics` is the [`Prometheus`](tower_metrics::Prometheus) recorder of the
+    /// service's `MetricsLayer`, or any [`Registry`](prometheus::Registry).
+    pub fn builder(dashboard: Dashboard, metrics: impl Into<MetricsSource>) -> LivePageBuilder {
+        LivePageBuilder::new(dashboard, metrics.into())
+    }
+}
+
 impl LivePageBuilder {
     pub(super) fn new(dashboard: Dashboard, metrics: MetricsSource) -> Self {
         Self {

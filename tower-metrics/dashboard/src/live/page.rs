@@ -5,23 +5,20 @@ use std::fmt;
 use axum::Router;
 use tokio::runtime::Handle;
 
-use super::builder::LivePageBuilder;
 use super::feed::FeedParts;
 use super::router::{self, RouterParts};
-use super::source::MetricsSource;
-use crate::dashboard::Dashboard;
 
-/// Live page of a [`Dashboard`], built by [`LivePage::builder`].
+/// Live page of a [`Dashboard`](crate::Dashboard), built by [`LivePage::builder`].
 ///
 /// # Memory
-/// The page keeps 8 bytes per second of [history](LivePageBuilder::history) for
+/// The page keeps 8 bytes per second of [history](super::LivePageBuilder::history) for
 /// each line of a chart, of which a panel has at most 40, and for each bucket of a
 /// heatmap. With the default of 15 minutes that is 7 kB per line.
 ///
 /// Of each series that the dashboard selects, it keeps the labels and 8 bytes for
 /// every value in every snapshot that an expression looks back on: one value for a
 /// count and one per bucket for a quantile or a heatmap, and one snapshot per second
-/// of the [window](LivePageBuilder::window) of rates and 90 of the history for an
+/// of the [window](super::LivePageBuilder::window) of rates and 90 of the history for an
 /// increase. A series of a counter takes about 1 kB. A series of a duration histogram
 /// with 15 bounds and five labels takes 2.2 kB under the overview of
 /// [`Red`](crate::Red), and 3.5 kB with two objectives.
@@ -35,14 +32,6 @@ pub struct LivePage {
 }
 
 impl LivePage {
-    /// Returns a builder of a page that shows `dashboard`.
-    ///
-    /// `metrics` is the [`Prometheus`](tower_metrics::Prometheus) recorder of the
-    /// service's `MetricsLayer`, or any [`Registry`](prometheus::Registry).
-    pub fn builder(dashboard: Dashboard, metrics: impl Into<MetricsSource>) -> LivePageBuilder {
-        LivePageBuilder::new(dashboard, metrics.into())
-    }
-
     /// Starts sampling and returns the routes of the page.
     ///
     /// Serve them with [`Router::nest_service`], which accepts the path with and
