@@ -142,7 +142,13 @@ async fn requests_of_a_heatmap_cell_are_listed_with_their_log_lines() {
         (&json!("ada-1"), &json!(404))
     );
     let line = text(&request["line"]);
-    for part in ["ada-1", trace, "GET", path, "answered status=404 ms="] {
+    for part in [
+        "ada-1",
+        trace,
+        "GET",
+        path,
+        "request completed status=404 ms=",
+    ] {
         assert!(line.contains(part), "{part}: {line}");
     }
     let found = value(
@@ -156,7 +162,7 @@ async fn requests_of_a_heatmap_cell_are_listed_with_their_log_lines() {
     assert_eq!(request["failed"], true, "{found}");
     assert_eq!(request["error_type"], "injected", "{found}");
     assert!(
-        text(&request["line"]).contains("failed status=503"),
+        text(&request["line"]).contains("request failed status=503"),
         "{found}"
     );
 }
