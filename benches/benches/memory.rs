@@ -35,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let n = n.parse()?;
         match &**case {
             "requests" => requests(name, n),
+            "layers" => layers(name, n),
             _ => values(case, name, n),
         }
         return Ok(());
@@ -62,6 +63,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let header = ["", "requests", "MiB before", "MiB after"];
     table::print("Requests without a scrape", &header, &rows);
+
+    let mut rows = Vec::new();
+    for case in [SHARED, "a recorder each"] {
+        let n = few(10_000);
+        let mut row = vec![case.to_owned(), n.to_string()];
+        row.extend(child("layers", case, n)?);
+        rows.push(row);
+    }
+    let header = ["", "layers", "MiB before", "MiB after"];
+    table::print("Layers", &header, &rows);
 
     let mut rows = Vec::new();
     for (case, name, n) in [
@@ -109,6 +120,37 @@ fn requests(name: &str, n: u64) {
     let before = resident();
     candidate.send(n);
     println!("{}\t{}", mebibytes(before), mebibytes(resident()));
+}
+
+/// Case of layers that share a recorder.
+const SHARED: &str = "one recorder";
+
+/// Limit on the memory of 10,000 layers, such as a test suite builds in one process.
+const LAYERS_LIMIT: u64 = 100_000_000;
+
+/// Builds layers, each with a label, and sends a request through each. They share a
+/// recorder, or have one each.
+fn layers(case: &str, n: u64) {
+    let shared = Prometheus::new();
+    let before = resident();
+    for _ in 0..n {
+        let tenant = Label::from_request("tenant", VALUES as u16, |head| {
+            Some(head.headers.get(TENANT)?.to_str().ok()?.into())
+        });
+        let recorder = match case {
+            SHARED => shared,
+            _ => Prometheus::new(),
+        };
+        let layer = MetricsLayer::builder(recorder).label(tenant);
+        let layer = layer.build().expect("the settings are valid");
+        scan(router().layer(layer))(0);
+    }
+    let after = resident();
+    let added = after.saturating_sub(before);
+    if case == SHARED {
+        assert!(added < LAYERS_LIMIT, "{n} layers take {added} bytes");
+    }
+    println!("{}\t{}", mebibytes(before), mebibytes(after));
 }
 
 /// Sends requests that differ in one value each.

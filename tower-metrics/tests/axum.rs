@@ -1,5 +1,5 @@
-//! What axum's ways to put routers together, and the layer's place among
-//! them, do to the samples. `docs/axum.md` tells the same as a table.
+//! Tests for axum: how routing, nesting, merging and the order of layers affect
+//! the samples. `docs/axum.md` has the same cases as a table.
 
 #![cfg(feature = "axum")]
 
@@ -32,7 +32,7 @@ async fn not_here() -> StatusCode {
     StatusCode::NOT_FOUND
 }
 
-/// Sends a request and reads the answer to its end.
+/// Sends a request and reads the response to its end.
 async fn send<S>(service: S, request: Request)
 where
     S: tower::Service<Request, Response: IntoResponse, Error = Infallible>,
@@ -41,7 +41,7 @@ where
     response.into_body().collect().await.unwrap();
 }
 
-/// Sends requests and says what was counted: by method, route and status.
+/// Sends requests and returns the counts by method, route and status.
 async fn counted<S>(prometheus: Prometheus, service: S, requests: &[(&str, &str)]) -> Counted
 where
     S: tower::Service<Request, Response: IntoResponse, Error = Infallible> + Clone,
@@ -185,7 +185,7 @@ async fn nested_routers_have_the_whole_template() {
         expected(&["GET /api/users/{id} 200", "GET  404", "GET  404"])
     );
 
-    // Inside, only what comes to the inner router's routes is seen.
+    // An inner layer sees only the routes of the inner router.
     let (prometheus, metrics) = setup();
     let inside = Router::new().nest("/api", users().layer(metrics));
     let counts = counted(prometheus, inside, &requests).await;
@@ -223,7 +223,7 @@ async fn under_nest_service_only_a_layer_inside_sees_templates() {
     let counts = counted(prometheus, inside, &requests).await;
     assert_eq!(counts, expected(&["GET /api/users/{id} 200", "GET  404"]));
 
-    // Or the route is given a name.
+    // A fixed route names it.
     let prometheus = Prometheus::new();
     let named = MetricsLayer::builder(prometheus)
         .route(Route::fixed("/api"))
@@ -234,7 +234,7 @@ async fn under_nest_service_only_a_layer_inside_sees_templates() {
     assert_eq!(counts, expected(&["GET /api 200", "GET /api 404"]));
 }
 
-/// The connection is its own from then on: nothing of it passes the layer.
+/// After the upgrade, no bytes pass through the layer.
 #[tokio::test]
 async fn a_web_socket_is_counted_when_it_opens() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -320,7 +320,7 @@ async fn a_fallback_has_no_template_whatever_it_answers() {
     let counts = counted(prometheus, app, &[("GET", "/page"), ("GET", "/")]).await;
     assert_eq!(counts, expected(&["GET  200", "GET / 200"]));
 
-    // A fallback that is added after the layer is not counted.
+    // A fallback added after the layer is not counted.
     let (prometheus, metrics) = setup();
     let app = Router::new()
         .route("/", get(ok))
@@ -349,7 +349,7 @@ async fn the_outermost_layer_counts_everything_once() {
     let app = Router::new().route("/", get(ok)).fallback(not_here);
     let app: MetricsService<Router, Prometheus> = metrics.layer(app);
     let counts = counted(prometheus, app, &[("GET", "/"), ("GET", "/nothing")]).await;
-    // Outside the router nothing is matched yet.
+    // Around the router, no route is matched yet.
     assert_eq!(counts, expected(&["GET  200", "GET  404"]));
 }
 
@@ -380,7 +380,7 @@ async fn cors_inside_answers_preflights_under_the_route() {
 }
 
 #[tokio::test]
-async fn cors_outside_answers_preflights_unseen() {
+async fn outer_cors_answers_preflights_without_counting() {
     let (prometheus, metrics) = setup();
     let cors = CorsLayer::new().allow_origin(Any);
     let app = Router::new()
@@ -432,7 +432,7 @@ async fn a_layer_outside_that_changes_the_answer_changes_no_figure() {
 }
 
 #[tokio::test]
-async fn a_body_that_a_layer_outside_throws_away_was_not_sent() {
+async fn a_body_that_an_outer_layer_discards_is_cancelled() {
     let (prometheus, metrics) = setup();
     let replace = middleware::map_response(|_: Response| async { "another" });
     let app = Router::new()
@@ -445,7 +445,7 @@ async fn a_body_that_a_layer_outside_throws_away_was_not_sent() {
 }
 
 #[tokio::test]
-async fn a_route_leaves_itself_out_by_a_mark() {
+async fn a_route_excludes_itself_by_an_extension() {
     let (prometheus, metrics) = setup();
     let app = Router::new()
         .route("/healthz", get(|| async { (Extension(Skip), "ok") }))
@@ -574,7 +574,7 @@ async fn what_no_merged_router_matches_is_counted_where_the_fallback_has_the_lay
     let counts = counted(prometheus, app, &request).await;
     assert_eq!(counts, expected(&["GET  404"]));
 
-    // Without one, it is the default of the router that comes last.
+    // Otherwise the last router's default fallback applies.
     let (prometheus, metrics) = setup();
     let layered = Router::new().route("/", get(ok)).layer(metrics);
     let app = layered.clone().merge(other());
@@ -603,7 +603,7 @@ async fn the_first_layer_of_a_service_builder_is_outermost() {
 
 #[tokio::test]
 async fn bytes_are_those_that_pass_the_layer() {
-    // A layer such as compression: of two bytes it makes one.
+    // Halves the body, like a compression layer.
     let shorten = middleware::map_response(|response: Response| async {
         response.map(|body| Body::new(body.map_frame(|frame| frame.map_data(|_| "z".into()))))
     });
@@ -655,7 +655,7 @@ async fn bytes_of_requests_are_those_that_the_handler_reads() {
         assert_eq!(samples.request_bytes(), bytes, "{path}");
     }
 
-    // Twice, and in the order of a service builder: each layer has its own.
+    // Once per way of adding layers, which differ in their order.
     let (outer, inner) = (Prometheus::new(), Prometheus::new());
     let stack = ServiceBuilder::new()
         .layer(counting(outer).unwrap())
@@ -666,14 +666,13 @@ async fn bytes_of_requests_are_those_that_the_handler_reads() {
     }
 }
 
-/// What waits for its turn: a request that has come, or one that has not been
-/// called yet.
+/// Where a request waits for a concurrency limit: after the call, or before it.
 #[tokio::test]
 async fn waiting_for_a_limit_counts_where_it_is_a_layer_of_its_own() {
     let app = || Router::new().route("/", get(std::future::pending::<()>));
     let in_flight_of_two = async |prometheus, app: Router| {
-        // As serving it does: otherwise each request has layers, and so a
-        // limit, of its own.
+        // As when serving: otherwise each request gets new layers, and
+        // thereby a new limit.
         let app: Router = app.with_state(());
         let mut calls = Vec::new();
         for _ in 0..2 {
@@ -689,8 +688,8 @@ async fn waiting_for_a_limit_counts_where_it_is_a_layer_of_its_own() {
     let limited = app().layer(ConcurrencyLimitLayer::new(1)).layer(metrics);
     assert_eq!(in_flight_of_two(prometheus, limited).await, 2.0);
 
-    // In one stack with the layer, the limit holds the second one back before
-    // it is called.
+    // In one stack with the layer, the limit delays the second request before
+    // the call.
     let (prometheus, metrics) = setup();
     let stack = ServiceBuilder::new().layer(metrics).concurrency_limit(1);
     assert_eq!(in_flight_of_two(prometheus, app().layer(stack)).await, 1.0);

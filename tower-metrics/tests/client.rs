@@ -1,4 +1,4 @@
-//! A layer around a client: what the callers of other servers see.
+//! Tests for layers around clients.
 
 mod scrape;
 mod script;
@@ -29,7 +29,7 @@ fn setup() -> Prometheus {
     Prometheus::builder().names(names).build().unwrap()
 }
 
-/// Sends a request made from a template to a server that answers so.
+/// Sends a request with a URL template to a server that returns this response.
 async fn ask<R: Recorder>(
     layer: MetricsLayer<R>,
     template: &'static str,
@@ -59,7 +59,7 @@ fn count(prometheus: &Prometheus, labels: &[(&str, &str)]) -> f64 {
 }
 
 #[tokio::test]
-async fn a_template_has_its_place_whatever_the_answer_is() {
+async fn a_template_gets_a_slot_whatever_the_response_is() {
     let prometheus = setup();
     let layer = MetricsLayer::builder(prometheus)
         .route(template())
@@ -108,7 +108,7 @@ async fn a_4xx_is_an_error_of_a_client_and_none_of_a_server() {
 }
 
 #[tokio::test]
-async fn a_4xx_is_the_error_that_its_extension_says_or_none() {
+async fn a_4xx_has_the_error_type_of_its_extension() {
     let prometheus = setup();
     for told in [ErrorType::NONE, ErrorType::new("quota")] {
         let mut response = answer(429);

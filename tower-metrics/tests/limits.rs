@@ -505,6 +505,44 @@ mod a_route {
     }
 }
 
+mod an_enum_of_label_values {
+    use tower_metrics::{LabelValue, label_enum};
+
+    use super::*;
+
+    label_enum! {
+        /// Plan of a customer.
+        pub(super) enum Plan {
+            /// Without a contract.
+            Free = "free",
+            Paid = "paid",
+        }
+    }
+
+    #[test]
+    fn is_declared_by_a_macro() {
+        assert_eq!(Plan::ALL, [Plan::Free, Plan::Paid]);
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus)
+            .label(Label::enum_from_request("plan", |head| {
+                head.headers.get("paid").map(|_| Plan::Paid)
+            }))
+            .initialize(Method::GET, "", [StatusCode::OK])
+            .build()
+            .unwrap();
+        let mut paid = request("/");
+        paid.headers_mut().insert("paid", "1".parse().unwrap());
+        send(&layer, paid, response(200));
+        let samples = Samples::of(&prometheus);
+        assert_eq!(samples.requests(&[("plan", "paid")]), 1.0);
+        // Both values and the empty one exist from the start.
+        assert_eq!(
+            samples.series("http_server_request_duration_seconds_count"),
+            3
+        );
+    }
+}
+
 mod a_label_name {
     use super::*;
 
@@ -765,6 +803,38 @@ mod a_recorder {
             assert_eq!(in_flight, 7);
         }
         fn abandon(&self, (): (), _: u64) {}
+    }
+
+    #[test]
+    fn that_is_optional_records_only_if_it_is_there() {
+        let prometheus = Prometheus::new();
+        for recorder in [Some(prometheus), None] {
+            let layer = MetricsLayer::builder(recorder)
+                .route(Route::path())
+                .label(Label::from_request("tenant", 0, |_| Some("a".into())))
+                .initialize(Method::GET, "/a", [StatusCode::OK])
+                .build()
+                .unwrap();
+            send(&layer, request("/b"), response(200));
+            let mut skipped = response(200);
+            skipped.extensions_mut().insert(Skip);
+            send(&layer, request("/b"), skipped);
+        }
+        let samples = Samples::of(&prometheus);
+        assert_eq!(samples.requests(&[("http_route", "/b")]), 1.0);
+        assert_eq!(samples.sum(OVERFLOW, &[("limit", "tenant")]), 2.0);
+        assert_eq!(samples.in_flight(), 0.0);
+        assert_eq!(samples.series("http_server_active_requests"), 3);
+    }
+
+    #[test]
+    fn that_is_optional_rejects_the_labels_that_the_recorder_rejects() {
+        let build = |recorder| {
+            let label = Label::from_request("url_scheme", 1, |_| None);
+            MetricsLayer::builder(recorder).label(label).build()
+        };
+        assert!(build(Some(Prometheus::new())).is_err());
+        assert!(build(None).is_ok());
     }
 
     #[test]

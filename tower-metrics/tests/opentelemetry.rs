@@ -1,5 +1,5 @@
-//! The same requests through one layer into Prometheus and into an
-//! OpenTelemetry meter: the samples are the same, at each step.
+//! Tests that one layer records the same values in Prometheus and in an
+//! OpenTelemetry meter.
 
 mod fates;
 mod scrape;
@@ -34,13 +34,13 @@ use self::scrape::Samples;
 use self::script::{Script, Step, trailers};
 use self::timed::Timed;
 
-/// A real SDK, and what it would send to a collector.
+/// SDK with an in-memory exporter.
 struct Sdk {
     provider: SdkMeterProvider,
     exporter: InMemoryMetricExporter,
 }
 
-/// A metric's name, its attributes, and in a bucket its bound.
+/// Name and attributes of a metric, including the bound of a bucket.
 type Key = (String, BTreeMap<String, String>);
 
 impl Sdk {
@@ -55,8 +55,8 @@ impl Sdk {
         OpenTelemetry::builder(&self.provider.meter("tests"))
     }
 
-    /// Every number, with the names of OpenTelemetry and the samples of
-    /// Prometheus.
+    /// Returns all values, with OpenTelemetry's names and the structure of
+    /// Prometheus' samples.
     fn samples(&self) -> BTreeMap<Key, f64> {
         self.provider.force_flush().unwrap();
         let mut all = BTreeMap::new();
@@ -141,7 +141,7 @@ fn add_histogram<T>(
     }
 }
 
-/// Prometheus' samples with OpenTelemetry's names.
+/// Returns Prometheus' samples with OpenTelemetry's names.
 fn translated(prometheus: &Prometheus) -> BTreeMap<Key, f64> {
     let names = [
         ("_seconds", ""),
@@ -193,7 +193,7 @@ fn translated(prometheus: &Prometheus) -> BTreeMap<Key, f64> {
 
 type Both = Timed<(Prometheus, OpenTelemetry)>;
 
-/// Bounds that both have, so that sizes are counted at the end in both.
+/// Bounds for sizes in both recorders, so that both count them at the end.
 fn both(sdk: &Sdk, time_to_head: bool) -> (Prometheus, OpenTelemetry) {
     let threshold = Duration::from_millis(330);
     let prometheus = Prometheus::builder()
@@ -214,10 +214,10 @@ fn compare(prometheus: &Prometheus, sdk: &Sdk) -> Result<(), TestCaseError> {
     let ours = translated(prometheus);
     let theirs = sdk.samples();
     for (key, ours) in &ours {
-        // Prometheus shows a series' histograms from its first request on; the
-        // SDK shows each from its first value.
+        // Prometheus exports all histograms of a series from its first request,
+        // the SDK exports each from its first value.
         let theirs = theirs.get(key).copied().unwrap_or(0.0);
-        // Prometheus adds nanoseconds, the SDK adds floats.
+        // Prometheus sums integers, the SDK sums floating-point numbers.
         let close = (ours - theirs).abs() <= 1e-12 * ours.max(1.0);
         prop_assert!(close, "{key:?}: {ours} and {theirs}");
     }
@@ -229,12 +229,12 @@ fn compare(prometheus: &Prometheus, sdk: &Sdk) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// What a request says beside its fate.
+/// Attributes of a request in addition to its fate.
 #[derive(Clone, Debug)]
 struct Call {
     fate: Fate,
     tenant: &'static str,
-    /// A gRPC call, with this status in its trailers.
+    /// gRPC call with this status in its trailers.
     grpc: Option<&'static str>,
 }
 
@@ -339,7 +339,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn both_recorders_show_the_same_figures_at_each_step(
+    fn both_recorders_have_the_same_values_at_each_step(
         calls in vec(call(), 1..12),
         order in vec(any::<prop::sample::Index>(), 0..40),
         time_to_head in any::<bool>(),
@@ -375,7 +375,7 @@ proptest! {
     }
 }
 
-/// One request, answered as it is told.
+/// Sends one request with this response.
 fn answered(recorder: impl Recorder, route: &'static str, status: u16) {
     let layer = MetricsLayer::builder(recorder).route(Route::fixed(route));
     let service = tower::service_fn(move |_: Request<Script>| async move {
@@ -391,7 +391,7 @@ fn answered(recorder: impl Recorder, route: &'static str, status: u16) {
     drop(Box::pin(response.into_body()).as_mut().poll_frame(cx));
 }
 
-/// The attributes of the only metric of this name.
+/// Returns the attributes of the only metric of this name.
 fn attributes(sdk: &Sdk, name: &str) -> Vec<(String, String)> {
     let samples = sdk.samples();
     let mut found = samples.into_keys().filter(|(found, _)| found == name);
@@ -507,7 +507,7 @@ fn instruments_are_those_of_the_convention() {
 }
 
 #[test]
-fn bounds_that_cannot_be_are_told() {
+fn invalid_bounds_are_rejected() {
     let sdk = Sdk::new();
     let falling = sdk.builder().duration_bounds([1.0, 0.5]).build();
     assert!(matches!(
@@ -522,7 +522,7 @@ fn bounds_that_cannot_be_are_told() {
 }
 
 #[test]
-fn a_label_may_not_take_an_attribute_of_the_convention() {
+fn a_label_must_not_be_an_attribute_of_the_conventions() {
     let sdk = Sdk::new();
     for (names, culprit) in [
         (["tenant", "http.route"], "http.route"),

@@ -1,5 +1,5 @@
-//! How requests end, over real connections: every row of the table of
-//! outcomes, and every rule about where a response ends.
+//! Tests for outcomes over real connections: every row of the table of outcomes,
+//! and every rule about the end of a response.
 
 mod scrape;
 mod script;
@@ -22,7 +22,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_metrics::{DurationTo, ErrorType, Label, MetricsLayer, Prometheus, Route, Skip};
 
 use self::script::{Script, Step, data, failure, trailers};
-use self::server::{Told, Watch, connect, fetch, get, http1, http2, patient, request, serve};
+use self::server::{Event, Watch, connect, fetch, get, http1, http2, request, serve, with_timeout};
 
 fn ok(body: Script) -> Response<Script> {
     Response::new(body)
@@ -44,7 +44,7 @@ fn extension(error_type: Option<ErrorType>) -> Extensions {
     extensions
 }
 
-/// A server that always gives this answer.
+/// Starts a server that always returns this response.
 async fn always(
     watch: &Watch,
     answer: impl Fn() -> Response<Script> + Send + Sync + 'static,
@@ -57,7 +57,7 @@ async fn always(
     serve(MetricsLayer::new(watch.recorder()).layer(service)).await
 }
 
-mod a_response_that_is_sent_whole {
+mod a_complete_response {
     use super::*;
 
     #[tokio::test]
@@ -94,8 +94,8 @@ mod a_response_that_is_sent_whole {
         watch.ended("200", "").await;
     }
 
-    /// What file servers do: the size is in the header, not in the size hint,
-    /// and hyper drops the body after that many bytes.
+    /// File servers set the header but no size hint, and hyper drops the body
+    /// after as many bytes.
     #[tokio::test]
     async fn a_body_whose_size_only_a_header_tells_ends_with_its_last_byte() {
         let mut watch = Watch::new();
@@ -130,7 +130,7 @@ mod a_response_that_is_sent_whole {
     #[tokio::test]
     async fn trailers_end_a_response() {
         let mut watch = Watch::new();
-        // The body never says that nothing follows its trailers.
+        // The body does not report its end after the trailers.
         let address = always(&watch, || {
             let steps = [data("one"), trailers("x-checksum", "1"), Step::Stuck];
             with_header("trailer", "x-checksum", Script::new(steps))
@@ -141,7 +141,7 @@ mod a_response_that_is_sent_whole {
             .headers_mut()
             .insert("te", "trailers".parse().unwrap());
         let response = http1(address).await.send_request(wanted).await.unwrap();
-        let body = patient(response.into_body().collect()).await.unwrap();
+        let body = with_timeout(response.into_body().collect()).await.unwrap();
         assert_eq!(body.trailers().unwrap()["x-checksum"], "1");
         watch.ended("200", "").await;
     }
@@ -209,7 +209,7 @@ mod a_response_that_is_sent_whole {
                 .await
                 .send_request(request("GET", &url))
                 .await;
-            let body = patient(response.unwrap().into_body().collect())
+            let body = with_timeout(response.unwrap().into_body().collect())
                 .await
                 .unwrap();
             assert_eq!(body.to_bytes(), "hello");
@@ -235,7 +235,7 @@ mod a_response_that_is_sent_whole {
     }
 
     #[tokio::test]
-    async fn a_4xx_is_an_error_only_if_its_extension_says_so() {
+    async fn a_4xx_is_an_error_only_with_an_error_type() {
         for (error_type, label) in [(None, ""), (Some(ErrorType::TIMEOUT), "timeout")] {
             let mut watch = Watch::new();
             let address = always(&watch, move || {
@@ -258,7 +258,7 @@ mod a_response_that_is_sent_whole {
     }
 
     #[tokio::test]
-    async fn a_5xx_is_the_error_that_its_extension_says() {
+    async fn a_5xx_has_the_error_type_of_its_extension() {
         let mut watch = Watch::new();
         let address = always(&watch, || {
             let mut response = answer(503, Script::default());
@@ -282,10 +282,10 @@ mod a_response_that_is_sent_whole {
     }
 }
 
-mod a_client_that_hangs_up {
+mod a_client_that_disconnects {
     use super::*;
 
-    /// A service that says when it has a request, and then never answers.
+    /// Starts a service that notifies of its request and never responds.
     async fn never_answers(watch: &Watch) -> (SocketAddr, Arc<Notify>) {
         let has_request = Arc::new(Notify::new());
         let notify = Arc::clone(&has_request);
@@ -304,7 +304,7 @@ mod a_client_that_hangs_up {
         let mut stream = connect(address).await;
         let text = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
         stream.write_all(text).await.unwrap();
-        patient(has_request.notified()).await;
+        with_timeout(has_request.notified()).await;
         assert_eq!(watch.samples().in_flight(), 1.0);
         drop(stream);
         watch.ended("", "cancelled").await;
@@ -327,7 +327,7 @@ mod a_client_that_hangs_up {
             .await;
             let response = http1(address).await.send_request(request("GET", "/")).await;
             let mut body = response.unwrap().into_body();
-            let frame = patient(body.frame()).await.unwrap().unwrap();
+            let frame = with_timeout(body.frame()).await.unwrap().unwrap();
             assert_eq!(frame.into_data().unwrap(), "some");
             drop(body);
             let samples = watch.ended("200", "body_cancelled").await;
@@ -360,10 +360,10 @@ mod a_client_that_hangs_up {
         let wanted = request("GET", &format!("http://{address}/"));
         let response = tokio::spawn(async move {
             let response = sender.send_request(wanted);
-            // The connection outlives the request that is reset.
+            // Keeps the connection open while the request is reset.
             (response.await, sender)
         });
-        patient(has_request.notified()).await;
+        with_timeout(has_request.notified()).await;
         response.abort();
         watch.ended("", "cancelled").await;
     }
@@ -375,14 +375,14 @@ mod a_client_that_hangs_up {
         let mut sender = http2(address).await;
         let wanted = request("GET", &format!("http://{address}/"));
         let mut body = sender.send_request(wanted).await.unwrap().into_body();
-        patient(body.frame()).await.unwrap().unwrap();
+        with_timeout(body.frame()).await.unwrap().unwrap();
         drop(body);
         watch.ended("200", "body_cancelled").await;
         drop(sender);
     }
 
     #[tokio::test]
-    async fn a_timeout_outside_is_a_hang_up_too() {
+    async fn an_outer_timeout_is_counted_as_cancelled() {
         let mut watch = Watch::new();
         let service =
             service_fn(|_: Request<Incoming>| pending::<Result<Response<Script>, io::Error>>());
@@ -390,13 +390,13 @@ mod a_client_that_hangs_up {
             .timeout(Duration::ZERO)
             .layer(MetricsLayer::new(watch.recorder()))
             .service(service);
-        // The connection breaks: hyper has no answer to an error.
+        // hyper closes the connection when the service returns an error.
         assert!(get(serve(service).await).await.is_err());
         watch.ended("", "cancelled").await;
     }
 }
 
-mod a_response_that_goes_on {
+mod an_open_ended_response {
     use super::*;
 
     fn events() -> Response<Script> {
@@ -414,7 +414,7 @@ mod a_response_that_goes_on {
         let sent = std::time::Instant::now();
         let response = http1(address).await.send_request(request("GET", "/")).await;
         let mut body = response.unwrap().into_body();
-        patient(body.frame()).await.unwrap().unwrap();
+        with_timeout(body.frame()).await.unwrap().unwrap();
 
         let open = watch.samples();
         assert_eq!(open.requests(&[]), 0.0);
@@ -424,7 +424,7 @@ mod a_response_that_goes_on {
             std::hint::spin_loop();
         }
 
-        // A client that leaves is the ordinary end of a stream.
+        // A disconnect is the ordinary end of a stream.
         drop(body);
         let samples = watch.ended("200", "").await;
         assert_eq!(samples.response_bytes(), 9.0);
@@ -433,7 +433,7 @@ mod a_response_that_goes_on {
     }
 
     #[tokio::test]
-    async fn an_event_stream_that_ends_by_itself_is_whole() {
+    async fn an_event_stream_that_ends_is_complete() {
         let mut watch = Watch::new();
         let address = always(&watch, || {
             with_header(
@@ -468,7 +468,7 @@ mod a_response_that_goes_on {
     }
 
     #[tokio::test]
-    async fn an_upgrade_is_no_hang_up() {
+    async fn an_upgrade_is_not_a_cancellation() {
         let mut watch = Watch::new();
         let address = always(&watch, || {
             let response = Response::builder().status(101);
@@ -487,19 +487,19 @@ mod a_response_that_goes_on {
             .insert("upgrade", "echo".parse().unwrap());
         let response = http1(address).await.send_request(wanted).await.unwrap();
         assert_eq!(response.status(), 101);
-        patient(hyper::upgrade::on(response)).await.unwrap();
+        with_timeout(hyper::upgrade::on(response)).await.unwrap();
         watch.ended("101", "").await;
     }
 
     #[tokio::test]
-    async fn a_tunnel_is_no_hang_up() {
+    async fn a_tunnel_is_not_a_cancellation() {
         let mut watch = Watch::new();
         let address = always(&watch, || ok(Script::default())).await;
         let response = http1(address)
             .await
             .send_request(request("CONNECT", "host:1"))
             .await;
-        patient(hyper::upgrade::on(response.unwrap()))
+        with_timeout(hyper::upgrade::on(response.unwrap()))
             .await
             .unwrap();
         let samples = watch.ended("200", "").await;
@@ -529,7 +529,7 @@ mod a_failure {
     }
 
     #[tokio::test]
-    async fn of_the_service_is_what_the_classifier_says() {
+    async fn of_the_service_has_the_type_of_the_classifier() {
         let mut watch = Watch::new();
         let service = service_fn(|_: Request<Incoming>| async {
             Err::<Response<Script>, _>(io::Error::from(io::ErrorKind::TimedOut))
@@ -713,7 +713,7 @@ mod a_panic {
     }
 
     #[tokio::test]
-    async fn that_a_layer_inside_catches_can_say_that_it_was_one() {
+    async fn that_an_inner_layer_catches_can_set_the_error_type() {
         let mut watch = Watch::new();
         let answer = |_: Box<dyn std::any::Any + Send>| {
             let mut response = answer(500, Script::chunks(&["sorry"]).sized());
@@ -729,7 +729,7 @@ mod a_panic {
     }
 }
 
-mod a_request_that_is_left_out {
+mod an_excluded_request {
     use super::*;
 
     async fn nothing_is_counted(watch: &Watch) {
@@ -759,7 +759,7 @@ mod a_request_that_is_left_out {
     }
 
     #[tokio::test]
-    async fn by_a_mark_on_the_request() {
+    async fn by_an_extension_of_the_request() {
         let watch = Watch::new();
         let service = service_fn(|_: Request<Incoming>| async {
             Ok::<_, io::Error>(ok(Script::chunks(&["ok"])))
@@ -776,7 +776,7 @@ mod a_request_that_is_left_out {
     }
 
     #[tokio::test]
-    async fn by_a_mark_on_the_response() {
+    async fn by_an_extension_of_the_response() {
         let mut watch = Watch::new();
         let address = always(&watch, || {
             let mut response = ok(Script::chunks(&["ok"]));
@@ -785,7 +785,7 @@ mod a_request_that_is_left_out {
         })
         .await;
         get(address).await.unwrap();
-        assert_eq!(watch.told().await, Told::Abandoned);
+        assert_eq!(watch.told().await, Event::Abandoned);
         nothing_is_counted(&watch).await;
     }
 }
@@ -796,14 +796,14 @@ mod a_duration {
     const SECONDS: &str = "http_server_request_duration_seconds_sum";
     const HEAD_SECONDS: &str = "http_server_time_to_head_seconds_sum";
 
-    /// The samples of a response whose body comes to its end only when its
-    /// head is counted to have taken less than the whole.
+    /// Returns the duration and the time to head of a response whose body takes
+    /// at least 2 ms after the head.
     async fn of_a_slow_body(to: DurationTo, only_route: bool) -> (f64, f64) {
         let prometheus = Prometheus::builder().time_to_head(true).build().unwrap();
         let mut watch = Watch::with(prometheus);
         let builder = MetricsLayer::builder(watch.recorder()).route(Route::fixed("/slow"));
         let layer = if only_route {
-            // It goes before the layer's, and the last one before the others.
+            // The route's setting takes precedence, and the last one counts.
             let other = match to {
                 DurationTo::Head => DurationTo::Body,
                 _ => DurationTo::Head,
@@ -820,7 +820,7 @@ mod a_duration {
             .oneshot(Request::new(Script::default()))
             .await
             .unwrap();
-        // The clock is real: it has to have moved before the end.
+        // The layer reads the real clock, which must advance.
         let head = std::time::Instant::now();
         while head.elapsed() < Duration::from_millis(2) {
             std::hint::spin_loop();
@@ -843,7 +843,7 @@ mod a_duration {
     }
 
     #[tokio::test]
-    async fn runs_to_the_head_where_that_is_asked_for() {
+    async fn runs_to_the_head_if_configured() {
         for only_route in [false, true] {
             let (whole, head) = of_a_slow_body(DurationTo::Head, only_route).await;
             assert_eq!(whole, head);

@@ -1,5 +1,5 @@
-//! Random requests meet random fates, beside a plain model of what should be
-//! counted: requests, bytes and requests in flight agree exactly, at each step.
+//! Property test: after each step of random requests, the samples equal those of
+//! a simple reference model.
 
 mod fates;
 mod scrape;
@@ -27,7 +27,7 @@ use self::script::{Script, Step};
 /// Method and route.
 type Endpoint = (String, String);
 
-/// What should be counted: written as the rules are, with no care for speed.
+/// Reference model of the expected counts.
 #[derive(Debug, Default)]
 struct Model {
     routes: BTreeSet<&'static str>,
@@ -39,12 +39,12 @@ struct Model {
 
 const MAX_ROUTES: usize = 3;
 
-/// A request in the model.
+/// Request in the model.
 #[derive(Clone, Debug)]
 struct Counted {
     method: &'static str,
     route: &'static str,
-    /// A route that has no place yet.
+    /// Route without a slot.
     candidate: Option<&'static str>,
     request_bytes: u64,
     status: String,
@@ -86,7 +86,7 @@ impl Model {
         *self.in_flight.get_mut(&counted.endpoint()).unwrap() -= 1;
     }
 
-    /// The request's place among the series that end like it.
+    /// Returns the counts of the series that the request belongs to.
     fn samples(&mut self, counted: &Counted) -> &mut (u64, u64, u64) {
         let key = (
             counted.endpoint(),
@@ -104,7 +104,7 @@ impl Model {
             Outcome::ServiceError => "service_error".into(),
             Outcome::Panic => "panic".into(),
             Outcome::BodyError => "body_error".into(),
-            // A client that leaves is the ordinary end of a stream.
+            // A disconnect is the ordinary end of a stream.
             Outcome::BodyCancelled if counted.streams => counted.error_type,
             Outcome::BodyCancelled => "body_cancelled".into(),
             _ => unreachable!(),
@@ -115,7 +115,7 @@ impl Model {
         samples.2 += counted.sent;
     }
 
-    /// The head came; `None` where nothing more is counted.
+    /// Records the response head. Returns `None` if the request has ended.
     fn head(&mut self, mut counted: Counted, fate: &Fate, answer: &Answer) -> Option<Counted> {
         self.leave(&counted);
         if answer.skipped {
@@ -208,7 +208,7 @@ impl Answer {
     }
 }
 
-/// A request under way, in the middleware and in the model.
+/// Request in flight, in the middleware and in the model.
 struct Running {
     fate: Fate,
     counted: Option<Counted>,
@@ -220,7 +220,7 @@ enum At {
     Future(Pin<Box<ResponseFuture<InnerFuture, Prometheus, ServiceError>>>),
     Body {
         body: Pin<Box<ResponseBody<Script, Prometheus>>>,
-        /// What is still to come, as the model sees it.
+        /// Bytes that are left, according to the model.
         left: Option<u64>,
         steps: Script,
     },
@@ -254,7 +254,7 @@ impl Running {
         }
     }
 
-    /// Polls once, or drops; whether there is more to do.
+    /// Polls once, or drops. Returns whether more steps follow.
     fn step(&mut self, model: &mut Model) -> bool {
         let dropped = self.fate.dropped_after == Some(self.polls);
         self.polls += 1;
@@ -363,7 +363,7 @@ proptest! {
         let mut service = layer.layer(Inner);
         let mut model = Model::default();
 
-        // All at once, each in its own time.
+        // All requests are in flight at once.
         let mut running: Vec<_> = fates
             .iter()
             .map(|fate| Running::begin(&mut service, fate, &mut model))
@@ -385,7 +385,7 @@ proptest! {
         let sizes = samples.sum("http_server_response_body_size_bytes_count", &[]);
         prop_assert_eq!(sizes, samples.requests(&[]));
 
-        // The registry shows the same.
+        // The registry returns the same samples.
         let encoder = prometheus::TextEncoder::new();
         let gathered = encoder.encode_to_string(&prometheus.registry().gather()).unwrap();
         let rendered = prometheus.exposition().render(Format::Text);

@@ -1,5 +1,4 @@
-//! Counting what is read of request bodies: the bytes that the service has
-//! read when the request ends, whatever the head says.
+//! Tests for counting the bytes that the service reads of request bodies.
 
 mod fates;
 mod scrape;
@@ -35,7 +34,7 @@ use tower_metrics::{
 use self::fates::{quiet, step};
 use self::scrape::Samples;
 use self::script::{Script, Step, data, failure, trailers};
-use self::server::{Told, Watch, connect, http1, http2, patient, serve};
+use self::server::{Event, Watch, connect, http1, http2, serve, with_timeout};
 
 fn counting<R: Recorder>(recorder: R) -> MetricsLayerBuilder<R, ServiceError, CountRequestBytes> {
     MetricsLayer::builder(recorder).count_request_bytes(true)
@@ -45,7 +44,7 @@ fn empty() -> Full<Bytes> {
     Full::default()
 }
 
-/// Says what each request's size was.
+/// Recorder that sends the size of each request.
 #[derive(Clone)]
 struct Sizes(mpsc::UnboundedSender<u64>);
 
@@ -61,7 +60,7 @@ impl Recorder for Sizes {
     fn abandon(&self, (): (), (): ()) {}
 }
 
-/// A server that reads requests to their end.
+/// Starts a server that reads requests to their end.
 async fn reads_all(watch: &Watch) -> SocketAddr {
     let service = service_fn(|request: Request<RequestBody<Incoming>>| async {
         request.into_body().collect().await?;
@@ -70,7 +69,7 @@ async fn reads_all(watch: &Watch) -> SocketAddr {
     serve(counting(watch.recorder()).build().unwrap().layer(service)).await
 }
 
-/// Reads until so many bytes have come.
+/// Reads until this many bytes have arrived.
 async fn read<B: Body<Data = Bytes> + Unpin>(body: &mut B, bytes: usize) {
     let mut left = bytes;
     while left > 0 {
@@ -86,24 +85,24 @@ fn post(address: SocketAddr, body: Script) -> Request<Script> {
     request.body(body).unwrap()
 }
 
-/// The head and the first chunk of a request that goes on.
+/// Head and first chunk of a request that continues.
 const BEGINNING: &[u8] =
     b"POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
 
 #[tokio::test]
-async fn a_body_whose_size_nobody_tells_is_counted_as_it_was_sent() {
+async fn a_body_of_unknown_size_is_counted_as_sent() {
     let body = || Script::new([data("hello"), Step::Pending, Step::Data(vec![0; 100_000])]);
 
     let mut watch = Watch::new();
     let address = reads_all(&watch).await;
     let sent = http1(address).await.send_request(post(address, body()));
-    assert_eq!(patient(sent).await.unwrap().status(), 200);
+    assert_eq!(with_timeout(sent).await.unwrap().status(), 200);
     assert_eq!(watch.ended("200", "").await.request_bytes(), 100_005.0);
 
     let mut watch = Watch::new();
     let address = reads_all(&watch).await;
     let sent = http2(address).await.send_request(post(address, body()));
-    assert_eq!(patient(sent).await.unwrap().status(), 200);
+    assert_eq!(with_timeout(sent).await.unwrap().status(), 200);
     assert_eq!(watch.ended("200", "").await.request_bytes(), 100_005.0);
 }
 
@@ -122,8 +121,8 @@ async fn around_a_client_it_is_what_was_sent() {
         .unwrap()
         .layer(client);
     let body = Script::chunks(&["hello", "!"]);
-    let response = patient(client.oneshot(post(address, body))).await;
-    patient(response.unwrap().into_body().collect())
+    let response = with_timeout(client.oneshot(post(address, body))).await;
+    with_timeout(response.unwrap().into_body().collect())
         .await
         .unwrap();
     let sent = "http_client_request_body_size_bytes_sum";
@@ -144,7 +143,7 @@ async fn trailers_are_no_bytes_of_the_body_and_come_through() {
     let address = serve(layer.layer(service)).await;
     let body = Script::new([data("hello"), trailers("x-checksum", "1")]);
     let sent = http2(address).await.send_request(post(address, body));
-    let response = patient(sent).await.unwrap();
+    let response = with_timeout(sent).await.unwrap();
     assert_eq!(response.headers()["x-checksum"], "1");
     assert_eq!(watch.ended("200", "").await.request_bytes(), 5.0);
 }
@@ -215,12 +214,12 @@ async fn a_client_that_leaves_before_the_head_has_sent_what_was_read() {
     let body = Script::new([data("hello"), Step::Stuck]);
     let mut client = http2(address).await;
     let sent = tokio::spawn(client.send_request(post(address, body)));
-    patient(has_read.notified()).await;
+    with_timeout(has_read.notified()).await;
     sent.abort();
     assert_eq!(watch.ended("", "cancelled").await.request_bytes(), 5.0);
 }
 
-/// An answer that goes on while the request does: its own body comes back.
+/// Echoes the request body while it is still being sent.
 async fn echo(content_type: &'static str) -> Samples {
     let mut watch = Watch::new();
     let service = service_fn(move |request: Request<RequestBody<Incoming>>| async move {
@@ -232,13 +231,13 @@ async fn echo(content_type: &'static str) -> Samples {
     let (mut sender, body) = Channel::<Bytes>::new(1);
     let request = Request::post(format!("http://{address}/")).body(body);
     let sent = http2(address).await.send_request(request.unwrap());
-    let mut answer = patient(sent).await.unwrap().into_body();
+    let mut answer = with_timeout(sent).await.unwrap().into_body();
     for text in ["one", "four", "nineteen"] {
         sender.send_data(text.into()).await.unwrap();
-        patient(read(&mut answer, text.len())).await;
+        with_timeout(read(&mut answer, text.len())).await;
     }
     drop(sender);
-    let rest = patient(answer.collect()).await.unwrap();
+    let rest = with_timeout(answer.collect()).await.unwrap();
     assert_eq!(rest.to_bytes(), "");
     watch.ended("200", "").await
 }
@@ -253,7 +252,7 @@ async fn bytes_that_are_read_after_the_head_count_to_the_end_of_the_response() {
 }
 
 #[tokio::test]
-async fn a_recorder_of_ones_own_has_the_bytes_too() {
+async fn a_custom_recorder_receives_the_bytes() {
     let (sender, mut sizes) = mpsc::unbounded_channel();
     let mut watch = Watch::new();
     let recorder = (Sizes(sender), watch.recorder());
@@ -264,7 +263,7 @@ async fn a_recorder_of_ones_own_has_the_bytes_too() {
     let address = serve(counting(recorder).build().unwrap().layer(service)).await;
     let body = Script::chunks(&["hello", "!"]);
     let sent = http1(address).await.send_request(post(address, body));
-    patient(sent).await.unwrap();
+    with_timeout(sent).await.unwrap();
     watch.ended("200", "").await;
     assert_eq!(sizes.recv().await, Some(6));
 }
@@ -280,8 +279,8 @@ async fn without_the_option_a_size_is_what_the_head_says() {
     let mut sender = http1(address).await;
     for body in [Script::chunks(&["hello"]), Script::chunks(&["hi"]).sized()] {
         let sent = sender.send_request(post(address, body));
-        patient(sent).await.unwrap();
-        assert!(matches!(watch.told().await, Told::Ended(_)));
+        with_timeout(sent).await.unwrap();
+        assert!(matches!(watch.told().await, Event::Ended(_)));
     }
     assert_eq!(watch.samples().request_bytes(), 2.0);
 }
@@ -306,7 +305,7 @@ async fn it_goes_with_a_classifier_and_other_options() {
     assert_eq!(samples.request_bytes(), 5.0);
 }
 
-/// What the service sees of its requests is as it would be without us.
+/// The inner service receives requests unchanged.
 #[tokio::test]
 async fn a_request_comes_through_as_it_was() {
     let prometheus = Prometheus::new();

@@ -1,4 +1,4 @@
-//! What a thread keeps from one request to the next is never seen in another.
+//! Tests that pooled state does not leak from one request to the next.
 
 mod scrape;
 mod script;
@@ -15,7 +15,7 @@ use tower_metrics::{Label, MetricsLayer, Prometheus, Route};
 use self::scrape::Samples;
 use self::script::{Script, data};
 
-/// Sends a request and reads its answer to the end, or drops it.
+/// Sends a request, and reads the response to its end or drops it.
 fn send(layer: &MetricsLayer<Prometheus>, tenant: usize, status: u16, to_the_end: bool) {
     let mut service = layer.layer(service_fn(move |_: Request<Script>| async move {
         let answer = Response::builder().status(status);
@@ -40,7 +40,7 @@ fn with_tenants(prometheus: Prometheus, route: &'static str) -> MetricsLayer<Pro
 }
 
 #[test]
-fn many_ways_to_end_on_one_thread_are_told_apart() {
+fn many_outcomes_on_one_thread_are_recorded_separately() {
     let prometheus = Prometheus::new();
     let layer = with_tenants(prometheus, "/a");
     for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! Exemplars with the trace id of the current span.
+//! Tests for exemplars with the trace ID of the current span.
 
 mod timed;
 
@@ -25,7 +25,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use self::timed::Timed;
 
-/// Spans that are exported where the sampler takes them.
+/// Tracer that exports the spans that the sampler accepts.
 struct Tracing {
     provider: SdkTracerProvider,
     exporter: InMemorySpanExporter,
@@ -46,7 +46,7 @@ impl Tracing {
         tracing_subscriber::registry().with(layer)
     }
 
-    /// The trace ids of the spans that have ended, as text.
+    /// Returns the trace IDs of the finished spans.
     fn exported(&self) -> Vec<String> {
         let spans = self.exporter.get_finished_spans().unwrap().into_iter();
         spans
@@ -63,12 +63,12 @@ fn metrics<R: Recorder>(recorder: R) -> MetricsLayer<R> {
 }
 
 async fn answer(_: Request<Empty<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
-    // The service has been elsewhere, and no span is current by the end.
+    // No span is entered at the end of the request.
     tokio::task::yield_now().await;
     Ok(Response::new("hello".into()))
 }
 
-/// Sends a request that belongs to a trace, and reads the response.
+/// Sends a request of a trace, and reads the response.
 async fn send<S, B>(service: S)
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error = Infallible>,
@@ -81,7 +81,7 @@ where
     assert!(body.collect().await.is_ok());
 }
 
-/// The trace ids of the exemplars that are shown.
+/// Returns the trace IDs of the exemplars in the exposition.
 fn exemplars(prometheus: &Prometheus) -> Vec<String> {
     let text = prometheus.exposition().render(Format::OpenMetrics);
     let ids = text.lines().filter_map(|line| {
@@ -133,7 +133,7 @@ async fn an_exemplar_is_of_the_trace_that_the_client_began() {
 }
 
 #[tokio::test]
-async fn a_trace_that_is_not_sampled_is_no_example() {
+async fn an_unsampled_trace_is_no_exemplar() {
     let tracing = Tracing::new(Sampler::AlwaysOff);
     let prometheus = Prometheus::new();
     let service = ServiceBuilder::new()
@@ -145,7 +145,7 @@ async fn a_trace_that_is_not_sampled_is_no_example() {
 }
 
 #[tokio::test]
-async fn a_span_made_inside_comes_too_late() {
+async fn a_span_of_an_inner_layer_is_not_used() {
     let tracing = Tracing::new(Sampler::AlwaysOn);
     let prometheus = Prometheus::new();
     let service = ServiceBuilder::new()
@@ -205,7 +205,7 @@ async fn without_exemplars_the_output_is_byte_for_byte_the_same() {
         assert_eq!(shown(off, format), shown(plain, format));
     }
     assert_eq!(shown(on, Format::Text), shown(plain, Format::Text));
-    // They are the only difference.
+    // Exemplars are the only difference.
     let with = shown(on, Format::OpenMetrics);
     let lines = with.lines().map(|line| line.split(" # ").next().unwrap());
     let without: String = lines.flat_map(|line| [line, "\n"]).collect();

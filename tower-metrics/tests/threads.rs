@@ -1,4 +1,4 @@
-//! Many threads record while others read.
+//! Tests with threads that record while others scrape.
 
 mod scrape;
 mod script;
@@ -27,8 +27,8 @@ fn begin(layer: &MetricsLayer<Prometheus>, body: Script) -> Inflight {
     begin_with(layer, Request::new(body))
 }
 
-/// A request whose answer is the request's own body; an event stream where
-/// nobody knows its size.
+/// Sends a request whose response is its own body, as an event stream if the
+/// size is unknown.
 fn begin_with(layer: &MetricsLayer<Prometheus>, request: Request<Script>) -> Inflight {
     let mut service = layer.layer(service_fn(|request: Request<Script>| async {
         let mut response = Response::new(request.into_body());
@@ -62,7 +62,8 @@ fn layer(prometheus: Prometheus, route: &'static str) -> MetricsLayer<Prometheus
     builder.route(Route::fixed(route)).build().unwrap()
 }
 
-/// Checks one scrape by itself, and that nothing went back since the last.
+/// Checks that a scrape is consistent, and that no counter decreased since the
+/// previous one.
 struct Reader {
     last: BTreeMap<Key, f64>,
     most_in_flight: f64,
@@ -96,12 +97,12 @@ impl Reader {
 }
 
 #[test]
-fn a_scraper_in_a_loop_sees_figures_that_agree_and_never_go_back() {
+fn repeated_scrapes_are_consistent_and_monotonic() {
     const THREADS: u64 = 3;
     const REQUESTS: u64 = 30_000;
     let prometheus = Prometheus::new();
     let done = AtomicBool::new(false);
-    // Bodies on their way to another thread.
+    // Bodies that move to another thread.
     let (sender, receiver) = mpsc::sync_channel::<Inflight>(8);
 
     std::thread::scope(|scope| {
@@ -129,7 +130,7 @@ fn a_scraper_in_a_loop_sees_figures_that_agree_and_never_go_back() {
             scope.spawn(move || {
                 let mut reader = Reader {
                     last: BTreeMap::new(),
-                    // A dozen, and those that pass while a scrape reads.
+                    // A dozen, and those that begin and end during a scrape.
                     most_in_flight: 50.0,
                 };
                 while !done.load(Ordering::Relaxed) {
@@ -153,7 +154,7 @@ fn a_scraper_in_a_loop_sees_figures_that_agree_and_never_go_back() {
 }
 
 #[test]
-fn threads_that_come_and_go_lose_nothing() {
+fn short_lived_threads_lose_no_requests() {
     let prometheus = Prometheus::new();
     let layer = layer(prometheus, "/a");
     for _ in 0..50 {
@@ -173,10 +174,10 @@ fn threads_that_come_and_go_lose_nothing() {
     assert_eq!(samples.in_flight(), 0.0);
 }
 
-/// Each ends its own requests and the other's in turns, at the same time: who
-/// counted where a request began would lose what the other counts there.
+/// Two threads end each other's requests concurrently. Recording in the cells of
+/// the thread where a request began would lose updates.
 #[test]
-fn two_threads_that_end_each_others_requests_lose_nothing() {
+fn two_threads_that_end_each_others_requests_lose_none() {
     const REQUESTS: usize = 50_000;
     let prometheus = Prometheus::new();
     let layer = &layer(prometheus, "/a");
@@ -228,9 +229,8 @@ fn a_request_may_begin_and_end_on_different_threads() {
 #[test]
 fn requests_that_end_with_their_thread_are_counted() {
     thread_local! {
-        // Used before our own local as well as after it, because the order in
-        // which a thread's locals end is the order of their first use or its
-        // reverse.
+        // Used before and after the crate's own thread-local, because the order of
+        // destruction depends on the platform.
         static EARLY: RefCell<Vec<Inflight>> = const { RefCell::new(Vec::new()) };
         static LATE: RefCell<Vec<Inflight>> = const { RefCell::new(Vec::new()) };
     }
@@ -311,17 +311,16 @@ fn scrapes_together_never_miss_what_was_counted_before_them() {
     });
 }
 
-/// A request under way that any thread may end.
+/// Request in flight that any thread may end.
 struct Wanderer {
     tenant: usize,
-    /// Its error type where it is dropped.
+    /// Error type if the request is dropped.
     dropped: &'static str,
     finish: Box<dyn FnOnce() + Send>,
 }
 
 impl Wanderer {
-    /// An event stream, an answer of known size, or a future that has no
-    /// answer yet.
+    /// Event stream, response of known size, or future without a response.
     fn begin(layer: &MetricsLayer<Prometheus>, tenant: usize, kind: usize) -> Self {
         let request = |body| {
             let request = Request::builder().header("tenant", tenant.to_string());
@@ -369,7 +368,7 @@ impl Wanderer {
     }
 }
 
-/// Numbers that look random and are the same in each run.
+/// Deterministic pseudorandom numbers.
 struct Dice(u64);
 
 impl Dice {
@@ -382,13 +381,14 @@ impl Dice {
 }
 
 #[test]
-fn requests_that_wander_between_short_lived_threads_are_counted_exactly() {
+fn requests_that_move_between_short_lived_threads_are_counted_exactly() {
     const STARTERS: usize = 4;
     const THREADS: usize = 50;
     const REQUESTS: usize = 60;
     const TENANTS: usize = 3;
     thread_local! {
-        // Dropped at the end of their thread, before or after our own local.
+        // Dropped at the end of their thread, before or after the crate's own
+        // thread-local.
         static EARLY: RefCell<Vec<Wanderer>> = const { RefCell::new(Vec::new()) };
         static LATE: RefCell<Vec<Wanderer>> = const { RefCell::new(Vec::new()) };
     }
@@ -400,7 +400,7 @@ fn requests_that_wander_between_short_lived_threads_are_counted_exactly() {
     let layer = &builder.label(tenant).build().unwrap();
     let (sender, receiver) = mpsc::sync_channel::<Wanderer>(64);
     let receiver = &Mutex::new(receiver);
-    // Tenants and error types, as they should be counted.
+    // Expected counts by tenant and error type.
     let (counted, expected) = mpsc::channel();
 
     std::thread::scope(|scope| {
@@ -431,7 +431,7 @@ fn requests_that_wander_between_short_lived_threads_are_counted_exactly() {
             let counted = counted.clone();
             scope.spawn(move || {
                 let mut dice = Dice(ender << 40);
-                // Ends some requests; whether there are more.
+                // Ends some requests, and returns whether there are more.
                 let mut end_some = || {
                     for _ in 0..25 {
                         let Ok(wanderer) = receiver.lock().unwrap().recv() else {

@@ -1,5 +1,5 @@
-//! What tonic's ways to answer, and the layer's place among tonic's own layers,
-//! do to the samples. `docs/tonic.md` tells the same as a table.
+//! Tests for tonic: how responses and the order of layers affect the samples.
+//! `docs/tonic.md` has the same cases as a table.
 
 #![cfg(feature = "axum")]
 
@@ -24,12 +24,13 @@ use tower::timeout::error::Elapsed;
 use tower::{BoxError, ServiceBuilder};
 use tower_metrics::{ErrorType, MetricsLayer, MetricsLayerBuilder, Names, Prometheus, Recorder};
 
-use self::server::{Told, Watch, patient};
+use self::server::{Event, Watch, with_timeout};
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
-/// Answers as the request says: with a code by its number, with none, or never.
+/// Service that responds as the request demands: with a code, without one, or
+/// never.
 struct Shop;
 
 fn answer(request: &HealthCheckRequest) -> Result<HealthCheckResponse, Status> {
@@ -55,7 +56,7 @@ impl Health for Shop {
     type WatchStream =
         Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send + 'static>>;
 
-    /// A message, and then the answer.
+    /// Sends a message before the response.
     async fn watch(
         &self,
         request: Request<HealthCheckRequest>,
@@ -87,7 +88,7 @@ fn grpc<R: Recorder>(recorder: R) -> MetricsLayerBuilder<R> {
     MetricsLayer::builder(recorder).grpc(true)
 }
 
-/// A client of a server that has nothing but the layer.
+/// Returns a client of a server with only the layer.
 async fn serve(watch: &Watch) -> HealthClient<Channel> {
     let layer = grpc(watch.recorder()).build().unwrap();
     let (incoming, endpoint) = bind().await;
@@ -104,12 +105,12 @@ fn ask(service: impl ToString) -> HealthCheckRequest {
     }
 }
 
-/// Waits for a call to end. Before that its method may have got its place.
+/// Waits for a call to end, skipping the move to the series of its method.
 async fn ended(watch: &mut Watch) {
-    while !matches!(patient(watch.told()).await, Told::Ended(_)) {}
+    while !matches!(with_timeout(watch.told()).await, Event::Ended(_)) {}
 }
 
-/// How many calls of a method ended so.
+/// Returns the number of calls of a method with this result.
 fn count(watch: &Watch, route: &str, status: &str, error_type: &str) -> f64 {
     watch.samples().requests(&[
         ("http_route", route),
@@ -155,7 +156,7 @@ async fn the_size_of_a_call_is_what_was_read_of_it() {
         .service(endpoint.connect().await.unwrap());
     HealthClient::new(channel).check(ask(0)).await.unwrap();
     ended(&mut watch).await;
-    // gRPC's five bytes before a message, the field's two, and the text.
+    // The frame header of five bytes, two bytes for the field, and the text.
     assert_eq!(watch.samples().request_bytes(), 8.0);
     let sent = scrape::Samples::of(&at_client).request_bytes();
     assert_eq!(sent, 8.0);
@@ -176,7 +177,7 @@ async fn a_stream_is_counted_by_the_code_in_its_trailers() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_a_stream_is_no_error() {
+async fn a_disconnect_from_a_stream_is_no_error() {
     let mut watch = Watch::new();
     let mut client = serve(&watch).await;
     let mut stream = client.watch(ask("never")).await.unwrap().into_inner();
@@ -244,10 +245,10 @@ async fn a_method_has_its_route_from_its_first_message_or_from_the_start() {
     }
 }
 
-/// tonic's own timeout, load shedding and limits stand outside of the layers
-/// that are given to it.
+/// tonic's own timeout, load shedding and limits wrap the layers that a server is
+/// given.
 #[tokio::test]
-async fn the_servers_own_timeout_is_seen_as_a_client_that_left() {
+async fn the_servers_own_timeout_is_counted_as_cancelled() {
     let mut watch = Watch::new();
     let layer = grpc(watch.recorder()).build().unwrap();
     let (incoming, endpoint) = bind().await;
@@ -279,7 +280,7 @@ async fn calls_that_the_server_itself_sheds_never_come_to_the_layer() {
     let mut client = HealthClient::new(endpoint.connect().await.unwrap());
     let mut other = client.clone();
     let waiting = tokio::spawn(async move { other.check(ask("never")).await });
-    // Until the other call has come, this one is answered.
+    // Succeeds until the other call has arrived.
     let mut answered = 0.0;
     while client.check(ask(0)).await.is_ok() {
         answered += 1.0;

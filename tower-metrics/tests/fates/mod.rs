@@ -1,4 +1,4 @@
-//! What may become of a request, at random, and a service that does it.
+//! Random fates of requests, and a service that enacts them.
 
 #![allow(dead_code, reason = "every test file uses some of it")]
 
@@ -16,7 +16,7 @@ use tower_metrics::{ErrorType, Skip};
 
 use crate::script::{Script, Step, failure, trailers};
 
-/// What becomes of a request.
+/// Fate of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Fate {
     pub(crate) method: &'static str,
@@ -24,11 +24,10 @@ pub(crate) struct Fate {
     pub(crate) request_bytes: u64,
     pub(crate) skipped: bool,
     pub(crate) panics_in_call: bool,
-    /// How often the future is pending before it is ready.
+    /// Number of times that the future is pending before it is ready.
     pub(crate) pending: usize,
     pub(crate) end: FutureEnd,
-    /// Dropped before this many polls, of the future and of the body taken
-    /// together.
+    /// Number of polls of the future and the body before the request is dropped.
     pub(crate) dropped_after: Option<usize>,
 }
 
@@ -137,7 +136,7 @@ pub(crate) fn fate() -> impl Strategy<Value = Fate> {
         )
 }
 
-/// A service that does what the request says.
+/// Service that enacts the fate in the request's extensions.
 #[derive(Clone)]
 pub(crate) struct Inner;
 
@@ -215,7 +214,7 @@ impl Fate {
     }
 }
 
-/// Panics that happen on purpose say nothing.
+/// Silences the output of intentional panics.
 pub(crate) fn quiet() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,4 +1,4 @@
-//! A response body that does what it is told.
+//! Scripted body.
 
 #![allow(dead_code, reason = "every test file uses some of it")]
 
@@ -15,27 +15,26 @@ use http_body::{Body, Frame, SizeHint};
 pub(crate) enum Step {
     Data(Vec<u8>),
     Trailers(HeaderMap),
-    /// Not yet, but soon.
+    /// Pending once.
     Pending,
-    /// Not yet, and never.
+    /// Pending forever.
     Stuck,
     Error,
     Panic,
 }
 
-/// A body of steps.
+/// Body that performs a sequence of steps.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Script {
     pub(crate) steps: VecDeque<Step>,
-    /// What the size hint says.
+    /// Exact size hint.
     pub(crate) exact: Option<u64>,
-    /// Whether `is_end_stream` tells that the steps are done; many bodies
-    /// never say.
+    /// Set if `is_end_stream` reports the end, which many bodies do not.
     pub(crate) tells_end: bool,
 }
 
 impl Script {
-    /// Steps of a size that nobody knows.
+    /// Creates a body of unknown size.
     pub(crate) fn new(steps: impl IntoIterator<Item = Step>) -> Self {
         Self {
             steps: steps.into_iter().collect(),

@@ -1,5 +1,5 @@
-//! A real hyper server and clients, and a recorder that says when a request
-//! has ended, so that nobody has to sleep.
+//! hyper server and clients, and a recorder that reports when a request has ended,
+//! so that tests do not sleep.
 
 #![allow(dead_code, reason = "every test file uses some of it")]
 
@@ -23,51 +23,51 @@ use tower_metrics::{CompletedRequest, Outcome, Prometheus, Recorder};
 
 use crate::scrape::Samples;
 
-/// What the middleware said.
+/// Event of the middleware.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Told {
+pub(crate) enum Event {
     Ended(Outcome),
     Abandoned,
 }
 
-/// Sends on what the middleware says. It stands after the recorder in a pair,
-/// so what it tells of is recorded already.
+/// Recorder that sends events to a channel. It is the second of a pair, so that
+/// the first has recorded the request when the event is sent.
 #[derive(Clone, Debug)]
-pub(crate) struct Teller(mpsc::UnboundedSender<Told>);
+pub(crate) struct EventSender(mpsc::UnboundedSender<Event>);
 
-impl Teller {
-    fn tell(&self, told: Told) {
-        // A test that has seen enough no longer listens.
+impl EventSender {
+    fn tell(&self, told: Event) {
+        // Fails if the test has finished.
         let _ = self.0.send(told);
     }
 }
 
-impl Recorder for Teller {
+impl Recorder for EventSender {
     type Series = ();
     type InFlight = ();
 
     fn series(&self, _: &'static str, _: &'static str) {}
     fn begin(&self, (): ()) {}
     fn end(&self, (): (), (): (), end: &CompletedRequest<'_>) {
-        self.tell(Told::Ended(end.outcome));
+        self.tell(Event::Ended(end.outcome));
     }
     fn abandon(&self, (): (), (): ()) {
-        self.tell(Told::Abandoned);
+        self.tell(Event::Abandoned);
     }
 }
 
-/// A recorder whose requests can be waited for.
+/// Recorder with a channel of events to wait for.
 pub(crate) struct Watch {
     pub(crate) prometheus: Prometheus,
-    teller: Teller,
-    told: mpsc::UnboundedReceiver<Told>,
+    teller: EventSender,
+    told: mpsc::UnboundedReceiver<Event>,
 }
 
-/// Nothing here takes longer than milliseconds: who waits this long waits in vain.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of operations that take milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-pub(crate) async fn patient<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future)
+pub(crate) async fn with_timeout<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(TIMEOUT, future)
         .await
         .expect("it never happened")
 }
@@ -81,12 +81,12 @@ impl Watch {
         let (sender, told) = mpsc::unbounded_channel();
         Self {
             prometheus,
-            teller: Teller(sender),
+            teller: EventSender(sender),
             told,
         }
     }
 
-    pub(crate) fn recorder(&self) -> (Prometheus, Teller) {
+    pub(crate) fn recorder(&self) -> (Prometheus, EventSender) {
         (self.prometheus, self.teller.clone())
     }
 
@@ -94,8 +94,10 @@ impl Watch {
         Samples::of(&self.prometheus)
     }
 
-    pub(crate) async fn told(&mut self) -> Told {
-        patient(self.told.recv()).await.expect("we hold a sender")
+    pub(crate) async fn told(&mut self) -> Event {
+        with_timeout(self.told.recv())
+            .await
+            .expect("we hold a sender")
     }
 
     /// Waits for one request to end, and checks that it is the only one, with
@@ -110,7 +112,7 @@ impl Watch {
         let (status, error_type) = (status.to_owned(), error_type.to_owned());
         async move {
             let told = self.told().await;
-            assert!(matches!(told, Told::Ended(_)), "{told:?} at {caller}");
+            assert!(matches!(told, Event::Ended(_)), "{told:?} at {caller}");
             self.counted_once(&status, &error_type, caller)
         }
     }
@@ -139,7 +141,7 @@ impl Watch {
     }
 }
 
-/// Serves on a port of its own until the test's runtime ends.
+/// Serves on a free port until the test's runtime shuts down.
 pub(crate) async fn serve<S, B>(service: S) -> SocketAddr
 where
     S: Service<Request<Incoming>, Response = Response<B>, Future: Send> + Clone + Send + 'static,
@@ -154,7 +156,7 @@ where
             let (stream, _) = listener.accept().await.unwrap();
             let service = TowerToHyperService::new(service.clone());
             tokio::spawn(async move {
-                // How a connection ends is the client's affair.
+                // Errors of connections are expected by the tests.
                 let _ = auto::Builder::new(TokioExecutor::new())
                     .serve_connection_with_upgrades(TokioIo::new(stream), service)
                     .await;
@@ -165,7 +167,7 @@ where
 }
 
 pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
-    patient(TcpStream::connect(address)).await.unwrap()
+    with_timeout(TcpStream::connect(address)).await.unwrap()
 }
 
 pub(crate) async fn http1<B>(address: SocketAddr) -> http1::SendRequest<B>
@@ -197,16 +199,16 @@ pub(crate) fn request(method: &str, target: &str) -> Request<Empty<Bytes>> {
         .unwrap()
 }
 
-/// The whole response over a connection of its own, whose `Err` is a
-/// connection that broke.
+/// Sends a request over a new connection and returns the complete response, or an
+/// error if the connection breaks.
 pub(crate) async fn fetch(
     address: SocketAddr,
     request: Request<Empty<Bytes>>,
 ) -> hyper::Result<(StatusCode, Bytes)> {
     let mut sender = http1(address).await;
-    let response = patient(sender.send_request(request)).await?;
+    let response = with_timeout(sender.send_request(request)).await?;
     let status = response.status();
-    let body = patient(response.into_body().collect()).await?;
+    let body = with_timeout(response.into_body().collect()).await?;
     Ok((status, body.to_bytes()))
 }
 

@@ -1,12 +1,12 @@
-//! A recorder whose durations are known.
+//! Recorder with fixed durations.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tower_metrics::{CompletedRequest, InitialSeries, LabelError, LabelValues, Limit, Recorder};
 
-/// Records requests with durations out of a list, so that they fall on bounds,
-/// beside them and far apart.
+/// Recorder that replaces durations by those of a list, which are on, next to and
+/// far from bucket bounds.
 pub(crate) struct Timed<R> {
     recorder: R,
     next: AtomicUsize,
