@@ -28,6 +28,11 @@ pub(super) struct Activity {
     active: AtomicUsize,
     /// Requests whose body has not arrived completely.
     receiving: AtomicUsize,
+    /// Those of them whose response waits for the client: over HTTP/2 each stream has a window that
+    /// the client may leave closed while the socket accepts bytes.
+    sending: AtomicUsize,
+    /// When a response last made progress.
+    progressed_at: AtomicU64,
     /// True once a request head has arrived.
     served: AtomicBool,
     /// True if the first request came over HTTP/2.
@@ -59,6 +64,8 @@ impl Activity {
             started: Instant::now(),
             active: AtomicUsize::new(0),
             receiving: AtomicUsize::new(0),
+            sending: AtomicUsize::new(0),
+            progressed_at: AtomicU64::new(0),
             served: AtomicBool::new(false),
             http2: AtomicBool::new(false),
             waiting_since: AtomicU64::new(0),
@@ -81,12 +88,22 @@ impl Activity {
     /// to send a request or to read a response for [`MIN_IDLE`].
     pub(super) fn is_recyclable(&self) -> bool {
         let waiting_since = match self.stalled_since.load(Relaxed) {
-            0 if self.active.load(Relaxed) > self.receiving.load(Relaxed) => return false,
-            0 => self.waiting_since.load(Relaxed),
+            0 if !self.waits_for_client() => return false,
+            0 => self
+                .waiting_since
+                .load(Relaxed)
+                .max(self.progressed_at.load(Relaxed)),
             stalled_since => stalled_since,
         };
         let waiting = self.now().saturating_sub(waiting_since);
         Duration::from_millis(waiting) >= MIN_IDLE
+    }
+
+    /// Returns true if no request is being handled: each of them waits for the client to send its
+    /// body or to read its response.
+    fn waits_for_client(&self) -> bool {
+        let waiting = self.receiving.load(Relaxed) + self.sending.load(Relaxed);
+        self.active.load(Relaxed) <= waiting
     }
 
     /// Marks the beginning of a request, which ends when the guard is dropped.
@@ -116,6 +133,10 @@ impl Activity {
             return due(stalled, settings.write_timeout, Expiry::Write);
         }
         if self.is_active() {
+            if self.sending.load(Relaxed) > 0 && self.waits_for_client() {
+                let progressed = self.progressed_at.load(Relaxed);
+                return due(progressed, settings.write_timeout, Expiry::Write);
+            }
             return Expiry::Later(next);
         }
         if !self.served.load(Relaxed) {
@@ -198,11 +219,40 @@ impl<B> Drop for Receiving<B> {
     }
 }
 
-/// Response body that holds its request's [`Active`] guard.
+/// Response body that holds its request's [`Active`] guard and reports whether it waits for the
+/// client. hyper polls it when the client can receive more.
 #[derive(Debug)]
 pub(super) struct ActiveBody {
-    pub(super) body: Body,
-    pub(super) _active: Active,
+    body: Body,
+    active: Active,
+    /// True from the response's head or a frame until hyper asks for the next frame.
+    sending: bool,
+}
+
+impl ActiveBody {
+    pub(super) fn new(body: Body, active: Active) -> Self {
+        let mut body = Self {
+            body,
+            active,
+            sending: false,
+        };
+        body.set_sending(true);
+        body
+    }
+
+    fn set_sending(&mut self, sending: bool) {
+        if self.sending == sending {
+            return;
+        }
+        self.sending = sending;
+        let activity = &self.active.0;
+        if sending {
+            activity.progressed_at.store(activity.now(), Relaxed);
+            activity.sending.fetch_add(1, Relaxed);
+        } else {
+            activity.sending.fetch_sub(1, Relaxed);
+        }
+    }
 }
 
 impl http_body::Body for ActiveBody {
@@ -213,7 +263,11 @@ impl http_body::Body for ActiveBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.set_sending(false);
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        // A pending body, such as an event stream, waits for the server.
+        self.set_sending(frame.is_ready());
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -222,6 +276,12 @@ impl http_body::Body for ActiveBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Drop for ActiveBody {
+    fn drop(&mut self) {
+        self.set_sending(false);
     }
 }
 

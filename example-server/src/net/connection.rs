@@ -66,10 +66,7 @@ impl Connection {
                 let response = router.clone().call(request.map(body));
                 async move {
                     let Ok(response) = response.await;
-                    let body = |body| ActiveBody {
-                        body,
-                        _active: active,
-                    };
+                    let body = |body| ActiveBody::new(body, active);
                     Ok::<Response<ActiveBody>, Infallible>(response.map(body))
                 }
             })

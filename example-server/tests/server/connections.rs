@@ -376,6 +376,73 @@ async fn http2_connections_announce_their_limits() {
     assert_eq!(setting(6), Some(16_384), "SETTINGS_MAX_HEADER_LIST_SIZE");
 }
 
+/// The preface of an HTTP/2 client whose streams may not receive any data, and `GET path`.
+fn http2_without_window(path: &str) -> Vec<u8> {
+    let mut block = b"\x82\x86\x01\x04test\x04".to_vec();
+    block.push(path.len() as u8);
+    block.extend_from_slice(path.as_bytes());
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // SETTINGS with SETTINGS_INITIAL_WINDOW_SIZE = 0, then HEADERS of stream 1.
+    bytes.extend_from_slice(b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0");
+    bytes.extend_from_slice(&[0, 0, block.len() as u8, 1, 5, 0, 0, 0, 1]);
+    bytes.extend(block);
+    bytes
+}
+
+#[tokio::test]
+async fn http2_clients_that_keep_their_window_closed_are_disconnected_on_both_ports() {
+    let server = Server::start(&["--write-timeout", "200ms", "--keep-alive", NEVER]);
+    for (url, path) in [
+        (&server.api_url, "/concerts"),
+        (&server.ops_url, "/metrics"),
+    ] {
+        let mut stream = connect(url).await;
+        stream.write_all(&http2_without_window(path)).await.unwrap();
+        // Ends when the server closes the connection.
+        _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+}
+
+#[tokio::test]
+async fn http2_clients_that_keep_their_window_closed_make_room_for_others() {
+    let server = Server::start(&["--max-connections", "1", "--write-timeout", NEVER]);
+    let mut stream = connect(&server.api_url).await;
+    let request = http2_without_window("/concerts");
+    stream.write_all(&request).await.unwrap();
+    // The head of the response, which no window limits.
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        if head[3] == 1 {
+            break;
+        }
+    }
+    let request = "GET /concerts HTTP/1.1\r\nhost: test\r\n\r\n";
+    let mut other = connect_and_send(&server.api_url, request).await;
+    assert!(read_response(&mut other).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn event_streams_over_http2_outlast_the_write_timeout() {
+    let server = Server::start(&["--write-timeout", "100ms", "--header-timeout", "100ms"]);
+    let client = legacy::Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http::<Full<Bytes>>();
+    let request = http::Request::get(format!("{}/api/stream", server.ops_url))
+        .header("accept", "text/event-stream")
+        .body(Full::default());
+    let response = client.request(request.unwrap()).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut events = response.into_body();
+    // There is at most one a second.
+    for _ in 0..4 {
+        events.frame().await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn purchases_outlast_a_storm_of_clients_that_retry_at_once() {
     let server = Server::start(&["--max-concurrency", "4"]);
