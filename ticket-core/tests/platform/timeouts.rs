@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
-use ticket_core::{Error, Options};
+use ticket_core::{Error, Options, Tickets};
 
 use crate::{Platform, platforms, platforms_with};
 
@@ -30,6 +30,20 @@ async fn slow(platform: &Platform) {
         }
         connection.close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn opening_a_database_that_accepts_connections_and_never_answers_times_out() {
+    // The kernel accepts the connections, as for a server whose process is frozen.
+    let frozen = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://ann@{}/tickets", frozen.local_addr().unwrap());
+    let options = Options {
+        connection_timeout: Duration::from_millis(100),
+        statement_timeout: Duration::from_millis(100),
+        ..Options::default()
+    };
+    let error = Tickets::open(&url, options).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ pub(super) async fn open(
         // Poolers refuse this parameter, and no column has a floating-point type.
         .extra_float_digits(None)
         .disable_statement_logging();
-    let (options, mut connection, mode) = detect_pooler(options, timeouts).await?;
+    let (options, mut connection, mode) = detect_pooler(options, timeouts, probe).await?;
     if mode.is_shared() {
         tracing::info!(
             "the database is behind a transaction pooler: statements are not cached, and every \
@@ -67,15 +67,15 @@ pub(super) async fn open(
 async fn detect_pooler(
     options: PgConnectOptions,
     timeouts: Timeouts,
+    probe: &Probe,
 ) -> Result<(PgConnectOptions, PgConnection, SessionMode), Error> {
     let with_settings = options.clone().options(settings(timeouts));
-    match with_settings.connect().await {
+    match probe.with_timeout(with_settings.connect()).await {
         Ok(mut connection) => {
             // `Executor` with a plain string uses the simple protocol, without a prepared statement.
-            let row = connection
-                .fetch_one("SELECT setting FROM pg_settings WHERE name = 'statement_timeout'")
-                .await
-                .map_err(refused)?;
+            let setting = connection
+                .fetch_one("SELECT setting FROM pg_settings WHERE name = 'statement_timeout'");
+            let row = probe.with_timeout(setting).await.map_err(refused)?;
             let applied: String = row.try_get(0).map_err(refused)?;
             if applied == timeouts.statement.as_millis().to_string() {
                 return Ok((with_settings, connection, SessionMode::Dedicated));
@@ -85,7 +85,8 @@ async fn detect_pooler(
         Err(error) if refuses_startup_parameters(&error) => {}
         Err(error) => return Err(cannot_connect(error)),
     }
-    let connection = options.connect().await.map_err(cannot_connect)?;
+    let connecting = probe.with_timeout(options.connect());
+    let connection = connecting.await.map_err(cannot_connect)?;
     Ok((options, connection, SessionMode::shared(timeouts)))
 }
 
