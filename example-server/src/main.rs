@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use config::{Cli, Command};
 use serve::Server;
+use signal::Signals;
 use ticket_core::policy::Document;
 
 #[tokio::main]
@@ -45,11 +46,10 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Serve(options) => {
+            let mut signals = Signals::listen()?;
             logging::start(&options.log)?;
-            Server::start(&options, Document::calm())
-                .await?
-                .run()
-                .await?;
+            let server = Server::start(&options, Document::calm(), &mut signals).await?;
+            server.run(signals).await?;
         }
         Command::Demo(options) => demo::run(options).await?,
         Command::Load(options) => load::run(options).await?,

@@ -18,7 +18,8 @@ use crate::guard::Guard;
 use crate::metrics::{self, PlatformMetrics, register_process};
 use crate::net::{self, Descriptors};
 use crate::ops::{self, ConsistencyCheck, Ops, Readiness};
-use crate::{config, dashboards, faults_file, logging, signal};
+use crate::signal::Signals;
+use crate::{config, dashboards, faults_file, logging};
 
 /// Time beyond the request timeout that requests in progress have to finish at shutdown.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(2);
@@ -43,8 +44,8 @@ pub(crate) enum Error {
     Dashboards(#[from] tower_metrics_dashboard::Error),
     #[error("cannot start the ops port")]
     Ops(#[source] io::Error),
-    #[error("cannot install signal handlers")]
-    Signals(#[source] io::Error),
+    #[error("stopped by {0} before the server had started")]
+    Interrupted(&'static str),
     #[error("cannot serve the API")]
     Api(#[source] io::Error),
 }
@@ -75,8 +76,19 @@ impl Server {
     /// # Errors
     ///
     /// Returns an error if an address cannot be bound, the faults file is invalid, the database
-    /// cannot be opened, or a metric cannot be registered.
-    pub(crate) async fn start(options: &config::Serve, base: Document) -> Result<Self, Error> {
+    /// cannot be opened, a metric cannot be registered, or a signal arrives.
+    pub(crate) async fn start(
+        options: &config::Serve,
+        base: Document,
+        signals: &mut Signals,
+    ) -> Result<Self, Error> {
+        tokio::select! {
+            prepared = Self::prepare(options, base) => prepared,
+            signal = signals.next() => Err(Error::Interrupted(signal)),
+        }
+    }
+
+    async fn prepare(options: &config::Serve, base: Document) -> Result<Self, Error> {
         let (listener, api_address) = bind(options.listen)?;
         let (ops_listener, ops_address) = bind(options.ops_listen)?;
         let file = match &options.faults {
@@ -189,20 +201,18 @@ impl Server {
         })
     }
 
-    /// Serves the API until a signal arrives, drains it, and closes the database.
+    /// Serves the API until one of `signals` arrives, drains it, and closes the database.
     ///
     /// Requests that have not ended by the request timeout and a margin of two seconds are
     /// cancelled.
     ///
     /// # Errors
     ///
-    /// Returns an error if the signal handlers cannot be installed or the listener cannot be
-    /// registered with the runtime.
-    pub(crate) async fn run(self) -> Result<(), Error> {
-        let signal = signal::Signals::listen().map_err(Error::Signals)?;
+    /// Returns an error if the listener cannot be registered with the runtime.
+    pub(crate) async fn run(self, signals: Signals) -> Result<(), Error> {
         let closing = CancellationToken::new();
         tokio::spawn(shut_down(
-            signal,
+            signals,
             self.stopping.clone(),
             closing.clone(),
             self.drain,
@@ -244,7 +254,7 @@ impl Server {
 /// notice, closes the API's listener. The second one ends the drain period, and the third one exits
 /// without waiting for requests.
 async fn shut_down(
-    mut signals: signal::Signals,
+    mut signals: Signals,
     stopping: CancellationToken,
     closing: CancellationToken,
     drain: Duration,

@@ -5,6 +5,11 @@ use std::io;
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Signal handlers that cannot be installed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot install signal handlers")]
+pub(crate) struct Error(#[source] io::Error);
+
 /// Stream of SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal closed). All of them shut the server
 /// down gracefully.
 #[derive(Debug)]
@@ -23,9 +28,16 @@ impl Signals {
     /// Registers the signal handlers. Signals that arrive between two calls of [`next`](Self::next)
     /// are delivered by the next one.
     ///
+    /// Called before anything else, because the kernel ignores signals without a handler that are
+    /// sent to process 1 of a container.
+    ///
     /// # Errors
-    /// Returns the operating system's error when a handler cannot be installed.
-    pub(crate) fn listen() -> io::Result<Self> {
+    /// Returns an error when a handler cannot be installed.
+    pub(crate) fn listen() -> Result<Self, Error> {
+        Self::install().map_err(Error)
+    }
+
+    fn install() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
             terminate: signal(SignalKind::terminate())?,

@@ -11,12 +11,15 @@ use ticket_core::policy::Document;
 
 use crate::config::LogFormat;
 use crate::serve::{self, Server};
+use crate::signal::{self, Signals};
 use crate::{config, logging, output};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
     Logging(#[from] logging::Error),
+    #[error(transparent)]
+    Signals(#[from] signal::Error),
     #[error(transparent)]
     Serve(#[from] serve::Error),
     #[error("cannot create the sample concerts")]
@@ -33,10 +36,14 @@ pub(crate) enum Error {
 ///
 /// Returns an error if the server cannot start or its socket fails.
 pub(crate) async fn run(options: config::Demo) -> Result<(), Error> {
+    let mut signals = Signals::listen()?;
     logging::start(&options.serve.log)?;
     let everyday = Document::preset("everyday").expect("`everyday` is a preset");
-    let server = Server::start(&options.serve, everyday).await?;
-    let samples = concerts::create_missing(&server.tickets).await?;
+    let server = Server::start(&options.serve, everyday, &mut signals).await?;
+    let samples = tokio::select! {
+        created = concerts::create_missing(&server.tickets) => created?,
+        signal = signals.next() => return Err(serve::Error::Interrupted(signal).into()),
+    };
     tokio::spawn(concerts::reset_sold_out(server.tickets.clone(), samples));
     if options.serve.log.log_format == LogFormat::Text {
         output::write(&Welcome(&server).to_string())?;
@@ -46,7 +53,7 @@ pub(crate) async fn run(options: config::Demo) -> Result<(), Error> {
         server.registry.clone(),
         server.stopping.clone(),
     ));
-    server.run().await?;
+    server.run(signals).await?;
     if traffic.join().is_err() {
         tracing::error!("the traffic thread panicked");
     }

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::config;
 use crate::output::{self, write_diagnostic};
-use crate::signal::Signals;
+use crate::signal::{self, Signals};
 use crate::traffic::client::RequestError;
 use crate::traffic::{Action, Traffic};
 use report::Results;
@@ -47,8 +47,8 @@ pub(crate) enum Error {
     },
     #[error("interrupted by {0} before the first request")]
     Interrupted(&'static str),
-    #[error("cannot listen for signals")]
-    Signals(#[source] io::Error),
+    #[error(transparent)]
+    Signals(#[from] signal::Error),
     #[error("cannot start the pacer thread")]
     Thread(#[source] io::Error),
     #[error(transparent)]
@@ -62,7 +62,7 @@ pub(crate) enum Error {
 /// Returns an error if the server does not respond or has no concerts, or if more requests failed
 /// than allowed.
 pub(crate) async fn run(options: config::Load) -> Result<(), Error> {
-    let mut signals = Signals::listen().map_err(Error::Signals)?;
+    let mut signals = Signals::listen()?;
     let traffic = Arc::new(Traffic::new(options.url.clone(), options.timeout));
     let read = tokio::select! {
         read = discover(&traffic, &options) => read?,

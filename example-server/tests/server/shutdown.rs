@@ -1,12 +1,13 @@
 //! Graceful shutdown.
 
 use std::collections::HashSet;
+use std::process::Stdio;
 
 use futures_util::future::join_all;
 use serde_json::json;
 use ticket_core::{Options, Tickets};
 
-use crate::process::{Server, order, sqlite, text, until, value};
+use crate::process::{Server, order, program, sqlite, text, until, value};
 
 #[tokio::test]
 async fn requests_in_progress_at_sigterm_are_responseed_and_durable() {
@@ -69,4 +70,31 @@ async fn readiness_fails_while_the_server_drains_and_still_serves() {
     let interrupted = server.logs("drain period interrupted");
     assert_eq!(interrupted["fields"]["signal"], "SIGINT");
     assert!(server.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_signal_during_startup_is_handled_and_not_left_to_the_kernel() {
+    // Accepts the connection of the server and never answers, so that startup does not end.
+    let database = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://ann@{}/tickets", database.local_addr().unwrap());
+    for command in ["serve", "demo"] {
+        let server = program()
+            .args([command, "--database-url", &url])
+            .args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _connection = database.accept().await.unwrap();
+        let pid = server.id().to_string();
+        let sent = std::process::Command::new("kill")
+            .args(["-TERM", &pid])
+            .status();
+        assert!(sent.unwrap().success());
+        let output = server.wait_with_output().unwrap();
+        // Process 1 of a container would ignore a signal without a handler.
+        assert_eq!(output.status.code(), Some(1), "{:?}", output.status);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("stopped by SIGTERM"), "{error}");
+    }
 }
