@@ -9,6 +9,7 @@ use prometheus::Registry;
 
 use super::cells::Layout;
 use super::collector::{LIMIT, METRIC, RecorderMetrics, RequestMetrics};
+use super::names::label_names;
 use super::registry::RegistryAdditions;
 use super::{Endpoints, Inner, Names, Prometheus, exposition};
 use crate::bounds::{DURATION_BOUNDS, duration_bounds, size_bounds};
@@ -281,23 +282,6 @@ fn check_metric_names(names: &Names, time_to_head: bool) -> Result<(), BuildErro
         }
     }
     Ok(())
-}
-
-/// Returns the names of all labels of the request metrics except custom labels.
-pub(crate) fn label_names<'a>(
-    names: &'a Names,
-    constant: &'a [(String, String)],
-) -> impl Iterator<Item = &'a str> {
-    [
-        &names.method,
-        &names.route,
-        &names.status,
-        &names.grpc_status,
-    ]
-    .into_iter()
-    .chain(&names.error_type)
-    .chain(constant.iter().map(|(name, _)| name))
-    .map(String::as_str)
 }
 
 fn check_labels(

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
-use super::builder::label_names;
+use super::names::label_names;
 use super::snapshot::{Histogram, Snapshot, View};
 use super::{Inner, Names};
 

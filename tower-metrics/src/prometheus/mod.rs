@@ -5,6 +5,7 @@ mod builder;
 mod cells;
 mod collector;
 mod exposition;
+mod key;
 mod local;
 mod names;
 mod reader;
@@ -13,6 +14,7 @@ mod series;
 mod slots;
 mod snapshot;
 mod sync;
+mod thread_endpoint;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,9 +30,9 @@ pub use self::reader::{ReadSeries, ReadValue, Reader};
 pub use prometheus::{Registry, proto};
 
 use self::cells::Layout;
-use self::local::ThreadEndpoint;
 use self::registry::RegistryAdditions;
 use self::series::Endpoint;
+use self::thread_endpoint::ThreadEndpoint;
 use crate::completed_request::CompletedRequest;
 use crate::error::LabelError;
 use crate::initial_series::InitialSeries;
@@ -274,7 +276,7 @@ impl Recorder for Prometheus {
         for (i, name) in names.iter().enumerate() {
             builder::check_label_name(name)?;
             let added = inner.additions.labels.iter().map(|(name, _)| &**name);
-            let mut taken = builder::label_names(inner.names, inner.constant).chain(added);
+            let mut taken = names::label_names(inner.names, inner.constant).chain(added);
             if taken.any(|taken| taken == *name) || names[..i].contains(name) {
                 return Err(LabelError {
                     name: (*name).to_owned(),

@@ -159,3 +159,20 @@ impl Default for Names {
         Self::open_telemetry()
     }
 }
+
+/// Returns the names of all labels of the request metrics except custom labels.
+pub(crate) fn label_names<'a>(
+    names: &'a Names,
+    constant: &'a [(String, String)],
+) -> impl Iterator<Item = &'a str> {
+    [
+        &names.method,
+        &names.route,
+        &names.status,
+        &names.grpc_status,
+    ]
+    .into_iter()
+    .chain(&names.error_type)
+    .chain(constant.iter().map(|(name, _)| name))
+    .map(String::as_str)
+}

@@ -202,7 +202,7 @@ mod loom_tests {
     use http::StatusCode;
     use loom::thread;
 
-    use super::super::series::StatusLabels;
+    use super::super::key::StatusLabels;
     use super::*;
     use crate::completed_request::CompletedRequest;
     use crate::error_type::ErrorType;
