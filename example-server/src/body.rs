@@ -3,7 +3,7 @@
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
-use http::{StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::problem::Problem;
 
@@ -22,8 +22,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let content_type = request.headers().get(header::CONTENT_TYPE);
-        let essence = content_type
+        let essence = single_value(request.headers(), &header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split(';').next())
             .map(str::trim);
@@ -33,6 +32,16 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
         let body = Bytes::from_request(request, state).await;
         body.map(Self).map_err(rejected)
     }
+}
+
+/// Returns the value of a header that occurs once. Which of several values an intermediary read is
+/// unknown.
+pub(crate) fn single_value<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
 fn rejected(rejection: BytesRejection) -> Problem {

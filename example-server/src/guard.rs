@@ -10,6 +10,7 @@ use http::uri::Authority;
 use http::{HeaderValue, header};
 use subtle::ConstantTimeEq;
 
+use crate::body::single_value;
 use crate::config::AdminToken;
 use crate::problem::Problem;
 
@@ -59,9 +60,7 @@ impl Guard {
 
 /// Compares in constant time, so that response times reveal nothing about the token.
 fn has_token(parts: &Parts, token: &str) -> bool {
-    let sent = parts
-        .headers
-        .get(header::AUTHORIZATION)
+    let sent = single_value(&parts.headers, &header::AUTHORIZATION)
         .and_then(|value| value.as_bytes().split_at_checked(7))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
     sent.is_some_and(|(_, sent)| sent.ct_eq(token.as_bytes()).into())
@@ -157,6 +156,8 @@ mod tests {
             assert!(!allows(&guard, request(other)), "{other}");
         }
         assert!(!allows(&guard, to_host("localhost")));
+        let repeated = request("Bearer s3cret").header(header::AUTHORIZATION, "Bearer other");
+        assert!(!allows(&guard, repeated));
     }
 
     #[test]
