@@ -83,7 +83,8 @@
 //!
 //! - [`guides::labels`]: custom labels, cardinality limits, series that start
 //!   at zero, and bucket bounds.
-//! - [`guides::axum`]: nesting, merging, fallbacks, and the layer's position.
+//! - [`guides::axum`]: the layer's position among routes and other layers, labels from
+//!   extractors, timeouts, panics, and tests.
 //! - [`guides::tonic`]: gRPC statuses, and the layer's position among tonic's.
 //! - [`guides::clients`]: hyper's client, reqwest, and tonic's channel.
 //! - [`guides::from_axum_prometheus`]: migration with existing dashboards.
@@ -106,6 +107,17 @@
 //! - `opentelemetry`: the recorder for an OpenTelemetry meter.
 //! - `quanta`: reads the clock from the processor's time stamp counter.
 //! - `tracing-opentelemetry`: trace IDs of the current span as exemplars.
+//!
+//! To record with OpenTelemetry only, leave out the default features. The feature `axum`
+//! is still required for the routes of an axum router:
+//!
+//! ```toml
+//! [dependencies]
+//! tower-metrics = { version = "0.1", default-features = false, features = ["axum", "opentelemetry"] }
+//! ```
+//!
+//! Without the feature `axum`, the route is empty unless
+//! [`MetricsLayerBuilder::route`] sets it.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;

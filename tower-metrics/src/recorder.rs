@@ -17,7 +17,10 @@ use crate::label::LabelValues;
 /// A pair `(A, B)` records every request in both recorders, and `Option<R>` records
 /// if it is `Some`, so that configuration can enable a recorder at run time.
 ///
-/// The guide *Writing a recorder* has a complete example.
+#[cfg_attr(
+    feature = "prometheus",
+    doc = "The guide to [custom recorders](crate::guides::custom_recorders) has a complete example."
+)]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a recorder",
     note = "`Prometheus::new()` returns one, and so does `build()?` of its builder"

@@ -84,10 +84,13 @@ async fn the_stream_begins_with_the_history_and_ends_at_shutdown() {
 #[tokio::test]
 async fn a_nested_page_works_with_and_without_a_trailing_slash() {
     let nested = Router::new().nest_service("/ops/live", page().build().unwrap().into_router());
+    let routes = Router::new().nest("/ops/live", page().build().unwrap().into_router());
     let root = page().build().unwrap().into_router();
     for (router, path) in [
         (&nested, "/ops/live"),
         (&nested, "/ops/live/"),
+        // `nest` has no route for the path with a trailing slash.
+        (&routes, "/ops/live"),
         (&root, "/"),
     ] {
         let (status, html) = get(router, path).await;

@@ -58,6 +58,32 @@ use crate::table::Table;
 /// let layer = MetricsLayer::new(OpenTelemetry::new(&meter));
 /// ```
 ///
+/// With a meter provider, in an axum router. The routes require the feature `axum`,
+/// which `default-features = false` disables; without it, `http.route` is absent unless
+/// [`MetricsLayerBuilder::route`](crate::MetricsLayerBuilder::route) sets the route:
+///
+/// ```
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
+/// use opentelemetry::global;
+/// use opentelemetry_sdk::metrics::SdkMeterProvider;
+/// use tower_metrics::{MetricsLayer, OpenTelemetry};
+///
+/// // Add a reader with the exporter, such as that of `opentelemetry-otlp`.
+/// let provider = SdkMeterProvider::builder().build();
+/// global::set_meter_provider(provider.clone());
+///
+/// let meter = global::meter("my-service");
+/// let app: Router = Router::new()
+///     .route("/concerts/{id}", get(|| async { "hello" }))
+///     .layer(MetricsLayer::new(OpenTelemetry::new(&meter)));
+///
+/// // After the server has shut down, exports what was recorded since the last export.
+/// provider.shutdown()?;
+/// # }
+/// # Ok::<_, opentelemetry_sdk::error::OTelSdkError>(())
+/// ```
+///
 /// Together with Prometheus:
 ///
 /// ```

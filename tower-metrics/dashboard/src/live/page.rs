@@ -35,7 +35,8 @@ impl LivePage {
     /// Starts sampling and returns the routes of the page.
     ///
     /// Serve them with [`Router::nest_service`], which accepts the path with and
-    /// without a trailing slash, or with [`Router::merge`] at the root. Sampling
+    /// without a trailing slash, or with [`Router::merge`] at the root.
+    /// [`Router::nest`] accepts the path without a trailing slash only. Sampling
     /// stops when the router and all its clones are dropped.
     pub fn into_router(self) -> Router {
         router::router(self.feed, self.router, &self.runtime)
