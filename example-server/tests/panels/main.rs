@@ -103,6 +103,11 @@ async fn traffic(server: &Server, scraped: impl AsyncFn(usize)) -> Load {
                 scraped(1).await;
             });
         }
+        until(
+            "enough purchases have failed to fire an alert",
+            async || load.counts().outcomes.get("failed") >= Some(&30),
+        )
+        .await;
         commit(server, "group").await;
         server.put_faults(&json!({ "preset": "everyday" })).await;
         scraped(5).await;
