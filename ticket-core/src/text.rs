@@ -55,14 +55,19 @@ fn is_invisible(c: char) -> bool {
             | '\u{115f}'..='\u{1160}'
             | '\u{17b4}'..='\u{17b5}'
             | '\u{180b}'..='\u{180f}'
+            | '\u{2065}'
             | '\u{3164}'
             | '\u{fe00}'..='\u{fe0f}'
             | '\u{ffa0}'
             | '\u{fff0}'..='\u{fff8}'
             | '\u{e0000}'..='\u{e0fff}'
-            // BRAILLE PATTERN BLANK
+            // BRAILLE PATTERN BLANK, KHITAN SMALL SCRIPT FILLER, MUSICAL SYMBOL NULL NOTEHEAD
             | '\u{2800}'
-    )
+            | '\u{16fe4}'
+            | '\u{1d159}'
+            // Noncharacters, for which fonts have no glyph.
+            | '\u{fdd0}'..='\u{fdef}'
+    ) || u32::from(c) & 0xfffe == 0xfffe
 }
 
 /// Quotes a rejected value for an error message, shortened to [`MAX_QUOTED`] characters.
@@ -165,11 +170,17 @@ mod tests {
             '\u{2029}',
             '\u{202e}',
             '\u{2060}',
+            '\u{2065}',
             '\u{2800}',
             '\u{3164}',
             '\u{fe0f}',
+            '\u{fdd0}',
             '\u{feff}',
             '\u{fff9}',
+            '\u{ffff}',
+            '\u{1fffe}',
+            '\u{16fe4}',
+            '\u{1d159}',
             '\u{e0041}',
             '\u{e0100}',
         ] {
