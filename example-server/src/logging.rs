@@ -51,12 +51,7 @@ static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 /// # Errors
 /// Returns an error when the filter cannot be parsed.
 pub(crate) fn start(options: &Log) -> Result<(), Error> {
-    let filter = EnvFilter::builder()
-        .parse(&options.log)
-        .map_err(|source| Error {
-            filter: options.log.clone(),
-            source,
-        })?;
+    let filter = filter(&options.log)?;
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(MAX_LINES)
@@ -90,6 +85,16 @@ pub(crate) fn start(options: &Log) -> Result<(), Error> {
         );
     }));
     Ok(())
+}
+
+/// Parses a log filter. h2 logs protocol errors of clients at WARN, so that a client could write any
+/// number of lines: they are off unless `text` names the target `h2`.
+fn filter(text: &str) -> Result<EnvFilter, Error> {
+    let parsed = EnvFilter::builder().parse(format!("h2=error,{text}"));
+    parsed.map_err(|source| Error {
+        filter: text.to_owned(),
+        source,
+    })
 }
 
 /// Writes the remaining lines, unless standard output stalls. Later lines are lost.
@@ -182,5 +187,33 @@ impl Write for Stdout {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stdout().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocol_errors_of_clients_are_logged_only_on_demand() {
+        for (text, h2, hyper) in [
+            ("info", false, true),
+            ("", false, false),
+            ("info,h2=warn", true, true),
+            ("trace", false, true),
+            ("info,h2=debug", true, true),
+        ] {
+            let subscriber = tracing_subscriber::registry().with(filter(text).unwrap());
+            tracing::subscriber::with_default(subscriber, || {
+                assert_eq!(
+                    tracing::enabled!(target: "h2", tracing::Level::WARN),
+                    h2,
+                    "{text:?}"
+                );
+                let target = tracing::enabled!(target: "hyper", tracing::Level::WARN);
+                assert_eq!(target, hyper, "{text:?}");
+            });
+        }
+        assert!(filter("example_server=loud").is_err());
     }
 }
