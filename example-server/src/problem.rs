@@ -205,6 +205,17 @@ impl Problem {
         .retry_after(Duration::from_secs(10))
     }
 
+    /// Too many different renderings of the metrics are requested at once.
+    pub(crate) fn too_many_scrapes() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too-many-scrapes",
+            "Too many scrapes",
+            "too many scrapes with different queries, or with different Accept or Accept-Encoding headers, are waiting",
+        )
+        .retry_after(Duration::from_secs(1))
+    }
+
     /// The request body did not arrive in time.
     pub(crate) fn body_timeout() -> Self {
         Self::new(

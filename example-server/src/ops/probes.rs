@@ -62,6 +62,8 @@ pub(super) async fn readyz(State(readiness): State<Readiness>) -> Result<&'stati
         return Err(Problem::not_ready("the server is shutting down"));
     }
     let ping = readiness.ping.get((), || readiness.ping());
-    ping.await.map_err(Problem::not_ready)?;
+    ping.await
+        .expect("all probes have the same key")
+        .map_err(Problem::not_ready)?;
     Ok("ready\n")
 }

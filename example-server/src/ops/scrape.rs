@@ -11,7 +11,8 @@ use http_body_util::BodyExt;
 use tower::Service;
 use tower_metrics::Prometheus;
 
-use super::shared::Shared;
+use super::shared::{Full, Shared};
+use crate::problem::Problem;
 
 /// Parts of a request that the exposition depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,14 +35,20 @@ struct Rendered {
 #[derive(Clone, Debug)]
 pub(super) struct Scrapes {
     prometheus: Prometheus,
-    shared: Arc<Shared<Key, Option<Rendered>>>,
+    shared: Arc<Renderings>,
+    /// Renderings of requests with a query. They wait only for each other: a client that sends a
+    /// different filter each time does not delay the scrapes of Prometheus.
+    filtered: Arc<Renderings>,
 }
+
+type Renderings = Shared<Key, Option<Rendered>>;
 
 impl Scrapes {
     pub(super) fn new(prometheus: Prometheus) -> Self {
         Self {
             prometheus,
             shared: Arc::new(Shared::new()),
+            filtered: Arc::new(Shared::new()),
         }
     }
 }
@@ -57,7 +64,11 @@ pub(super) async fn metrics(State(scrapes): State<Scrapes>, request: Request) ->
     };
     let request = http::Request::from_parts(head, ());
     let prometheus = scrapes.prometheus;
-    let rendered = scrapes.shared.get(key, || async move {
+    let shared = match key.query {
+        None => &scrapes.shared,
+        Some(_) => &scrapes.filtered,
+    };
+    let rendered = shared.get(key, || async move {
         let rendering = tokio::task::spawn_blocking(move || prometheus.exposition().call(request));
         let Ok(response) = rendering.await.ok()?.await;
         let (head, body) = response.into_parts();
@@ -68,13 +79,14 @@ pub(super) async fn metrics(State(scrapes): State<Scrapes>, request: Request) ->
         })
     });
     match rendered.await {
-        Some(Rendered {
+        Ok(Some(Rendered {
             status,
             headers,
             body,
-        }) => (status, headers, body).into_response(),
+        })) => (status, headers, body).into_response(),
         // A collector panicked, which the log shows.
-        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Ok(None) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Err(Full) => Problem::too_many_scrapes().into_response(),
     }
 }
 

@@ -8,13 +8,20 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 /// Inverse of the maximum share of time spent on computing.
 const INVERSE_SHARE: u32 = 4;
 
+/// Maximum number of different results that requests wait for.
+const MAX_KEYS: usize = 16;
+
+/// The maximum number of different results is being waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
 /// Computes a result once for all requests that wait for it.
 ///
 /// One result is computed at a time, for at most a quarter of the time. A request that arrives
 /// during a computation waits for the next one, so that a result is never older than the request.
 ///
 /// # Bounds
-/// A key per waiting request.
+/// Results that requests wait for: [`MAX_KEYS`]. Each request holds a key.
 #[derive(Debug)]
 pub(super) struct Shared<K, V> {
     waiting: Mutex<Vec<(K, Weak<OnceCell<V>>)>>,
@@ -30,12 +37,16 @@ impl<K: Eq + Clone, V: Clone> Shared<K, V> {
     }
 
     /// Returns the result for `key`. `compute` is called by one of the requests that wait for it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Full`] if [`MAX_KEYS`] other results have to be computed first.
     pub(super) async fn get<F: Future<Output = V>>(
         &self,
         key: K,
         compute: impl FnOnce() -> F,
-    ) -> V {
-        let cell = self.join(&key);
+    ) -> Result<V, Full> {
+        let cell = self.join(&key)?;
         let result = cell.get_or_init(|| async {
             let turn = self.turn.clone().acquire_owned().await;
             let turn = turn.expect("the semaphore is never closed");
@@ -45,20 +56,23 @@ impl<K: Eq + Clone, V: Clone> Shared<K, V> {
             release(turn, begun.elapsed() * (INVERSE_SHARE - 1));
             result
         });
-        result.await.clone()
+        Ok(result.await.clone())
     }
 
-    fn join(&self, key: &K) -> Arc<OnceCell<V>> {
+    fn join(&self, key: &K) -> Result<Arc<OnceCell<V>>, Full> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // Requests that were cancelled while they waited.
         waiting.retain(|(_, cell)| cell.strong_count() > 0);
         let found = waiting.iter().find(|(known, _)| known == key);
         if let Some(cell) = found.and_then(|(_, cell)| cell.upgrade()) {
-            return cell;
+            return Ok(cell);
+        }
+        if waiting.len() == MAX_KEYS {
+            return Err(Full);
         }
         let cell = Arc::new(OnceCell::new());
         waiting.push((key.clone(), Arc::downgrade(&cell)));
-        cell
+        Ok(cell)
     }
 
     /// Lets later requests wait for the next result.
@@ -109,9 +123,9 @@ mod tests {
         let others: Vec<_> = (0..100).map(|_| request()).collect();
         tokio::task::yield_now().await;
         go_on.notify_one();
-        assert_eq!(first.await.unwrap(), 0);
+        assert_eq!(first.await.unwrap(), Ok(0));
         for other in others {
-            assert_eq!(other.await.unwrap(), 1);
+            assert_eq!(other.await.unwrap(), Ok(1));
         }
         assert!(shared.waiting.lock().unwrap().is_empty());
     }
@@ -127,6 +141,27 @@ mod tests {
             tokio::task::yield_now().await;
         }
         cancelled.abort();
-        assert_eq!(shared.get("key", || async { 7 }).await, 7);
+        assert_eq!(shared.get("key", || async { 7 }).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn requests_for_more_different_results_than_the_limit_are_refused() {
+        let shared = Arc::new(Shared::new());
+        let turn = shared.turn.clone().acquire_owned().await.unwrap();
+        let request = |key: usize| {
+            let shared = shared.clone();
+            tokio::spawn(async move { shared.get(key, async || key).await })
+        };
+        let waiting: Vec<_> = (0..MAX_KEYS).map(request).collect();
+        while shared.waiting.lock().unwrap().len() < MAX_KEYS {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(request(MAX_KEYS).await.unwrap(), Err(Full));
+        let joined = request(0);
+        drop(turn);
+        for (key, waiting) in waiting.into_iter().enumerate() {
+            assert_eq!(waiting.await.unwrap(), Ok(key));
+        }
+        assert_eq!(joined.await.unwrap(), Ok(0));
     }
 }
