@@ -166,10 +166,13 @@ impl Traffic {
         while found.len() < MAX_CONCERTS {
             let page: Page = self.client.get(&path).await?.json()?;
             requests += 1;
-            found.extend(page.items.into_iter().map(|concert| concert.id));
+            // A server may repeat an empty page endlessly.
+            let is_last = page.items.is_empty();
+            let room = MAX_CONCERTS - found.len();
+            found.extend(page.items.into_iter().map(|concert| concert.id).take(room));
             match page.next_cursor {
-                Some(cursor) => path = format!("/concerts?limit=100&cursor={cursor}"),
-                None => break,
+                Some(cursor) if !is_last => path = format!("/concerts?limit=100&cursor={cursor}"),
+                _ => break,
             }
         }
         let concerts = found.len();

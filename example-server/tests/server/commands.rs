@@ -2,6 +2,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::process::{Server, program, sqlite, until, value};
 
@@ -475,6 +477,27 @@ async fn load_on_a_server_that_hangs_prints_that_it_waits_and_times_out() {
     let error = utf8(&output.stderr);
     assert!(error.contains("waiting up to 2s for a response"), "{error}");
     assert!(error.contains("no response within 2s"), "{error}");
+}
+
+#[tokio::test]
+async fn load_on_a_server_that_repeats_an_empty_page_ends() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            _ = stream.read(&mut [0; 4096]).await;
+            let page = r#"{"items":[],"next_cursor":"00000000000000000000000000000001"}"#;
+            let length = page.len();
+            let head =
+                format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+            _ = stream.write_all((head + page).as_bytes()).await;
+        }
+    });
+    let output = run(&["load", "--url", &url]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let error = utf8(&output.stderr);
+    assert!(error.contains("no concerts to sell"), "{error}");
 }
 
 #[cfg(unix)]
