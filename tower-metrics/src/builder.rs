@@ -11,7 +11,7 @@ use crate::error::{BuildError, LabelError};
 use crate::error_type::ErrorType;
 use crate::head::RequestHead;
 use crate::initial_series::InitialSeries;
-use crate::label::{Label, LabelNumbers, LabelValues, MAX_LABELS};
+use crate::label::{Label, LabelNumbers, LabelValues, MAX_LABELS, OTHER};
 use crate::layer::MetricsLayer;
 use crate::recorder::{Limit, Recorder};
 use crate::request_body::CountRequestBytes;
@@ -477,7 +477,12 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
         let named = named.map(|(setting, route)| (setting, &**route));
         let fixed = self.route.as_fixed().map(|route| ("route", route));
         for (setting, route) in named.chain(fixed) {
-            if let Some(why) = self.route.reject(route) {
+            let why = match setting {
+                // Requests beyond the limit are always counted.
+                "skip" if route == OTHER => Some("routes beyond the limit cannot be excluded"),
+                _ => self.route.reject(route),
+            };
+            if let Some(why) = why {
                 return Err(BuildError::Route {
                     setting,
                     route: route.to_owned(),

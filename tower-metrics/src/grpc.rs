@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName};
 
-use crate::head::single_value;
+use crate::head::{has_media_type, single_value};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
@@ -114,7 +114,10 @@ impl GrpcStatus {
         }
         let code = single_value(headers, &GRPC_STATUS)
             .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.trim().parse().ok());
+            .map(str::trim)
+            // `parse` accepts a sign, gRPC does not.
+            .filter(|text| text.bytes().all(|digit| digit.is_ascii_digit()))
+            .and_then(|digits| digits.parse().ok());
         Some(code.map_or(Self::UNKNOWN, Self::from_code))
     }
 }
@@ -134,8 +137,7 @@ impl fmt::Debug for GrpcStatus {
 
 /// Returns whether the content type is gRPC or gRPC-Web.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    single_value(headers, &header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    has_media_type(headers, "application/grpc")
 }
 
 /// Returns whether gRPC data with this first byte is a message, as opposed to the

@@ -9,7 +9,7 @@ use crate::grpc;
 use crate::head::RequestHead;
 use crate::outcome::Outcome;
 use crate::pool;
-use crate::recorder::{Limit, Recorder};
+use crate::recorder::Recorder;
 use crate::request_body::BytesRead;
 use crate::route::is_skipped;
 use crate::shared::{Found, Shared, Target};
@@ -68,12 +68,12 @@ impl<R: Recorder> RequestGuard<R> {
         .find(&head, is_grpc);
         let routes = &shared.routes;
         let mut candidate = None;
+        let is_overflow = matches!(found, Found::Overflow);
         let entry = match found {
             Found::Entry(entry) => entry,
-            Found::Overflow => {
-                shared.recorder.overflowed(Limit::Routes);
-                &routes.other
-            }
+            Found::Overflow => &routes.other,
+            // Layers such as CORS answer every path.
+            Found::Candidate(_) if *head.method == Method::OPTIONS => &routes.none,
             Found::Candidate(route) => {
                 candidate = Some(route);
                 &routes.other
@@ -84,8 +84,13 @@ impl<R: Recorder> RequestGuard<R> {
         }
         let target = shared.target(routes.method(head.method), entry);
         let mut guard = Self::begin(start, target, kind);
-        if let (Some(state), Some(candidate)) = (guard.state(), candidate) {
-            state.set_candidate(candidate);
+        if let Some(state) = guard.state() {
+            if let Some(candidate) = candidate {
+                state.set_candidate(candidate);
+            }
+            if is_overflow {
+                state.set_route_overflowed();
+            }
         }
         guard
     }

@@ -82,9 +82,14 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 /// Returns whether the content type is `text/event-stream`.
 pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
-    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    has_media_type(headers, "text/event-stream")
+}
+
+/// Returns whether the content type starts with a media type, which is not
+/// case-sensitive.
+pub(crate) fn has_media_type(headers: &HeaderMap, media_type: &str) -> bool {
     single_value(headers, &header::CONTENT_TYPE).is_some_and(|value| {
-        let start = value.as_bytes().get(..EVENT_STREAM.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(EVENT_STREAM))
+        let start = value.as_bytes().get(..media_type.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(media_type.as_bytes()))
     })
 }

@@ -219,39 +219,30 @@ impl fmt::Debug for Label {
 pub(crate) struct LabelNumbers([u16; MAX_LABELS]);
 
 impl LabelNumbers {
-    /// Evaluates the labels from the request, and calls `overflowed` with the name of
-    /// each whose value is beyond its limits.
-    pub(crate) fn evaluate_request(
-        &mut self,
-        labels: &[Label],
-        head: &RequestHead<'_>,
-        mut overflowed: impl FnMut(&'static str),
-    ) {
+    /// Evaluates the labels from the request.
+    pub(crate) fn evaluate_request(&mut self, labels: &[Label], head: &RequestHead<'_>) {
         for (label, number) in labels.iter().zip(&mut self.0) {
             if let Source::Request(value) = &label.source {
                 *number = value(head).map_or(EMPTY, |value| label.number(&value));
-                if *number == OVERFLOW {
-                    overflowed(label.name);
-                }
             }
         }
     }
 
     /// Evaluates the labels from the response.
-    pub(crate) fn evaluate_response(
-        &mut self,
-        labels: &[Label],
-        head: &ResponseHead<'_>,
-        mut overflowed: impl FnMut(&'static str),
-    ) {
+    pub(crate) fn evaluate_response(&mut self, labels: &[Label], head: &ResponseHead<'_>) {
         for (label, number) in labels.iter().zip(&mut self.0) {
             if let Source::Response(value) = &label.source {
                 *number = value(head).map_or(EMPTY, |value| label.number(&value));
-                if *number == OVERFLOW {
-                    overflowed(label.name);
-                }
             }
         }
+    }
+
+    /// Returns the names of the labels whose value is beyond its limits.
+    pub(crate) fn overflowed(self, labels: &[Label]) -> impl Iterator<Item = &'static str> {
+        let numbers = labels.iter().zip(self.0);
+        numbers
+            .filter(|(_, number)| *number == OVERFLOW)
+            .map(|(label, _)| label.name)
     }
 
     /// Returns the number of combinations that

@@ -106,6 +106,8 @@ struct Extra {
     bytes_read: Option<BytesRead>,
     /// Route that gets a slot if the response proves that it exists.
     candidate: Option<Box<str>>,
+    /// `true` if the route is beyond the limit.
+    is_route_overflowed: bool,
     /// Error type in the extensions of the response.
     error_type: Option<ErrorType>,
     grpc_status: Option<GrpcStatus>,
@@ -166,6 +168,10 @@ impl<R: Recorder> State<R> {
         self.extra().candidate = Some(route);
     }
 
+    pub(crate) fn set_route_overflowed(&mut self) {
+        self.extra().is_route_overflowed = true;
+    }
+
     #[inline(always)]
     pub(crate) fn set_request_size<B: Body>(&mut self, body: &B, headers: &HeaderMap) {
         let size = body.size_hint().exact().or_else(|| content_length(headers));
@@ -174,15 +180,10 @@ impl<R: Recorder> State<R> {
 
     pub(crate) fn inspect_request(&mut self, head: &RequestHead<'_>) {
         let Shared {
-            recorder,
-            labels,
-            trace_id,
-            ..
+            labels, trace_id, ..
         } = self.target.shared;
         if !labels.is_empty() {
-            let numbers = &mut self.extra().labels;
-            let overflowed = |name| recorder.overflowed(Limit::Label(name));
-            numbers.evaluate_request(labels, head, overflowed);
+            self.extra().labels.evaluate_request(labels, head);
         }
         if let Some(trace_id) = trace_id
             && let Some(trace_id) = trace_id(head)
@@ -239,8 +240,7 @@ impl<R: Recorder> State<R> {
         }
         if !shared.labels.is_empty() {
             let numbers = &mut self.extra().labels;
-            let overflowed = |name| shared.recorder.overflowed(Limit::Label(name));
-            numbers.evaluate_response(&shared.labels, head, overflowed);
+            numbers.evaluate_response(&shared.labels, head);
         }
         let mut body_proves_route = false;
         if self.extra.candidate.is_some() {
@@ -348,7 +348,7 @@ impl<R: Recorder> State<R> {
             None if !exists => &shared.routes.none,
             None => match shared.routes.get_or_insert(&route) {
                 Some(entry) => entry,
-                None => return shared.recorder.overflowed(Limit::Routes),
+                None => return self.set_route_overflowed(),
             },
         };
         let target = shared.target(self.target.method, entry);
@@ -378,6 +378,9 @@ impl<R: Recorder> State<R> {
         let Some(in_flight) = self.in_flight.take() else {
             return;
         };
+        if !self.is_plain {
+            self.count_overflows();
+        }
         let target = self.target;
         let mut request = self.completed();
         request.outcome = outcome;
@@ -411,6 +414,7 @@ impl<R: Recorder> State<R> {
         let Some(in_flight) = self.in_flight.take() else {
             return;
         };
+        self.count_overflows();
         // If a function of the user panicked, part of the response may have been
         // inspected.
         let request = CompletedRequest {
@@ -428,6 +432,20 @@ impl<R: Recorder> State<R> {
             .shared
             .recorder
             .end(target.series, in_flight, &request);
+    }
+
+    /// Counts what is recorded as `_OTHER`, at the end, because a response may still
+    /// exclude the request.
+    fn count_overflows(&self) {
+        let Shared {
+            recorder, labels, ..
+        } = self.target.shared;
+        if self.extra.is_route_overflowed {
+            recorder.overflowed(Limit::Routes);
+        }
+        for label in self.extra.labels.overflowed(labels) {
+            recorder.overflowed(Limit::Label(label));
+        }
     }
 
     /// Returns the record of a request that completes now.

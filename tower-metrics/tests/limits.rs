@@ -468,6 +468,41 @@ mod a_route {
     }
 
     #[test]
+    fn of_a_request_that_its_response_excludes_is_no_overflow() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus).max_routes(0);
+        let layer = layer
+            .route(Route::template(|_| Some("/a")))
+            .label(Label::from_request("tenant", 0, |_| Some("a".into())))
+            .build()
+            .unwrap();
+        let mut excluded = response(200);
+        excluded.extensions_mut().insert(Skip);
+        send(&layer, request("/"), excluded);
+        assert_eq!(Samples::of(&prometheus).sum(OVERFLOW, &[]), 0.0);
+        send(&layer, request("/"), response(200));
+        let samples = Samples::of(&prometheus);
+        for limit in ["routes", "tenant"] {
+            assert_eq!(samples.sum(OVERFLOW, &[("limit", limit)]), 1.0, "{limit}");
+        }
+    }
+
+    #[test]
+    fn of_an_options_request_is_not_proved_by_a_success() {
+        let build = |prometheus| {
+            let layer = MetricsLayer::builder(prometheus).max_routes(1);
+            layer.route(Route::path()).build().unwrap()
+        };
+        let preflight = |layer: &MetricsLayer<Prometheus>, number| {
+            let mut preflight = request(&format!("/secret{number}"));
+            *preflight.method_mut() = Method::OPTIONS;
+            send(layer, preflight, response(200));
+        };
+        let real = |layer: &MetricsLayer<Prometheus>| send(layer, request("/a"), response(200));
+        scan(build, preflight, real, "/a");
+    }
+
+    #[test]
     fn that_no_request_can_have_is_refused() {
         let builder = || one_slot(Route::path());
         let long = path(129);
@@ -483,6 +518,10 @@ mod a_route {
             (
                 builder().route_duration_to("users", tower_metrics::DurationTo::Head),
                 r#"route_duration_to: route "users": must start with `/`, as all routes of this layer do"#,
+            ),
+            (
+                builder().skip(["_OTHER"]),
+                r#"skip: route "_OTHER": routes beyond the limit cannot be excluded"#,
             ),
             (
                 builder().skip([long.clone()]),
@@ -694,6 +733,34 @@ mod a_header {
         headers.append("grpc-status", "13".parse().unwrap());
         send(&layer, grpc_request("/pkg.Service/Method"), twice);
         let labels = [("rpc_response_status_code", "UNKNOWN"), ("http_route", "")];
+        assert_eq!(Samples::of(&prometheus).requests(&labels), 1.0);
+    }
+
+    #[test]
+    fn of_a_grpc_status_with_a_sign_is_an_unknown_status() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus).grpc(true);
+        let layer = layer.build().unwrap();
+        let malformed = ["+0", "-0", "0x0", "%30", "256", "18446744073709551616", ""];
+        for code in malformed {
+            let refusal = grpc_refusal(code);
+            send(&layer, grpc_request("/pkg.Service/Method"), refusal);
+        }
+        let labels = [("rpc_response_status_code", "UNKNOWN"), ("http_route", "")];
+        let count = malformed.len() as f64;
+        assert_eq!(Samples::of(&prometheus).requests(&labels), count);
+    }
+
+    #[test]
+    fn of_a_content_type_is_not_case_sensitive() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus).grpc(true);
+        let layer = layer.build().unwrap();
+        let mut call = grpc_request("/pkg.Service/Method");
+        let content_type = "Application/gRPC+proto".parse().unwrap();
+        call.headers_mut().insert("content-type", content_type);
+        send(&layer, call, grpc_refusal("5"));
+        let labels = [("rpc_response_status_code", "NOT_FOUND")];
         assert_eq!(Samples::of(&prometheus).requests(&labels), 1.0);
     }
 

@@ -50,6 +50,8 @@ struct Counted {
     status: String,
     error_type: String,
     streams: bool,
+    /// The route is beyond the limit.
+    overflowed: bool,
     sent: u64,
 }
 
@@ -76,6 +78,7 @@ impl Model {
             status: String::new(),
             error_type: String::new(),
             streams: false,
+            overflowed: false,
             sent: 0,
         };
         *self.in_flight.entry(counted.endpoint()).or_default() += 1;
@@ -98,6 +101,7 @@ impl Model {
 
     fn end(&mut self, mut counted: Counted, outcome: Outcome) {
         self.leave(&counted);
+        self.overflows += u64::from(counted.overflowed);
         counted.error_type = match outcome {
             Outcome::Complete => counted.error_type,
             Outcome::Cancelled => "cancelled".into(),
@@ -130,7 +134,7 @@ impl Model {
                 self.routes.insert(route);
                 route
             } else {
-                self.overflows += 1;
+                counted.overflowed = true;
                 "_OTHER"
             };
         }
