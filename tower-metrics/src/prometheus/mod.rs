@@ -58,6 +58,31 @@ use crate::table::Table;
 ///     .route_service("/metrics", prometheus.exposition());
 /// # }
 /// ```
+///
+/// # Other metrics
+///
+/// The exposition contains every metric in the [`registry`](Prometheus::registry).
+/// Register the metrics of the program there, with version 0.14 of the crate
+/// `prometheus`:
+///
+/// ```
+/// use prometheus::IntCounter;
+/// use tower_metrics::Prometheus;
+/// use tower_metrics::prometheus::Format;
+///
+/// let recorder = Prometheus::new();
+/// let sold = IntCounter::new("tickets_sold_total", "Number of tickets sold.")?;
+/// recorder.registry().register(Box::new(sold.clone()))?;
+///
+/// sold.inc();
+/// let exposition = recorder.exposition().render(Format::Text);
+/// assert!(exposition.contains("tickets_sold_total 1\n"));
+/// # Ok::<_, prometheus::Error>(())
+/// ```
+///
+/// To expose metrics that are registered elsewhere, such as in
+/// `prometheus::default_registry()`, pass a clone of that registry to
+/// [`PrometheusBuilder::registry`].
 #[derive(Clone, Copy)]
 pub struct Prometheus(&'static Inner);
 
