@@ -30,6 +30,9 @@ use crate::{
 };
 
 const WRITER: &str = "sqlite_writer";
+/// Page cache of a reading connection, where a negative number is in KiB. SQLite's default is 2 MiB.
+/// Every commit invalidates it, so a larger one saves few reads but multiplies by the readers.
+const READER_CACHE: &str = "-256";
 
 /// Database in a file.
 pub(crate) struct Sqlite {
@@ -86,7 +89,12 @@ impl Sqlite {
             .max_connections(readers)
             .acquire_timeout(timeouts.connection)
             .test_before_acquire(false)
-            .connect_with(options.clone().pragma("query_only", "ON"))
+            .connect_with(
+                options
+                    .clone()
+                    .pragma("query_only", "ON")
+                    .pragma("cache_size", READER_CACHE),
+            )
             .await
             .map_err(cannot_open)?;
         Ok(Self {

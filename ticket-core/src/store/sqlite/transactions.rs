@@ -25,6 +25,26 @@ const SELECT_REFUNDED: &str = concat!(
     ", refunded_at FROM purchases WHERE id = $1"
 );
 
+/// Selects purchases by concert and key. SQLite does not derive from the `IN` that the key is not
+/// null, which is the condition of the partial index: without the explicit condition, it reads every
+/// purchase of the concert.
+const SELECT_BY_KEY: &str = concat!(
+    "SELECT ",
+    purchase_columns!(),
+    ", request_digest, idempotency_key FROM purchases \
+     WHERE idempotency_key IS NOT NULL AND (concert_id, idempotency_key) IN ( \
+         SELECT unhex(value ->> 0), value ->> 1 FROM json_each($1))"
+);
+
+/// Sums the tickets that buyers hold of concerts.
+const SELECT_HELD: &str = "SELECT concert_id, buyer, SUM(quantity) FROM purchases \
+     WHERE status = 'paid' AND (concert_id, buyer) IN ( \
+         SELECT unhex(value ->> 0), value ->> 1 FROM json_each($1)) \
+     GROUP BY concert_id, buyer";
+
+const SELECT_COMMITTED: &str =
+    "SELECT id FROM purchases WHERE id IN (SELECT unhex(value) FROM json_each($1))";
+
 /// Reserves the tickets and inserts the purchases, or changes nothing.
 pub(super) async fn sell(
     writer: &mut SqliteConnection,
@@ -228,16 +248,10 @@ async fn snapshot(
         })
         .collect();
     if !keys.is_empty() {
-        let rows = sqlx::query(concat!(
-            "SELECT ",
-            purchase_columns!(),
-            ", request_digest, idempotency_key FROM purchases \
-             WHERE (concert_id, idempotency_key) IN ( \
-                 SELECT unhex(value ->> 0), value ->> 1 FROM json_each($1))"
-        ))
-        .bind(json(&keys))
-        .fetch_all(&mut *writer)
-        .await?;
+        let rows = sqlx::query(SELECT_BY_KEY)
+            .bind(json(&keys))
+            .fetch_all(&mut *writer)
+            .await?;
         for row in &rows {
             let (purchase, digest) = rows::keyed(row)?;
             let at = (purchase.concert_id, row.try_get(9)?);
@@ -253,15 +267,10 @@ async fn snapshot(
         })
         .collect();
     if !buyers.is_empty() {
-        let rows = sqlx::query(
-            "SELECT concert_id, buyer, SUM(quantity) FROM purchases \
-             WHERE status = 'paid' AND (concert_id, buyer) IN ( \
-                 SELECT unhex(value ->> 0), value ->> 1 FROM json_each($1)) \
-             GROUP BY concert_id, buyer",
-        )
-        .bind(json(&buyers))
-        .fetch_all(&mut *writer)
-        .await?;
+        let rows = sqlx::query(SELECT_HELD)
+            .bind(json(&buyers))
+            .fetch_all(&mut *writer)
+            .await?;
         for row in &rows {
             snapshot.held.insert(rows::holder(row)?, rows::held(row)?);
         }
@@ -291,12 +300,10 @@ pub(super) async fn committed(
         .iter()
         .map(|order| hex(order.purchase.id.as_uuid().as_bytes()))
         .collect();
-    let ids: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT id FROM purchases WHERE id IN (SELECT unhex(value) FROM json_each($1))",
-    )
-    .bind(json(&ids))
-    .fetch_all(writer)
-    .await?;
+    let ids: Vec<Uuid> = sqlx::query_scalar(SELECT_COMMITTED)
+        .bind(json(&ids))
+        .fetch_all(writer)
+        .await?;
     Ok(ids.into_iter().map(PurchaseId::from_uuid).collect())
 }
 
@@ -310,4 +317,40 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("writing to a string does not fail");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
+
+    use super::{SELECT_BY_KEY, SELECT_COMMITTED, SELECT_HELD, SELECT_REFUNDED};
+    use crate::store::migrate;
+
+    #[tokio::test]
+    async fn statements_of_a_purchase_find_their_rows_by_the_whole_key_of_an_index() {
+        let mut database = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        let migrations = migrate::sqlite();
+        migrations
+            .run_direct(None, &mut database, false)
+            .await
+            .unwrap();
+        for (statement, index) in [
+            (
+                SELECT_BY_KEY,
+                "USING INDEX purchases_by_key (concert_id=? AND idempotency_key=?)",
+            ),
+            (
+                SELECT_HELD,
+                "USING INDEX purchases_by_buyer (concert_id=? AND buyer=?)",
+            ),
+            (SELECT_COMMITTED, "USING PRIMARY KEY (id=?)"),
+            (SELECT_REFUNDED, "USING PRIMARY KEY (id=?)"),
+        ] {
+            let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let steps = sqlx::query(explain).fetch_all(&mut database).await.unwrap();
+            let steps: Vec<String> = steps.iter().map(|step| step.get("detail")).collect();
+            let expected = format!("SEARCH purchases {index}");
+            assert!(steps.contains(&expected), "{statement}: {steps:?}");
+        }
+    }
 }
