@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::error::BuildError;
 
-/// Bounds that the OpenTelemetry semantic conventions advise for request durations,
-/// in seconds.
+/// Bounds that the OpenTelemetry semantic conventions recommend for request
+/// durations, in seconds.
 pub(crate) const DURATION_BOUNDS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
@@ -19,7 +19,7 @@ pub(crate) fn duration_bounds(
 ) -> Result<Vec<(u64, f64)>, BuildError> {
     const ALLOWED: &str = "0.000000001 to 1000000000 s";
     let nanoseconds = |bound: f64| (bound * 1e9).round() as u64;
-    // More than 30 years is a mistake in the unit.
+    // A bound of more than 30 years is in the wrong unit.
     let is_valid = |bound: f64| (1e-9..=1e9).contains(&bound);
     check_bounds(histogram, seconds, is_valid, ALLOWED)?;
     let objectives = objectives.iter().map(Duration::as_secs_f64);
@@ -36,7 +36,7 @@ pub(crate) fn duration_bounds(
 
 /// Returns the bounds of a size histogram, as integers and as floating-point numbers.
 pub(crate) fn size_bounds(histogram: &str, bytes: &[f64]) -> Result<Vec<(u64, f64)>, BuildError> {
-    // Greater integers have no exact floating-point representation.
+    // Larger integers have no exact floating-point representation.
     let is_valid = |bound: f64| (0.0..=9_007_199_254_740_992.0).contains(&bound);
     check_bounds(histogram, bytes, is_valid, "0 to 9007199254740992 bytes")?;
     Ok(bytes.iter().map(|bound| (*bound as u64, *bound)).collect())

@@ -21,7 +21,7 @@ use crate::shared::Shared;
 use crate::side::Side;
 use crate::trace_id::{TraceId, TraceIdFn};
 
-/// A greater limit than this is a mistake: nothing could scrape as many series.
+/// Upper bound of `max_routes`. More series could not be scraped.
 const MAX_ROUTES: usize = 1_000_000;
 const MAX_METHODS: usize = 200;
 const MAX_INITIAL_SERIES: usize = 100_000;
@@ -126,8 +126,8 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     /// Sets the maximum number of routes. Further routes are recorded as `_OTHER` and
     /// counted in `tower_metrics_overflow_total`.
     ///
-    /// Must be from the number of routes named by [`initialize`](Self::initialize) to
-    /// 1,000,000. Defaults to 1,000. A slot takes no memory until it is used.
+    /// Must be between the number of routes passed to [`initialize`](Self::initialize)
+    /// and 1,000,000. Defaults to 1,000. A slot takes no memory until it is used.
     pub fn max_routes(mut self, max: usize) -> Self {
         self.max_routes = max;
         self
@@ -140,8 +140,8 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     ///
     /// # Errors
     ///
-    /// [`build`](Self::build) returns an error for a route that the layer cannot
-    /// have, such as `healthz` without a slash for
+    /// [`build`](Self::build) returns an error for a route that the layer can
+    /// never record, such as `healthz` without a slash for
     /// [`Route::path`](crate::Route::path).
     pub fn skip<I>(mut self, routes: I) -> Self
     where
@@ -163,8 +163,8 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     ///
     /// # Errors
     ///
-    /// [`build`](Self::build) returns an error for a route that the layer cannot
-    /// have, and for too many series.
+    /// [`build`](Self::build) returns an error for a route that the layer can never
+    /// record, and for too many series.
     ///
     /// # Examples
     ///
@@ -206,8 +206,8 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     /// # Errors
     ///
     /// [`build`](Self::build) returns an error for a name that the recorder does not
-    /// accept, and for `routes`, which would be ambiguous in
-    /// `tower_metrics_overflow_total`.
+    /// accept, and for `routes`, which
+    /// `tower_metrics_overflow_total` reserves for the route limit.
     ///
     /// # Examples
     ///
@@ -245,8 +245,8 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     /// Sets whether the layer wraps a client instead of a server.
     ///
     /// For a client, 4xx responses are errors in addition to 5xx responses, and so is
-    /// every gRPC status except `OK`, as the OpenTelemetry semantic conventions define
-    /// it.
+    /// every gRPC status except `OK`, following the OpenTelemetry semantic
+    /// conventions.
     ///
     /// Defaults to `false`.
     ///
@@ -289,11 +289,12 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     /// Sets where the duration of one route's requests ends.
     ///
     /// Takes precedence over [`duration_to`](Self::duration_to). The last call for a
-    /// route counts.
+    /// route wins.
     ///
     /// # Errors
     ///
-    /// [`build`](Self::build) returns an error for a route that the layer cannot have.
+    /// [`build`](Self::build) returns an error for a route that the layer can never
+    /// record.
     pub fn route_duration_to(mut self, route: impl Into<String>, to: DurationTo) -> Self {
         self.routes.route_duration_to.push((route.into(), to));
         self
@@ -302,8 +303,8 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     /// Sets a function that returns the trace ID of a request, and records exemplars on
     /// the duration histogram with it.
     ///
-    /// It should return the IDs of sampled traces only, because an exemplar refers to a
-    /// trace that can be looked up. [`TraceId::from_traceparent`] does, and so does
+    /// It should return the IDs of sampled traces only, because an exemplar must refer to
+    /// a trace that can be looked up. [`TraceId::from_traceparent`] does, and so does
     /// `TraceId::from_current_span` with the feature `tracing-opentelemetry`.
     ///
     /// Prometheus scrapes exemplars in OpenMetrics, the only format that has them, and
@@ -368,7 +369,7 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     /// [`RequestBody`](crate::RequestBody), whether counting is enabled or not. Routers
     /// of axum and tonic and most layers accept any body. For a layer that requires
     /// axum's own, such as `axum::middleware::from_fn` in the same `ServiceBuilder`, add
-    /// `.map_request(|request: Request<_>| request.map(Body::new))` in front.
+    /// `.map_request(|request: Request<_>| request.map(Body::new))` before it.
     ///
     /// Counting costs three or four small allocations per request and an atomic
     /// addition per frame.
@@ -420,7 +421,7 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     /// # Errors
     ///
     /// Returns an error if a setting is out of range, if a setting names a route that
-    /// the layer cannot have, or if the recorder does not accept a label.
+    /// the layer can never record, or if the recorder does not accept a label.
     pub fn build(self) -> Result<MetricsLayer<R, C, Q>, BuildError> {
         if self.methods.is_empty() || self.methods.len() > MAX_METHODS {
             return Err(BuildError::Methods {
@@ -461,7 +462,7 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
         }
         let routes = Limit::Routes.as_str();
         if self.labels.iter().any(|label| label.name() == routes) {
-            let why = "the limit of routes has this name in tower_metrics_overflow_total";
+            let why = "tower_metrics_overflow_total reserves this name for the route limit";
             return Err(LabelError::new(routes, why).into());
         }
         Ok(())

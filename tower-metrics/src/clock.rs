@@ -1,6 +1,6 @@
 //! Clock of the hot path.
 //!
-//! The two readings are about half of the cost of a request. With the feature
+//! The two clock reads are about half of the cost of a request. With the feature
 //! `quanta` they come from the processor's time stamp counter.
 
 #[cfg(feature = "quanta")]

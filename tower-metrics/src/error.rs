@@ -26,17 +26,17 @@ pub enum BuildError {
     TooManyLabels {
         /// The number of labels.
         count: usize,
-        /// The largest number that is allowed.
+        /// The maximum number.
         max: usize,
     },
-    /// A setting names a route that no request of the layer can have.
+    /// A setting names a route that the layer can never record.
     #[error("{setting}: route {route:?}: {why}")]
     Route {
         /// The builder method that was given the route.
         setting: &'static str,
         /// The route.
         route: String,
-        /// Why no request can have it, and what is allowed.
+        /// Why the layer can never record it, and what is allowed.
         why: &'static str,
     },
     /// The list of methods is empty or too long.
@@ -45,13 +45,15 @@ pub enum BuildError {
         /// The number of methods.
         count: usize,
     },
-    /// The limit of routes is too large, or smaller than the number of routes
-    /// named by [`initialize`](crate::MetricsLayerBuilder::initialize).
-    #[error("max_routes {max}: must be from {named}, the routes named in advance, to 1000000")]
+    /// The route limit is too large, or smaller than the number of routes passed
+    /// to [`initialize`](crate::MetricsLayerBuilder::initialize).
+    #[error(
+        "max_routes {max}: must be between {named}, the number of initialized routes, and 1000000"
+    )]
     MaxRoutes {
         /// The limit.
         max: usize,
-        /// The number of routes named in advance.
+        /// The number of initialized routes.
         named: usize,
     },
     /// [`initialize`](crate::MetricsLayerBuilder::initialize) would create too many
@@ -60,7 +62,7 @@ pub enum BuildError {
     TooManyInitialSeries {
         /// The number of series.
         count: usize,
-        /// The largest number that is allowed.
+        /// The maximum number.
         max: usize,
     },
     /// A bucket bound is not a finite number, or is out of range.
@@ -74,7 +76,7 @@ pub enum BuildError {
         allowed: &'static str,
     },
     /// The bucket bounds of a histogram are not in increasing order.
-    #[error("bounds of {histogram} must rise: {next} follows {bound}")]
+    #[error("bounds of {histogram} must be in increasing order: {next} follows {bound}")]
     FallingBounds {
         /// The name of the histogram.
         histogram: String,

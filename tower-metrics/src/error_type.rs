@@ -8,11 +8,11 @@ use http::StatusCode;
 ///
 /// An error type in the extensions of a response takes precedence over the status,
 /// whatever the status is. Without it, the error type of a 5xx is its status code.
-/// A 4xx has none, because it is the client's error; for a layer around a
-/// [client](crate::MetricsLayerBuilder::client) it is the status code, too.
+/// A 4xx has none, because it is the client's error; around a
+/// [client](crate::MetricsLayerBuilder::client), it is the status code as well.
 /// [`ErrorType::NONE`] marks a response as a success.
 ///
-/// Values are `'static`, so that the program bounds their number.
+/// Values are `&'static str`, so their number is bounded by the program.
 ///
 /// # Examples
 ///
@@ -34,9 +34,9 @@ impl ErrorType {
     pub const TIMEOUT: Self = Self("timeout");
     /// The server rejected the request because it was overloaded.
     pub const SHED: Self = Self("shed");
-    /// A failure was injected on purpose.
+    /// A failure was injected deliberately.
     pub const INJECTED: Self = Self("injected");
-    /// The inner service returned an error that no classifier described.
+    /// The inner service returned an error that no classifier maps to another type.
     pub const SERVICE_ERROR: Self = Self("service_error");
     /// The response body failed after the head.
     pub const BODY_ERROR: Self = Self("body_error");
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancellation_by_the_client_is_no_error() {
+    fn a_cancellation_by_the_client_is_not_an_error() {
         assert!(!ErrorType::NONE.is_error());
         assert!(!ErrorType::CANCELLED.is_error());
         assert!(!ErrorType::BODY_CANCELLED.is_error());

@@ -18,12 +18,12 @@ use crate::state::{Kind, Phase, State};
 /// Guard for a request in flight, which records the request when it is dropped.
 ///
 /// The service creates it, and passes it on to the response future and to the
-/// response body, so that a request ends exactly once, whatever happens to it. How
+/// response body, so that a request ends exactly once in every case. How
 /// it ends follows from the [`Phase`] in which the guard is dropped.
 ///
-/// The guard is a pointer to state that is pooled and stays where it is. Moving the
-/// state along would be most of the cost of a request: copying it soon after it was
-/// written in smaller pieces causes store-forwarding stalls.
+/// The guard is a pointer to pooled state that does not move. Moving the state would
+/// be most of the cost of a request: copying it with wide loads soon after it was
+/// written with narrow stores causes store-forwarding stalls.
 ///
 /// It is empty for a request that is excluded or has ended.
 pub(crate) struct RequestGuard<R: Recorder>(Option<Box<State<R>>>);
@@ -112,7 +112,7 @@ impl<R: Recorder> RequestGuard<R> {
         Self(self.0.take())
     }
 
-    /// Ends the request, unless it has ended.
+    /// Ends the request, unless it has already ended.
     #[inline(always)]
     pub(crate) fn end(&mut self, outcome: Outcome) {
         if let Some(state) = self.0.take() {
@@ -128,7 +128,7 @@ impl<R: Recorder> RequestGuard<R> {
         }
     }
 
-    /// Ends a request to which the inner service returned an error.
+    /// Ends a request for which the inner service returned an error.
     #[cold]
     pub(crate) fn fail(&mut self, error_type: ErrorType) {
         if let Some(mut state) = self.0.take() {

@@ -15,11 +15,11 @@ pub struct RequestHead<'a> {
     pub method: &'a Method,
     /// Target of the request.
     pub uri: &'a Uri,
-    /// Version of HTTP.
+    /// HTTP version.
     pub version: http::Version,
     /// Headers of the request.
     pub headers: &'a HeaderMap,
-    /// Extensions, including those that outer layers have inserted.
+    /// Extensions, including those inserted by outer layers.
     pub extensions: &'a Extensions,
 }
 
@@ -43,8 +43,7 @@ pub struct ResponseHead<'a> {
     pub status: StatusCode,
     /// Headers of the response.
     pub headers: &'a HeaderMap,
-    /// Extensions, including those that the handler and inner layers have
-    /// inserted.
+    /// Extensions, including those inserted by the handler and by inner layers.
     pub extensions: &'a Extensions,
 }
 

@@ -6,14 +6,14 @@ use std::fmt;
 use crate::head::{RequestHead, ResponseHead};
 use crate::table::Table;
 
-/// Largest number of custom labels of a layer.
+/// Maximum number of custom labels of a layer.
 pub const MAX_LABELS: usize = 4;
 
-/// Label value of routes and label values beyond their limits, and of methods
-/// outside of the list.
+/// Value recorded for routes and label values beyond their limits, and for methods
+/// that are not recorded individually.
 pub(crate) const OTHER: &str = "_OTHER";
 
-/// Largest number of values of a label.
+/// Maximum number of values of a label.
 const MAX_VALUES: u16 = 65_000;
 
 /// Type with a fixed set of label values, usually an enum.
@@ -60,9 +60,9 @@ enum Source {
 /// The number of values is bounded: by an enum, or by a limit. The first values
 /// up to the limit are recorded; further values, and values longer than 128 bytes,
 /// are recorded as `_OTHER` and counted in `tower_metrics_overflow_total`. Use a
-/// limit for values that your own side chooses, such as tenants or regions, and an
-/// enum for what a client may write: with a limit, the first values to come use up
-/// the slots.
+/// limit for values that you control, such as tenants or regions, and an enum for
+/// values that clients choose: with a limit, the first values to arrive use up the
+/// slots.
 ///
 /// `None` is the empty value, which Prometheus treats as a missing label. A label
 /// from the response is empty if there was no response.

@@ -1,4 +1,4 @@
-//! Middleware that records Rate, Errors and Duration (RED) metrics of tower services.
+//! Middleware that records rate, errors and duration (RED) metrics of tower services.
 //!
 //! ```
 //! # #[cfg(all(feature = "axum", feature = "prometheus"))] {
@@ -31,26 +31,26 @@
 //!   otherwise with its last byte, its trailers, an error, or when it is dropped.
 //! - The duration runs from `call` to that end. The duration of event streams and of
 //!   upgrades, such as WebSockets, ends at the head. They are in flight until their
-//!   body ends, and are recorded then. A client that disconnects from them is their
-//!   ordinary end. Bytes on an upgraded connection are not visible to a layer.
+//!   body ends, and are recorded then. A client that disconnects ends
+//!   them normally. Bytes on an upgraded connection are not visible to a layer.
 //! - The size of a request is its `Content-Length` or its exact size, at most 1 TiB.
 //!   With [`count_request_bytes`](MetricsLayerBuilder::count_request_bytes), it is the
 //!   number of bytes that the service read. Sums saturate.
-//! - The gauge of requests in flight is decremented in every case.
+//! - The gauge of requests in flight is decremented however the request ends.
 //! - The number of series is bounded. The route is the matched template, not the path.
-//!   Unknown methods are recorded as `_OTHER`. Routes and custom labels have a maximum
-//!   number, and at most 128 bytes; what exceeds the limits is recorded as `_OTHER` and
-//!   counted in `tower_metrics_overflow_total`.
+//!   Unknown methods are recorded as `_OTHER`. The number of routes and of label values
+//!   is limited, and so is their length, to 128 bytes. Values beyond a limit are
+//!   recorded as `_OTHER` and counted in `tower_metrics_overflow_total`.
 //!
 //! For a [client](guides::clients), a 4xx is an error as well, and so is every gRPC
 //! status except `OK`.
 //!
-//! Errors of the service are the requests with any error type except `cancelled` and
-//! `body_cancelled`.
+//! A request counts as an error of the service if it has any error type other than
+//! `cancelled` and `body_cancelled`.
 //!
 //! # Cost
 //!
-//! A request takes no lock and, once its series exist, does not allocate. Each thread
+//! Recording takes no lock and, once the series exist, does not allocate. Each thread
 //! writes to its own cells, which a scrape adds up, so that threads share no modified
 //! cache line. The benchmarks in the repository compare the layer with its
 //! alternatives. On two cores, as in the README:

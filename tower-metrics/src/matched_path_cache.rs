@@ -4,8 +4,8 @@
 //! address identifies the route without hashing or comparing the text. The cache
 //! holds a reference to each text, so that its address is not reused.
 //!
-//! The first 16 slots are part of the layer. Routes that do not find theirs free
-//! go to an array that is allocated on demand and grows to 1,024 slots.
+//! The first 16 slots are part of the layer. Routes whose slots are taken go to an
+//! array that is allocated on demand and grows to 1,024 slots.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -13,7 +13,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use axum::extract::MatchedPath;
 
 const FIRST: usize = 16;
-/// Sizes of the arrays, which follow each other as the cache grows.
+/// Sizes of the successive arrays as the cache grows.
 const SIZES: [usize; 3] = [64, 256, 1024];
 /// Length of a probe sequence. A path that finds no slot within it is looked up by
 /// its text.

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 
-/// Largest number of boxes that a thread keeps.
+/// Maximum number of boxes that a thread keeps.
 ///
 /// A thread whose requests all end on another thread finds its pool empty and
 /// allocates.
@@ -13,8 +13,8 @@ thread_local! {
     static BOXES: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes a box of type `T` from the pool. Its contents are those it was returned
-/// with.
+/// Takes a box of type `T` from the pool. Its contents are as they were when it was
+/// returned.
 #[inline]
 pub(crate) fn take<T: 'static>() -> Option<Box<T>> {
     let taken = BOXES.try_with(|boxes| {

@@ -1,17 +1,17 @@
-//! Interface between the middleware and the storage of metrics.
+//! Interface between the middleware and its storage backends.
 
 use crate::completed_request::CompletedRequest;
 use crate::error::LabelError;
 use crate::initial_series::InitialSeries;
 use crate::label::LabelValues;
 
-/// Storage of the metrics of requests, such as
+/// Backend that stores request metrics, such as
 #[cfg_attr(feature = "prometheus", doc = "[`Prometheus`](crate::Prometheus).")]
 #[cfg_attr(not(feature = "prometheus"), doc = "a Prometheus registry.")]
 ///
-/// The middleware tells a recorder that a request began and that it ended. For
+/// The middleware notifies a recorder when a request begins and when it ends. For
 /// every [`begin`](Self::begin) there is exactly one [`end`](Self::end) or
-/// [`abandon`](Self::abandon), also if the request is cancelled or panics. In
+/// [`abandon`](Self::abandon), even if the request is cancelled or panics. In
 /// between, the request may move to another thread.
 ///
 /// A pair `(A, B)` records every request in both recorders, and `Option<R>` records
@@ -23,7 +23,7 @@ use crate::label::LabelValues;
 )]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a recorder",
-    note = "`Prometheus::new()` returns one, and so does `build()?` of its builder"
+    note = "`Prometheus::new()` and `Prometheus::builder().build()?` return one"
 )]
 pub trait Recorder: 'static {
     /// Series of one method and route, usually a `&'static` reference.
@@ -78,7 +78,7 @@ pub trait Recorder: 'static {
     }
 
     /// Returns whether to measure [`CompletedRequest::time_to_head`], which costs an
-    /// additional reading of the clock.
+    /// additional clock read.
     ///
     /// Called when a layer is built. The default implementation returns `false`.
     fn wants_time_to_head(&self) -> bool {

@@ -11,8 +11,8 @@ use crate::table::MAX_KEY_LEN;
 
 /// Marker that excludes a request from the metrics.
 ///
-/// Insert it into the extensions of a response to exclude the route that it
-/// answers:
+/// Insert it into the extensions of a response to exclude the route that produces
+/// it:
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {
@@ -25,7 +25,7 @@ use crate::table::MAX_KEY_LEN;
 ///
 /// A request that is dropped before its response head is still recorded as
 /// `cancelled`. Insert the marker into the extensions of a request, in an outer
-/// layer, to exclude that request whatever happens to it.
+/// layer, to exclude that request however it ends.
 ///
 /// [`MetricsLayerBuilder::skip`](crate::MetricsLayerBuilder::skip) excludes routes by
 /// name.
@@ -88,7 +88,7 @@ impl Route {
     /// Uses the template that a function returns, or the empty route for `None`.
     ///
     /// Suitable for custom routers, and for clients, which know the template that a
-    /// request was made from. Because a template is text of the program, it gets a
+    /// request was built from. Because a template is part of the program, it gets a
     /// slot whatever the response is.
     ///
     /// A panic of the function unwinds through the service, and the request is

@@ -18,7 +18,7 @@ use crate::trace_id::TraceIdFn;
 /// Settings and routes of a layer.
 ///
 /// They live for the rest of the process. A reference count would be a cache line
-/// that every core writes for each request.
+/// that every core writes on each request.
 pub(crate) struct Shared<R: Recorder> {
     pub(crate) recorder: R,
     pub(crate) route: Route,
@@ -34,7 +34,7 @@ pub(crate) struct Shared<R: Recorder> {
 }
 
 /// Series of a method and a route, with everything else that a request in flight
-/// needs of its layer.
+/// needs from its layer.
 pub(crate) struct Target<R: Recorder> {
     pub(crate) shared: &'static Shared<R>,
     pub(crate) series: R::Series,
@@ -119,7 +119,7 @@ impl<R: Recorder> Shared<R> {
         };
         match routes.get(&path) {
             Some(entry) => Found::Entry(entry),
-            // The program of a client chooses the methods that it calls.
+            // A client program chooses the methods that it calls.
             None if is_grpc && self.side == Side::Client => routes
                 .get_or_insert(&path)
                 .map_or(Found::Overflow, Found::Entry),

@@ -18,7 +18,7 @@ impl Side {
     /// Returns the error type of a response with this status.
     ///
     /// Follows the OpenTelemetry semantic conventions for HTTP: a 4xx is an error for
-    /// the client alone.
+    /// the client only.
     #[inline]
     pub(crate) fn error_type(self, status: StatusCode) -> ErrorType {
         if status.is_server_error() || (self == Self::Client && status.is_client_error()) {
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_4xx_is_an_error_for_the_client_alone() {
+    fn a_4xx_is_an_error_for_the_client_only() {
         for (code, server, client) in [
             (399, "", ""),
             (404, "", "404"),

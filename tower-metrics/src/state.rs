@@ -22,13 +22,13 @@ use crate::trace_id::TraceId;
 
 /// Phase of a request in flight.
 ///
-/// It attributes the drop of a guard to a panic, if the inner service was running, or
-/// otherwise to a client that disconnected. `std::thread::panicking` cannot
+/// It attributes the drop of a guard to a panic if the inner service was running, and
+/// to a client disconnect otherwise. `std::thread::panicking` cannot
 /// distinguish them: if an outer layer catches panics, the unwinding is over when the
 /// guard is dropped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Phase {
-    /// The inner service or its future runs, or a function of the user does.
+    /// The inner service, its future or a user-supplied function is running.
     InService,
     /// The future is waiting to be polled.
     AwaitingResponse,
@@ -64,7 +64,7 @@ const UNKNOWN_SIZE: u64 = u64::MAX;
 /// Expected size of a body whose data is inspected: every frame reaches it.
 const INSPECT_DATA: u64 = 0;
 
-/// Largest size that is recorded for a request body that was only declared, 1 TiB.
+/// Maximum size recorded for a request body whose size is only declared: 1 TiB.
 ///
 /// A client may declare any length, and a single request must not dominate a sum.
 const MAX_DECLARED_SIZE: u64 = 1 << 40;
@@ -117,7 +117,7 @@ struct Extra {
     is_open_ended: bool,
 }
 
-/// The request.
+/// Beginning of a request.
 impl<R: Recorder> State<R> {
     /// Creates the state of no request, for the pool.
     #[cold]
@@ -197,7 +197,7 @@ impl<R: Recorder> State<R> {
     }
 }
 
-/// The response.
+/// Inspection of the response.
 impl<R: Recorder> State<R> {
     /// Records the response head, and returns whether the request continues with the
     /// body.
@@ -315,12 +315,12 @@ impl<R: Recorder> State<R> {
     }
 }
 
-/// The route, if it is taken from the request.
+/// Routes that are taken from the request.
 impl<R: Recorder> State<R> {
     /// Returns whether a response head proves that the route exists, or `None` if the
     /// body may prove it.
     ///
-    /// Every path gets the same refusal from an interceptor, an authentication layer
+    /// Every path gets the same rejection from an interceptor, an authentication layer
     /// or a rate limiter, and the same redirect, so that these prove nothing.
     fn proves_route(&self, head: &ResponseHead<'_>) -> Option<bool> {
         if self.kind != Kind::Grpc {
@@ -367,7 +367,7 @@ impl<R: Recorder> State<R> {
     }
 }
 
-/// The end.
+/// End of a request.
 impl<R: Recorder> State<R> {
     /// Records a request with a response, unless it has ended.
     #[inline(always)]
@@ -396,7 +396,8 @@ impl<R: Recorder> State<R> {
             .end(target.series, in_flight, &request);
     }
 
-    /// Settles what is still open at the end of the response, and returns the outcome.
+    /// Resolves what is still undecided at the end of the response, and returns the
+    /// outcome.
     fn settle(&mut self, outcome: Outcome) -> Outcome {
         if self.extra.candidate.is_some() {
             // gRPC without a message and without a status.

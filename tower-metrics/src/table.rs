@@ -5,7 +5,7 @@
 //!
 //! Memory grows with the number of keys: entries are in segments of doubling size
 //! and never move, and the hash index is rebuilt in an array of twice the size
-//! when it is half full. The arrays it leaves behind are kept for readers that
+//! when it is half full. Replaced arrays are kept for readers that
 //! still probe them, and are together smaller than the current one.
 
 use std::hash::BuildHasher;
@@ -90,8 +90,8 @@ impl<V> Table<V> {
         if let Some(at) = self.position(key) {
             return Some(at);
         }
-        // A full table is asked for unknown keys at a high rate, so that it must
-        // answer without the lock. Another thread may have inserted the key in between.
+        // Lookups of unknown keys in a full table can be frequent and must not
+        // take the lock. Another thread may have inserted the key in between.
         if self.len() >= self.max || key.len() > MAX_KEY_LEN {
             return self.position(key);
         }
@@ -149,7 +149,7 @@ impl<V> Table<V> {
         index
     }
 
-    /// Builds the index with this number from the entries there are.
+    /// Builds the index with this number from the current entries.
     fn grow(&self, number: usize) -> Box<[AtomicU32]> {
         let size = FIRST_INDEX << number;
         let index: Box<[_]> = (0..size).map(|_| AtomicU32::new(0)).collect();

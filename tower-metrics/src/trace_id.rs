@@ -64,11 +64,11 @@ impl TraceId {
         Self::new(parse_hex(&fields[3..35])?)
     }
 
-    /// Returns the trace ID of the current `tracing` span, as the layer of
-    /// tracing-opentelemetry knows it.
+    /// Returns the trace ID of the current `tracing` span, as seen by the
+    /// tracing-opentelemetry layer.
     ///
-    /// Returns `None` outside of a span, without the layer of
-    /// tracing-opentelemetry, and if the trace is not sampled.
+    /// Returns `None` outside of a span, without the tracing-opentelemetry layer, and
+    /// if the trace is not sampled.
     ///
     /// Exemplars are evaluated during the call into the service, so that the span
     /// must be entered there: the layer that creates the span wraps the metrics
@@ -76,7 +76,7 @@ impl TraceId {
     /// its default span is `DEBUG`, which a filter may disable.
     ///
     /// This function starts the span from OpenTelemetry's point of view. Set a
-    /// parent from the request's headers before, where the span is created.
+    /// parent from the request's headers earlier, where the span is created.
     ///
     /// # Examples
     ///

@@ -78,7 +78,7 @@ fn grpc_response(steps: impl IntoIterator<Item = Step>) -> Response<Script> {
 }
 
 /// A response of a head alone, as an interceptor refuses a call.
-fn grpc_refusal(code: &str) -> Response<Script> {
+fn grpc_rejection(code: &str) -> Response<Script> {
     let mut response = grpc_response([]);
     let headers = response.headers_mut();
     headers.insert("grpc-status", code.parse().unwrap());
@@ -102,7 +102,7 @@ mod a_size {
     }
 
     #[test]
-    fn that_is_only_declared_is_at_most_a_tebibyte() {
+    fn that_is_only_declared_is_clamped_to_one_tebibyte() {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::new(prometheus);
         let mut before = 0.0;
@@ -120,7 +120,7 @@ mod a_size {
     }
 
     #[test]
-    fn that_is_declared_in_no_valid_way_is_not_recorded() {
+    fn that_is_declared_by_an_invalid_header_is_not_recorded() {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::new(prometheus);
         for length in ["+7", "-7", "7.0", "", "18446744073709551616"] {
@@ -178,7 +178,7 @@ mod a_size {
     }
 
     #[test]
-    fn never_makes_a_sum_fall() {
+    fn never_decreases_a_sum() {
         let prometheus = Prometheus::builder()
             .response_size_bounds([10, 1000])
             .build()
@@ -197,7 +197,7 @@ mod a_size {
 
     /// The cells of two threads are as full as one can be.
     #[test]
-    fn never_makes_a_sum_of_threads_fall() {
+    fn never_decreases_a_sum_over_threads() {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::new(prometheus);
         send_claims(&layer, 1 << 63, 1);
@@ -210,7 +210,7 @@ mod a_size {
 
     #[cfg(feature = "opentelemetry")]
     #[test]
-    fn does_not_panic_in_an_opentelemetry_sdk() {
+    fn does_not_panic_in_the_opentelemetry_sdk() {
         use opentelemetry::metrics::MeterProvider as _;
         use opentelemetry_sdk::metrics::{
             InMemoryMetricExporter, PeriodicReader, SdkMeterProvider,
@@ -237,7 +237,7 @@ mod a_label_value {
     }
 
     #[test]
-    fn of_more_than_128_bytes_is_other_and_an_overflow() {
+    fn longer_than_128_bytes_is_recorded_as_other_and_counted_as_an_overflow() {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::builder(prometheus).label(tenant());
         let layer = layer.build().unwrap();
@@ -276,7 +276,7 @@ mod a_route {
     }
 
     #[test]
-    fn of_more_than_128_bytes_is_other_and_an_overflow() {
+    fn longer_than_128_bytes_is_recorded_as_other_and_counted_as_an_overflow() {
         let sources: [fn() -> Route; 3] = [
             Route::path,
             || Route::from_fn(|head| Some(head.uri.path().to_owned().into())),
@@ -297,12 +297,12 @@ mod a_route {
     }
 
     #[test]
-    fn of_many_bytes_that_does_not_exist_is_no_overflow() {
+    fn that_is_too_long_and_does_not_exist_is_not_an_overflow() {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::builder(prometheus).route(Route::path());
         let layer = layer.grpc(true).build().unwrap();
         send(&layer, request(&path(5000)), response(404));
-        send(&layer, grpc_request(&path(5000)), grpc_refusal("12"));
+        send(&layer, grpc_request(&path(5000)), grpc_rejection("12"));
         send(
             &layer,
             grpc_request(&path(5000)),
@@ -339,7 +339,7 @@ mod a_route {
     }
 
     #[test]
-    fn from_a_path_needs_a_success() {
+    fn from_a_path_requires_a_successful_response() {
         for status in [301, 304, 307, 400, 401, 403, 404, 405, 429, 500, 503] {
             scan(
                 |prometheus| {
@@ -359,11 +359,11 @@ mod a_route {
     }
 
     #[test]
-    fn of_a_grpc_method_is_not_shown_by_a_refusal() {
+    fn of_a_grpc_method_is_not_proved_by_a_rejection() {
         for code in (1..17).map(|code: u8| code.to_string()) {
             let code: &'static str = code.leak();
             let refusals: [fn(&'static str) -> Response<Script>; 4] = [
-                grpc_refusal,
+                grpc_rejection,
                 |code| grpc_response([trailers("grpc-status", code)]),
                 |code| grpc_response([data(""), trailers("grpc-status", code)]),
                 // gRPC-Web sends its trailers as a frame.
@@ -376,7 +376,13 @@ mod a_route {
                         let call = grpc_request(&format!("/pkg.Service/aaaa{number}"));
                         send(layer, call, refusal(code));
                     },
-                    |layer| send(layer, grpc_request("/pkg.Service/Real"), grpc_refusal("0")),
+                    |layer| {
+                        send(
+                            layer,
+                            grpc_request("/pkg.Service/Real"),
+                            grpc_rejection("0"),
+                        )
+                    },
                     "/pkg.Service/Real",
                 );
             }
@@ -384,9 +390,9 @@ mod a_route {
     }
 
     #[test]
-    fn of_a_grpc_method_is_shown_by_a_message_or_by_ok() {
+    fn of_a_grpc_method_is_proved_by_a_message_or_by_ok() {
         let proofs: [fn() -> Response<Script>; 5] = [
-            || grpc_refusal("0"),
+            || grpc_rejection("0"),
             || grpc_response([trailers("grpc-status", "0")]),
             || grpc_response([message(), trailers("grpc-status", "13")]),
             || grpc_response([data(""), message(), Step::Error]),
@@ -410,11 +416,11 @@ mod a_route {
     }
 
     #[test]
-    fn of_a_grpc_client_is_the_programs_own_text() {
+    fn of_a_grpc_client_gets_a_slot_without_proof() {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::builder(prometheus).grpc(true).client(true);
         let call = grpc_request("/pkg.Service/Real");
-        send(&layer.build().unwrap(), call, grpc_refusal("14"));
+        send(&layer.build().unwrap(), call, grpc_rejection("14"));
         let samples = Samples::of(&prometheus);
         assert_eq!(
             samples.requests(&[("http_route", "/pkg.Service/Real")]),
@@ -423,7 +429,7 @@ mod a_route {
     }
 
     #[test]
-    fn whose_function_panics_is_counted_as_a_panic() {
+    fn whose_function_panics_is_recorded_as_a_panic() {
         quiet();
         let sources: [fn() -> Route; 2] = [
             || Route::template(|_| panic!("a route panics on purpose")),
@@ -452,7 +458,7 @@ mod a_route {
     }
 
     #[test]
-    fn of_a_request_that_is_left_out_is_no_overflow() {
+    fn of_an_excluded_request_is_not_an_overflow() {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::builder(prometheus).max_routes(0);
         let layer = layer
@@ -559,7 +565,7 @@ mod an_enum_of_label_values {
     }
 
     #[test]
-    fn is_declared_by_a_macro() {
+    fn can_be_declared_by_a_macro() {
         assert_eq!(Plan::ALL, [Plan::Free, Plan::Paid]);
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::builder(prometheus)
@@ -586,7 +592,7 @@ mod a_label_name {
     use super::*;
 
     #[test]
-    fn that_prometheus_or_the_overflow_counter_has_is_refused() {
+    fn reserved_by_prometheus_or_the_overflow_counter_is_rejected() {
         let refused = [
             (
                 "job",
@@ -598,7 +604,7 @@ mod a_label_name {
             ),
             (
                 "routes",
-                "the limit of routes has this name in tower_metrics_overflow_total",
+                "tower_metrics_overflow_total reserves this name for the route limit",
             ),
         ];
         for (name, why) in refused {
@@ -621,7 +627,7 @@ mod an_error_type {
     use super::*;
 
     #[test]
-    fn that_a_response_names_is_honored_on_any_status() {
+    fn in_a_response_takes_precedence_over_any_status() {
         for status in [200, 204, 302, 404, 408, 429, 500, 504] {
             let prometheus = Prometheus::new();
             let layer = MetricsLayer::new(prometheus);
@@ -638,7 +644,7 @@ mod an_error_type {
     }
 
     #[test]
-    fn that_a_grpc_response_names_goes_before_its_status() {
+    fn in_a_grpc_response_takes_precedence_over_its_status() {
         for in_head in [true, false] {
             let prometheus = Prometheus::new();
             let layer = MetricsLayer::builder(prometheus)
@@ -646,7 +652,7 @@ mod an_error_type {
                 .build()
                 .unwrap();
             let mut shed = if in_head {
-                grpc_refusal("14")
+                grpc_rejection("14")
             } else {
                 grpc_response([message(), trailers("grpc-status", "14")])
             };
@@ -679,7 +685,7 @@ mod an_event_stream {
     }
 
     #[test]
-    fn that_fails_is_a_body_error_and_one_that_panics_a_panic() {
+    fn that_fails_is_a_body_error_and_one_that_panics_is_a_panic() {
         for status in [200, 101] {
             let fates = [
                 (Step::Error, "body_error"),
@@ -699,7 +705,7 @@ mod a_header {
     use super::*;
 
     #[test]
-    fn that_must_come_once_is_ignored_if_it_comes_twice() {
+    fn that_must_be_unique_is_ignored_if_it_is_repeated() {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::builder(prometheus)
             .exemplars(|head| tower_metrics::TraceId::from_traceparent(head.headers))
@@ -722,13 +728,13 @@ mod a_header {
     }
 
     #[test]
-    fn of_a_grpc_status_that_comes_twice_is_an_unknown_status() {
+    fn with_a_repeated_grpc_status_is_an_unknown_status() {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::builder(prometheus)
             .grpc(true)
             .build()
             .unwrap();
-        let mut twice = grpc_refusal("0");
+        let mut twice = grpc_rejection("0");
         let headers = twice.headers_mut();
         headers.append("grpc-status", "13".parse().unwrap());
         send(&layer, grpc_request("/pkg.Service/Method"), twice);
@@ -774,7 +780,7 @@ mod a_header {
         let mut twice = grpc_request("/pkg.Service/Method");
         let headers = twice.headers_mut();
         headers.append("content-type", "text/plain".parse().unwrap());
-        send(&layer, twice, grpc_refusal("0"));
+        send(&layer, twice, grpc_rejection("0"));
         let labels = [("rpc_response_status_code", ""), ("http_route", "")];
         assert_eq!(Samples::of(&prometheus).requests(&labels), 1.0);
     }
@@ -841,7 +847,7 @@ mod a_body {
     }
 
     #[test]
-    fn that_panics_outside_of_a_poll_is_counted_as_a_panic() {
+    fn that_panics_outside_of_a_poll_is_recorded_as_a_panic() {
         for request_panics in [true, false] {
             let samples = panics(request_panics);
             let count = samples.requests(&[("error_type", "panic")]);
@@ -873,7 +879,7 @@ mod a_recorder {
     }
 
     #[test]
-    fn that_is_optional_records_only_if_it_is_there() {
+    fn that_is_optional_records_only_if_it_is_some() {
         let prometheus = Prometheus::new();
         for recorder in [Some(prometheus), None] {
             let layer = MetricsLayer::builder(recorder)
@@ -905,7 +911,7 @@ mod a_recorder {
     }
 
     #[test]
-    fn beside_one_of_another_type_counts_every_request() {
+    fn paired_with_another_type_records_every_request() {
         let prometheus = Prometheus::new();
         let (first, second) = (MetricsLayer::new(prometheus), MetricsLayer::new(Nothing));
         for _ in 0..10 {

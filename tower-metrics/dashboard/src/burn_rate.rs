@@ -16,7 +16,7 @@ pub enum Severity {
 
 /// Burn rate that triggers an alert when both a long and a short window exceed it.
 ///
-/// The long window shows that the loss is significant, the short one that it continues. At a burn
+/// The long window shows that the loss is significant, the short one that it is ongoing. At a burn
 /// rate of 1 the error budget lasts exactly the 30 days of the objective.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BurnRateAlert {

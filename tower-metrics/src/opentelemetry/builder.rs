@@ -79,8 +79,8 @@ impl OpenTelemetryBuilder {
     /// Sets the bucket bounds of the duration histogram, in seconds.
     ///
     /// Bounds must be in increasing order, from 0.000000001 to 1,000,000,000 s. They are
-    /// advice to the SDK: a view takes precedence. Defaults to the bounds that the
-    /// semantic conventions advise: 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5,
+    /// advisory: a view of the SDK takes precedence. Defaults to the bounds that the
+    /// semantic conventions recommend: 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5,
     /// 0.75, 1, 2.5, 5, 7.5 and 10 s.
     pub fn duration_bounds(mut self, seconds: impl IntoIterator<Item = f64>) -> Self {
         self.duration_bounds = seconds.into_iter().collect();
@@ -98,8 +98,8 @@ impl OpenTelemetryBuilder {
 
     /// Sets the bucket bounds of the request size histogram, in bytes.
     ///
-    /// Bounds must be in increasing order, up to 2^53. Defaults to none, which leaves the
-    /// count and the sum.
+    /// Bounds must be in increasing order, up to 2^53. Defaults to none, which records
+    /// the count and the sum only.
     pub fn request_size_bounds(mut self, bytes: impl IntoIterator<Item = u64>) -> Self {
         self.request_size_bounds = bytes.into_iter().map(|bytes| bytes as f64).collect();
         self
@@ -107,17 +107,17 @@ impl OpenTelemetryBuilder {
 
     /// Sets the bucket bounds of the response size histogram, in bytes.
     ///
-    /// Bounds must be in increasing order, up to 2^53. Defaults to none, which leaves the
-    /// count and the sum.
+    /// Bounds must be in increasing order, up to 2^53. Defaults to none, which records
+    /// the count and the sum only.
     pub fn response_size_bounds(mut self, bytes: impl IntoIterator<Item = u64>) -> Self {
         self.response_size_bounds = bytes.into_iter().map(|bytes| bytes as f64).collect();
         self
     }
 
     /// Sets whether to record the time to the response head in a second histogram,
-    /// `http.server.time_to_head`, which is an addition to the conventions.
+    /// `http.server.time_to_head`, which is not part of the conventions.
     ///
-    /// Costs an additional reading of the clock per request. Defaults to `false`.
+    /// Costs an additional clock read per request. Defaults to `false`.
     pub fn time_to_head(mut self, enabled: bool) -> Self {
         self.time_to_head = enabled;
         self

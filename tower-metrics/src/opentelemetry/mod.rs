@@ -34,16 +34,16 @@ use crate::table::Table;
 /// The attributes are `http.request.method`, `http.route`,
 /// `http.response.status_code` (an integer), `error.type`, `url.scheme`,
 /// `rpc.response.status_code` for gRPC, and the custom labels of the layer. Empty
-/// attributes are omitted. `http.route` on the up-down counter is an addition to the
-/// conventions.
+/// attributes are omitted. `http.route` on the up-down counter is not part of
+/// the conventions.
 ///
-/// Set the global meter provider before taking a meter from it: a meter taken earlier
-/// records nothing. Exemplars are not recorded.
+/// Set the global meter provider before obtaining a meter from it: a meter obtained
+/// earlier records nothing. Exemplars are not recorded.
 ///
 /// # Cost
 ///
-/// Attributes are created once for each kind of completed request of a route and
-/// never freed, so that a request allocates nothing here. Most of the cost is the
+/// Attributes are created once for each combination of values of a route and never
+/// freed, so that the recorder does not allocate per request. Most of the cost is the
 /// lookup of attributes in the SDK, which happens for every recorded value.
 ///
 /// The SDK limits each instrument to 2,000 sets of attributes, unless a view changes
@@ -202,9 +202,9 @@ impl Recorder for OpenTelemetry {
             let why = if name.is_empty() {
                 "must not be empty"
             } else if reserved.clone().any(|reserved| reserved == name) {
-                "it is an attribute of the semantic conventions"
+                "the semantic conventions define an attribute of this name"
             } else if names[..i].contains(name) {
-                "it is used twice"
+                "used twice"
             } else {
                 continue;
             };

@@ -68,9 +68,9 @@ impl PrometheusBuilder {
     /// new one.
     ///
     /// The prefix and the labels of [`Registry::new_custom`] are part of
-    /// [`Prometheus::names`] and [`Prometheus::constant_labels`]. Because a
-    /// registry shows them only in what it gathers, [`build`](Self::build)
-    /// gathers the registry once.
+    /// [`Prometheus::names`] and [`Prometheus::constant_labels`]. A registry
+    /// reveals them only in its output, so [`build`](Self::build) gathers the
+    /// registry once.
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = Some(registry);
         self
@@ -109,7 +109,7 @@ impl PrometheusBuilder {
     ///
     /// Bounds must be ascending and between one nanosecond and 1,000,000,000 s.
     /// Without bounds, only the count and the sum are recorded. Defaults to the
-    /// advice of the OpenTelemetry semantic conventions: 0.005, 0.01, 0.025,
+    /// recommendation of the OpenTelemetry semantic conventions: 0.005, 0.01, 0.025,
     /// 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5 and 10.
     pub fn duration_bounds(mut self, seconds: impl IntoIterator<Item = f64>) -> Self {
         self.duration_bounds = seconds.into_iter().collect();
@@ -130,7 +130,7 @@ impl PrometheusBuilder {
     }
 
     /// Adds the threshold of a latency objective to the bucket bounds of every
-    /// duration histogram, so that the share of requests within it is exact.
+    /// duration histogram, so that the ratio of requests within it is exact.
     /// Must be between one nanosecond and 1,000,000,000 s.
     ///
     /// ```
@@ -164,8 +164,8 @@ impl PrometheusBuilder {
     }
 
     /// Sets whether the time to the response head is recorded in a second
-    /// histogram. Defaults to `false`. It costs one more reading of the clock
-    /// per request.
+    /// histogram. Defaults to `false`. It costs one additional clock
+    /// read per request.
     pub fn time_to_head(mut self, enabled: bool) -> Self {
         self.time_to_head = enabled;
         self
@@ -296,7 +296,7 @@ fn check_labels(
         if !seen.insert(name) {
             return Err(LabelError {
                 name: name.to_owned(),
-                why: "the recorder uses a label of this name, which the registry adds as well"
+                why: "the registry adds a label of this name, which the recorder uses as well"
                     .to_owned(),
             });
         }
@@ -308,7 +308,7 @@ fn check_labels(
         if !seen.insert(name) {
             return Err(LabelError {
                 name: name.to_owned(),
-                why: "it is used twice".to_owned(),
+                why: "used twice".to_owned(),
             });
         }
     }

@@ -26,8 +26,8 @@ thread_local! {
 }
 
 impl RegistryAdditions {
-    /// Reads the additions off a metric that is registered for this purpose
-    /// alone: a registry shows them only in what it gathers.
+    /// Determines the additions by gathering a probe metric: a registry
+    /// reveals them only in its output.
     pub(crate) fn read(registry: &Registry) -> prometheus::Result<Self> {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);

@@ -93,7 +93,7 @@ mod loom_tests {
     use crate::prometheus::cells::Cell;
 
     #[test]
-    fn consecutive_leases_of_a_slot_lose_no_write() {
+    fn consecutive_leases_of_a_slot_lose_no_writes() {
         loom::model(|| {
             let slots = Arc::new(Slots::new());
             let cells: Arc<[Cell; 3]> = Arc::default();

@@ -51,11 +51,11 @@ fn invalid_recorder_settings_are_named_in_the_error() {
         ),
         (
             metric(|names| names.route = "error_type".into()),
-            r#"label "error_type": it is used twice"#,
+            r#"label "error_type": used twice"#,
         ),
         (
             Prometheus::builder().constant_label("url_scheme", "ftp"),
-            r#"label "url_scheme": it is used twice"#,
+            r#"label "url_scheme": used twice"#,
         ),
         (
             Prometheus::builder().duration_bounds([0.1, f64::NAN]),
@@ -75,11 +75,11 @@ fn invalid_recorder_settings_are_named_in_the_error() {
         ),
         (
             Prometheus::builder().route_duration_bounds("/a", [1.0, 0.5]),
-            "bounds of http_server_request_duration_seconds must rise: 0.5 follows 1",
+            "bounds of http_server_request_duration_seconds must be in increasing order: 0.5 follows 1",
         ),
         (
             Prometheus::builder().duration_bounds([1.0, 1.0]),
-            "bounds of http_server_request_duration_seconds must rise: 1 follows 1",
+            "bounds of http_server_request_duration_seconds must be in increasing order: 1 follows 1",
         ),
         (
             Prometheus::builder().objective(Duration::ZERO),
@@ -91,7 +91,7 @@ fn invalid_recorder_settings_are_named_in_the_error() {
         ),
         (
             Prometheus::builder().request_size_bounds([1024, 10]),
-            "bounds of http_server_request_body_size_bytes must rise: 10 follows 1024",
+            "bounds of http_server_request_body_size_bytes must be in increasing order: 10 follows 1024",
         ),
     ];
     for (builder, message) in refused {
@@ -138,7 +138,7 @@ fn invalid_layer_settings_are_named_in_the_error() {
         ),
         (
             builder().max_routes(usize::MAX),
-            "max_routes 18446744073709551615: must be from 0, the routes named in advance, to 1000000",
+            "max_routes 18446744073709551615: must be between 0, the number of initialized routes, and 1000000",
         ),
         (
             ["/a", "/b", "", "/a"]
@@ -146,7 +146,7 @@ fn invalid_layer_settings_are_named_in_the_error() {
                 .fold(builder().max_routes(1), |b, route| {
                     b.initialize(Method::GET, route, [StatusCode::OK])
                 }),
-            "max_routes 1: must be from 2, the routes named in advance, to 1000000",
+            "max_routes 1: must be between 2, the number of initialized routes, and 1000000",
         ),
         (
             builder().label(label("a-b")),

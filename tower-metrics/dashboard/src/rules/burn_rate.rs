@@ -50,7 +50,7 @@ fn rule(
             // The short window does what `for` would do.
             pending: None,
             summary: format!(
-                "{} burns the error budget of its {} objective {adverb}.",
+                "{} is burning the error budget of its {} objective {adverb}.",
                 template_text(&target.job),
                 slo.name,
             ),
@@ -62,10 +62,10 @@ fn rule(
             ),
             runbook: format!(
                 "**Meaning.** The objective is that {objective} of requests {}, over 30 \
-                 days. The ratio of requests that do not exceeds {} in both a long and a short \
-                 window: the loss is significant and continues. The alert resolves soon after the \
-                 failures stop. It does not fire with fewer than {} requests, or fewer than {} bad \
-                 requests, in the long window.\n\n{}",
+                 days. The ratio of bad requests exceeds {} in both a long and a short window: the \
+                 loss is significant and ongoing. The alert resolves soon after the failures stop. \
+                 It does not fire with fewer than {} requests, or fewer than {} bad requests, in \
+                 the long window.\n\n{}",
                 slo.condition,
                 thresholds(slo, alerts),
                 slo.minimum_events.requests,

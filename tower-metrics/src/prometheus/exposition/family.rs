@@ -187,8 +187,8 @@ pub(super) fn write_metadata(
     }
 }
 
-/// Replaces what Prometheus' character set for names does not have by
-/// underscores, as Prometheus' `underscores` escaping scheme does. The formats
+/// Replaces characters that Prometheus does not allow in names with
+/// underscores, as its `underscores` escaping scheme does. The formats
 /// written here have no syntax for other names.
 pub(super) fn legacy_name(name: &str, colons: bool) -> Cow<'_, str> {
     let allowed = |(i, c): (usize, char)| {

@@ -36,7 +36,7 @@ pub(super) fn write_metric(
             samples.float("_sum", None, summary.sample_sum());
             samples.integer("_count", None, summary.sample_count());
         }
-        // The crate `prometheus` cannot make an untyped metric.
+        // The crate `prometheus` cannot create untyped metrics.
         MetricType::UNTYPED => {}
     }
 }
