@@ -65,7 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     table::print("Requests without a scrape", &header, &rows);
 
     let mut rows = Vec::new();
-    for case in [SHARED, "a recorder each"] {
+    for case in [SHARED, "one recorder each"] {
         let n = few(10_000);
         let mut row = vec![case.to_owned(), n.to_string()];
         row.extend(child("layers", case, n)?);

@@ -36,7 +36,7 @@ fn main() {
     };
     println!("\nMedians of {rounds} interleaved rounds. Clock of tower-metrics: {clock}.");
     println!(
-        "`added` is the difference to no layer in the same round; ratios compare the added time."
+        "`added` is the difference from no layer in the same round; ratios compare the added time."
     );
     print("Bare tower service, body of one frame", &bare);
     print("axum router with 20 routes, body of one frame", &routed);

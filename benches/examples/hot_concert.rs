@@ -122,7 +122,7 @@ fn main() -> Result<()> {
             }
         }
         let totals = runtime.block_on(tickets.totals())?;
-        assert!(totals.balance(), "the books do not balance");
+        assert!(totals.balance(), "sold tickets do not match the purchases");
         runtime.block_on(tickets.close());
     }
     progress.finish_and_clear();

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_a_host_name_that_dns_may_rebind_is_refused() {
+    fn without_a_token_a_host_name_that_dns_may_rebind_is_rejected() {
         let guard = guard(None, "127.0.0.1:1", "127.0.0.1:2");
         for host in [
             "localhost",

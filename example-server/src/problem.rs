@@ -45,7 +45,7 @@ pub(crate) struct Problem {
     cause: Option<Cause>,
 }
 
-/// A field of the request with the reason why it is refused.
+/// A field of the request with the reason why it is rejected.
 #[derive(Clone, Debug, Serialize)]
 struct Field {
     field: String,
@@ -303,7 +303,7 @@ fn internal() -> Problem {
         StatusCode::INTERNAL_SERVER_ERROR,
         "internal",
         "Internal error",
-        "the log of the server has the cause under the x-request-id of this response",
+        "the server's log contains the cause; search it for the x-request-id of this response",
     )
 }
 

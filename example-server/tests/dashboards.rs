@@ -22,7 +22,7 @@ fn dashboards() -> Dashboards {
 }
 
 #[test]
-fn the_checked_in_files_are_what_the_code_renders() {
+fn the_checked_in_files_match_the_generated_ones() {
     let rendered = tempfile::tempdir().unwrap();
     dashboards::write(rendered.path()).unwrap();
     for (path, _) in dashboards().files().unwrap() {
@@ -37,7 +37,7 @@ fn the_checked_in_files_are_what_the_code_renders() {
 }
 
 #[test]
-fn the_code_renders_every_checked_in_dashboard() {
+fn every_checked_in_dashboard_is_generated() {
     let files = dashboards().files().unwrap();
     let rendered: Vec<PathBuf> = files.iter().map(|(path, _)| k8s().join(path)).collect();
     for folder in ["grafana/dashboards", "grafana/import"] {

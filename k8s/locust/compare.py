@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares the numbers of requests that Locust, the server and Prometheus counted.
+"""Compares the request counts of Locust, the server and Prometheus.
 
     compare.py --counts counts.json --metrics http://127.0.0.1:9464/metrics --prometheus http://127.0.0.1:9090
 
@@ -122,7 +122,7 @@ def print_table(columns: dict[str, Counter[Row]]) -> bool:
         numbers = [cell.rjust(width) for cell, width in zip(line[3:], widths[3:])]
         print("  ".join([*texts, *numbers]) + mark)
     if not rows:
-        print("no requests were counted")
+        print("no requests were recorded")
     return bool(rows) and all(equal)
 
 

@@ -111,7 +111,7 @@ class TicketUser(FastHttpUser):
     """Base class that sends requests, checks their status, and backs off after failures."""
 
     abstract = True
-    # Longer than the server's request timeout (10 s by default): the server answers 504 before the client gives up.
+    # Longer than the server's request timeout (10 s by default): the server responds with 504 before the client gives up.
     connection_timeout = 30
     network_timeout = 30
 

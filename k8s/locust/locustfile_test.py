@@ -79,7 +79,7 @@ class ErrorHandling(unittest.TestCase):
         user.on_start()
         return user
 
-    def test_the_promoter_opens_nothing_when_the_list_fails(self):
+    def test_the_promoter_creates_no_concert_when_the_list_fails(self):
         for status in (429, 500, 503, 504):
             with self.subTest(status=status):
                 server = self.serve(lambda *_: (status, {}))
@@ -87,14 +87,14 @@ class ErrorHandling(unittest.TestCase):
                 self.assertRaises(RequestFailed, promoter.keep_concerts_on_sale)
                 self.assertEqual(server.requests, [("GET", "/concerts")])
 
-    def test_the_promoter_opens_nothing_when_a_later_page_fails(self):
+    def test_the_promoter_creates_no_concert_when_a_later_page_fails(self):
         answers = iter([page(concert(0), next_cursor="2"), (503, {})])
         server = self.serve(lambda *_: next(answers))
         promoter = self.user(Promoter, server.host)
         self.assertRaises(RequestFailed, promoter.keep_concerts_on_sale)
         self.assertEqual(server.count("POST"), 0)
 
-    def test_the_promoter_sends_one_request_a_round_while_the_server_is_down(self):
+    def test_the_promoter_sends_one_request_per_round_while_the_server_is_down(self):
         with ScriptedServer(lambda *_: page()) as server:
             promoter = self.user(Promoter, server.host)
         with self.assertRaises(RequestFailed) as raised:
@@ -109,14 +109,14 @@ class ErrorHandling(unittest.TestCase):
         self.assertRaises(RequestFailed, promoter.keep_concerts_on_sale)
         self.assertEqual(server.count("POST"), 1)
 
-    def test_the_promoter_stops_when_its_token_is_refused(self):
+    def test_the_promoter_stops_when_its_token_is_rejected(self):
         server = self.serve(lambda method, _: page() if method == "GET" else (401, {}))
         promoter = self.user(Promoter, server.host)
         with self.assertLogs(level="ERROR") as logs:
             self.assertRaises(StopUser, promoter.keep_concerts_on_sale)
         self.assertIn("ADMIN_TOKEN", logs.output[0])
 
-    def test_the_promoter_opens_what_is_missing(self):
+    def test_the_promoter_creates_the_missing_concerts(self):
         server = self.serve(lambda method, _: page(*[concert(5)] * 3, concert(0)) if method == "GET" else (201, {}))
         promoter = self.user(Promoter, server.host)
         with mock.patch.dict(os.environ, ADMIN_TOKEN="token\n"):
@@ -139,7 +139,7 @@ class ErrorHandling(unittest.TestCase):
         self.assertEqual(buyer.concerts, [concert(5)])
         self.assertEqual(len(server.requests), 1)
 
-    def test_a_buyer_tries_a_failed_order_twice_with_the_same_key_and_waits_in_between(self):
+    def test_a_buyer_retries_a_failed_order_once_with_the_same_key_after_a_pause(self):
         for status in (0, 429, 500, 503, 504):
             with self.subTest(status=status), mock.patch("random.random", return_value=0.9):
                 server = self.serve(lambda *_: (status or 200, {}, [("Retry-After", "7")]))
@@ -154,7 +154,7 @@ class ErrorHandling(unittest.TestCase):
                     self.assertEqual(len(set(server.keys)), 1)
                     self.assertGreaterEqual(buyer.waits[0], 7)
 
-    def test_a_buyer_does_not_repeat_an_order_that_was_refused_for_good(self):
+    def test_a_buyer_does_not_retry_an_order_that_was_rejected_permanently(self):
         for status in (400, 404, 413, 422):
             with self.subTest(status=status), mock.patch("random.random", return_value=0.9):
                 server = self.serve(lambda *_: (status, {}))
@@ -164,7 +164,7 @@ class ErrorHandling(unittest.TestCase):
                 self.assertEqual(server.count("POST"), 1)
                 self.assertEqual(buyer.concerts == [], status == 404)
 
-    def test_a_declined_payment_is_tried_twice_and_is_no_failure(self):
+    def test_a_declined_payment_is_retried_once_and_is_not_a_failure(self):
         server = self.serve(lambda *_: (402, {}))
         buyer = self.user(Buyer, server.host)
         buyer.concerts = [concert(5)]
@@ -173,7 +173,7 @@ class ErrorHandling(unittest.TestCase):
         self.assertEqual(server.count("POST"), 2)
         self.assertEqual(buyer.failures, [])
 
-    def test_a_sold_out_concert_is_not_ordered_again(self):
+    def test_a_sold_out_concert_is_not_ordered_from_again(self):
         server = self.serve(lambda *_: (409, {}))
         buyer = self.user(Buyer, server.host)
         buyer.concerts = [concert(5)]
@@ -194,14 +194,14 @@ class ErrorHandling(unittest.TestCase):
             buyer.refund()
         self.assertEqual(buyer.purchases, [])
 
-    def test_a_purchase_that_is_gone_is_forgotten(self):
+    def test_a_purchase_that_no_longer_exists_is_dropped(self):
         server = self.serve(lambda *_: (404, {}))
         buyer = self.user(Buyer, server.host)
         buyer.purchases = ["1"]
         self.assertRaises(RequestFailed, buyer.view_a_purchase)
         self.assertEqual(buyer.purchases, [])
 
-    def test_the_back_off_grows_to_its_maximum_and_ends_with_the_first_success(self):
+    def test_the_back_off_grows_to_its_maximum_and_is_reset_by_a_success(self):
         status = 503
         server = self.serve(lambda *_: (status, {}))
         scanner = self.user(Scanner, server.host)
@@ -216,7 +216,7 @@ class ErrorHandling(unittest.TestCase):
         scanner.probe_path()
         self.assertEqual(scanner.backoff, 0)
 
-    def test_a_body_that_is_no_json_or_is_cut_off_is_a_failure(self):
+    def test_a_body_that_is_truncated_or_not_json_is_a_failure(self):
         for headers in ([], [("Content-Length", "100"), ("Connection", "close")]):
             with self.subTest(headers=headers):
                 server = self.serve(lambda *_: (200, "{", headers))

@@ -191,7 +191,7 @@ impl Committer {
                 }
                 Some(Err(failure)) => failure,
                 None => {
-                    tracing::error!("a transaction panicked: its outcome is looked up");
+                    tracing::error!("a transaction panicked; looking up its outcome");
                     Failure::Panicked
                 }
             };

@@ -214,7 +214,7 @@ pub struct Concert {
     pub venue: String,
     /// The start of the concert.
     pub starts_at: Timestamp,
-    /// The begin of the sale, if it is limited.
+    /// The start of the sale, if it is limited.
     pub on_sale_from: Option<Timestamp>,
     /// The end of the sale, if it is not the start of the concert.
     pub on_sale_until: Option<Timestamp>,

@@ -65,7 +65,7 @@ impl SqliteUrl {
     pub(crate) fn options(&self) -> Result<SqliteConnectOptions, Error> {
         let Self(url) = self;
         let options = SqliteConnectOptions::from_str(url)
-            .map_err(|error| setup(format!("its URL is not that of a SQLite file: {error}")))?;
+            .map_err(|error| setup(format!("its URL is not a valid SQLite URL: {error}")))?;
         let path = options.get_filename().to_string_lossy();
         if path.is_empty() {
             return Err(setup("its URL has no path".to_owned()));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn one_line_break_at_the_end_is_ignored_and_other_control_characters_are_refused() {
+    fn one_trailing_line_break_is_ignored_and_other_control_characters_are_rejected() {
         for url in ["sqlite://t.db\n", "sqlite://t.db\r\n"] {
             let Ok(DatabaseUrl::Sqlite(url)) = url.parse() else {
                 panic!("{url:?}")
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_without_a_file_is_refused() {
+    fn a_database_without_a_file_is_rejected() {
         for url in ["sqlite:", "sqlite://", "sqlite://?mode=rwc"] {
             assert!(problem(url).contains("no path"), "{url}");
         }

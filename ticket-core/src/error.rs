@@ -21,7 +21,7 @@ pub enum Error {
     Invalid {
         /// The path of the field, such as `price.amount`.
         field: String,
-        /// The value, why it is refused, and what is allowed.
+        /// The value, why it is rejected, and what is allowed.
         problem: String,
     },
     /// The concert or purchase does not exist.
@@ -44,13 +44,13 @@ pub enum Error {
     /// The concert's sale has not begun or has ended.
     #[error("not on sale: {}", SaleWindow(*.from, *.until))]
     NotOnSale {
-        /// The begin of the sale, if it is limited.
+        /// The start of the sale, if it is limited.
         from: Option<Timestamp>,
         /// The end of the sale.
         until: Timestamp,
     },
     /// The purchase would exceed the concert's `max_per_buyer`.
-    #[error("a buyer may hold {limit} tickets of this concert and already holds {held}")]
+    #[error("a buyer may hold at most {limit} tickets for this concert and already holds {held}")]
     PerBuyerLimit {
         /// The concert's `max_per_buyer`.
         limit: u32,
@@ -69,14 +69,14 @@ pub enum Error {
     /// The queue of writes is full. Nothing was changed.
     #[error("overloaded: the queue is full, try again in {retry_after:?}")]
     Overloaded {
-        /// The delay after which a retry is worthwhile.
+        /// How long to wait before retrying.
         retry_after: Duration,
     },
     /// The database responds but could not do the work in time: its connections, locks, memory or
     /// disk are exhausted, or a statement exceeded its timeout. Nothing was changed.
     #[error("the database is busy, try again in {retry_after:?}")]
     Busy {
-        /// The delay after which a retry is worthwhile.
+        /// How long to wait before retrying.
         retry_after: Duration,
         /// The database's error.
         source: Arc<sqlx::Error>,
@@ -91,12 +91,12 @@ pub enum Error {
     /// [`Tickets::reset_sales`]: crate::Tickets::reset_sales
     #[error("the database is unavailable, try again in {retry_after:?}")]
     Unavailable {
-        /// The delay after which a retry is worthwhile.
+        /// How long to wait before retrying.
         retry_after: Duration,
         /// The database's error.
         source: Arc<sqlx::Error>,
     },
-    /// The connection was lost during COMMIT and the database could not be asked in time whether
+    /// The connection was lost during COMMIT and the database did not report in time whether
     /// the transaction was committed. Read the purchase by its id, or repeat the request with the
     /// same idempotency key: it cannot buy twice. A refund can be repeated safely and is completed
     /// in the background.
@@ -120,8 +120,8 @@ pub enum Error {
     /// A schema migration failed.
     #[error("the migration of the database failed")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// The database refused a statement because of an error in this crate or in the stored data.
-    #[error("the database refused a statement")]
+    /// The database rejected a statement because of an error in this crate or in the stored data.
+    #[error("the database rejected a statement")]
     Database(#[source] Arc<sqlx::Error>),
 }
 
@@ -133,7 +133,7 @@ impl Error {
         }
     }
 
-    /// Returns the delay after which a retry is worthwhile, for transient errors.
+    /// Returns how long to wait before retrying, for transient errors.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded { retry_after }

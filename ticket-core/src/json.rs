@@ -13,7 +13,7 @@ use crate::Error;
 ///
 /// # Errors
 /// [`Error::Malformed`] if the text is not JSON, or [`Error::Invalid`] with the path of the field if
-/// `T` refuses a value.
+/// `T` rejects a value.
 pub(crate) fn from_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let mut track = Track::new();

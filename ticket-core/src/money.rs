@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_code_is_refused() {
+    fn an_unknown_code_is_rejected() {
         for text in ["eur", "EU", "EURO", "XYZ", "", "E R", "AED AFN"] {
             let error = text.parse::<Currency>().unwrap_err().to_string();
             assert!(error.contains("ISO 4217"), "{error}");

@@ -15,8 +15,8 @@ use crate::{ConcertId, Error, Money, policy::Operation};
 pub trait Observer: Send + Sync + 'static {
     /// Called once for each attempt to purchase and for each refund, with its outcome.
     ///
-    /// An attempt whose caller is cancelled is reported too, when its outcome is known. It is not
-    /// reported only if the process ends.
+    /// An attempt whose caller is cancelled is reported too, once its outcome is known. An attempt is
+    /// lost only if the process ends.
     fn purchase(&self, event: &PurchaseEvent<'_>) {
         let _ = event;
     }
@@ -136,12 +136,12 @@ pub enum Outcome {
     Declined,
     /// Fewer tickets were left than requested.
     SoldOut,
-    /// The idempotency key had already bought; the earlier purchase was returned.
+    /// The idempotency key had already been used for this purchase, which was returned.
     Replayed,
     /// A purchase was refunded.
     Refunded,
-    /// The request was refused: an unknown concert, outside the sale window, above the limit per
-    /// buyer, a reused idempotency key.
+    /// The request was rejected: an unknown concert, outside the sale window, above the limit per
+    /// buyer, or a reused idempotency key.
     Rejected,
     /// A real or an injected failure, or a request that was cancelled before its payment.
     Failed,

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn invisible_characters_are_refused() {
+    fn invisible_characters_are_rejected() {
         for c in [
             '\0',
             '\n',

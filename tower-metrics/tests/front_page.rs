@@ -12,7 +12,7 @@ fn rows<'a>(text: &'a str, prefix: &str) -> Vec<Vec<&'a str>> {
 }
 
 #[test]
-fn costs_in_the_documentation_are_those_of_the_readme() {
+fn costs_in_the_documentation_match_the_readme() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let Ok(readme) = std::fs::read_to_string(readme) else {
         eprintln!("skipped: the published crate does not contain the project's README");
@@ -29,7 +29,7 @@ fn costs_in_the_documentation_are_those_of_the_readme() {
     for row in &rows(costs, "//! ")[2..] {
         let name = match row[0] {
             "this layer" => "**tower-metrics**",
-            "a hand-written layer on `HistogramVec`" => "a layer on `HistogramVec`, by hand",
+            "a hand-written layer on `HistogramVec`" => "a hand-written layer on `HistogramVec`",
             name => name,
         };
         let found = measured.iter().find(|measured| measured[0] == name);

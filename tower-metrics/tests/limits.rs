@@ -77,7 +77,7 @@ fn grpc_response(steps: impl IntoIterator<Item = Step>) -> Response<Script> {
     response.body(Script::new(steps)).unwrap()
 }
 
-/// A response of a head alone, as an interceptor refuses a call.
+/// A response without a body, as an interceptor rejects a call.
 fn grpc_rejection(code: &str) -> Response<Script> {
     let mut response = grpc_response([]);
     let headers = response.headers_mut();
@@ -195,7 +195,7 @@ mod a_size {
         assert_eq!(Samples::of(&prometheus).requests(&[]), 4.0);
     }
 
-    /// The cells of two threads are as full as one can be.
+    /// The cells of two threads hold the maximum.
     #[test]
     fn never_decreases_a_sum_over_threads() {
         let prometheus = Prometheus::new();
@@ -449,7 +449,7 @@ mod a_route {
             ];
             assert_eq!(samples.requests(&labels), 1.0);
             assert_eq!(samples.in_flight(), 0.0);
-            // A request that a layer outside left out is not even asked.
+            // Labels of a request that an outer layer excluded are not evaluated.
             let mut skipped = request("/");
             skipped.extensions_mut().insert(Skip);
             send(&layer, skipped, response(200));
@@ -541,7 +541,7 @@ mod a_route {
         for (builder, message) in refused {
             assert_eq!(builder.build().unwrap_err().to_string(), message);
         }
-        // The functions of a user may return anything.
+        // User-supplied functions may return anything.
         let named = Route::template(|_| Some("healthz"));
         one_slot(named).skip(["healthz"]).build().unwrap();
         let fixed = one_slot(Route::fixed("healthz"));
@@ -789,7 +789,7 @@ mod a_header {
 mod a_body {
     use super::*;
 
-    /// A body that panics when it is asked for its size, or whether it has ended.
+    /// A body that panics in `size_hint` or `is_end_stream`.
     struct Panicking {
         on_size: bool,
         frames: usize,

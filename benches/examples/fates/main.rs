@@ -50,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("\n{}", LEGEND.trim());
     } else {
         table::print(
-            "Fates of a request as recorded by each middleware",
+            "Outcomes of a request as recorded by each middleware",
             &header,
             &rows,
         );

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_answered_counted_and_frees_its_place() {
+    async fn a_panic_is_a_500_is_counted_and_releases_its_permit() {
         let prometheus = Prometheus::builder().build().unwrap();
         let limits = Limits {
             admission: net::Limits {

@@ -34,7 +34,7 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the API and the ops port, without faults and without traffic
+    /// Run the API and the ops port, without faults or generated traffic
     Serve(Serve),
     /// Run the server with sample concerts, the `everyday` faults and generated traffic (default)
     Demo(Demo),
@@ -76,7 +76,7 @@ pub(crate) struct Serve {
         hide_env_values = true
     )]
     pub(crate) database_url: DatabaseUrl,
-    /// How to commit purchases: waiting purchases together (`group`) or each on its own (`each`)
+    /// How to commit purchases: waiting purchases together (`group`) or one at a time (`each`)
     #[arg(
         long,
         env = "COMMIT",
@@ -88,7 +88,7 @@ pub(crate) struct Serve {
     /// Faults to inject: a TOML or JSON file of at most 1 MiB, reloaded when it changes
     #[arg(long, env = "FAULTS", value_name = "FILE", value_parser = PathParser)]
     pub(crate) faults: Option<PathBuf>,
-    /// Bearer token that POST /concerts and changes on the ops port require
+    /// Bearer token required by POST /concerts and by changes on the ops port
     ///
     /// Without a token, these are allowed only if both addresses are loopback addresses.
     #[arg(
@@ -102,10 +102,10 @@ pub(crate) struct Serve {
     /// Time after SIGTERM during which the API accepts requests while /readyz already fails
     #[arg(long, env = "DRAIN", value_name = "DURATION", value_parser = duration, default_value = "0s")]
     pub(crate) drain: Duration,
-    /// Time limit for a request, after which it is answered with 504
+    /// Maximum duration of a request, after which the server responds with 504
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", value_parser = positive_duration, default_value = "10s")]
     pub(crate) request_timeout: Duration,
-    /// Maximum number of concurrent requests; further ones wait for up to --queue-timeout
+    /// Maximum number of concurrent requests; further requests wait for up to --queue-timeout
     #[arg(long, env = "MAX_CONCURRENCY", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), default_value = "1024")]
     pub(crate) max_concurrency: u32,
     #[command(flatten)]
@@ -120,18 +120,18 @@ pub(crate) struct Serve {
 pub(crate) struct Connections {
     /// Maximum number of open connections to the API
     ///
-    /// A limit on open files (`ulimit -n`) that is too low for this many reduces it.
+    /// The server lowers it to fit the open file limit (`ulimit -n`).
     #[arg(long, env = "MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), default_value = "8192")]
     pub(crate) max_connections: u32,
-    /// Time that a request may wait for a permit before it is shed with 503
+    /// Time that a request may wait to be admitted before it is shed with 503
     ///
-    /// There are --max-concurrency permits. 0 sheds immediately.
+    /// Requests wait while --max-concurrency requests are in progress. 0 sheds immediately.
     #[arg(long, env = "QUEUE_TIMEOUT", value_name = "DURATION", value_parser = duration, default_value = "1s")]
     pub(crate) queue_timeout: Duration,
     /// Time for a request head to arrive, after which the connection is closed
     #[arg(long, env = "HEADER_TIMEOUT", value_name = "DURATION", value_parser = positive_duration, default_value = "10s")]
     pub(crate) header_timeout: Duration,
-    /// Time for a request body to arrive, after which the request is answered with 408
+    /// Time for a request body to arrive, after which the server responds with 408
     #[arg(long, env = "BODY_TIMEOUT", value_name = "DURATION", value_parser = positive_duration, default_value = "10s")]
     pub(crate) body_timeout: Duration,
     /// Time that a connection may be idle between requests
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_command_it_is_the_demo_with_its_flags() {
+    fn the_demo_is_the_default_command_and_accepts_its_flags() {
         let Ok(Command::Demo(demo)) = parse(&["--listen", "127.0.0.1:0", "--rate", "5"]) else {
             panic!("no demo");
         };
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_is_an_environment_variable_too() {
+    fn every_flag_has_an_environment_variable() {
         fn check(command: &clap::Command) {
             for argument in command.get_arguments() {
                 let id = argument.get_id().as_str();
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_value_is_named_with_what_is_allowed() {
+    fn an_invalid_value_is_reported_with_the_allowed_values() {
         for (arguments, says) in [
             (["serve", "--listen", "localhost"], "127.0.0.1:8080"),
             (["serve", "--commit", "some"], "group"),

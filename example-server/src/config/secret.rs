@@ -11,7 +11,7 @@ use super::value::{InvalidValue, check_controls, without_line_break};
 
 /// Parses a value that may contain a secret.
 ///
-/// The errors of clap's own parsers quote the refused value; the errors of this one do not. One
+/// The errors of clap's own parsers quote the rejected value; the errors of this one do not. One
 /// trailing line break is removed first, because secrets that come from files usually end with one.
 pub(super) struct SecretParser<T>(pub(super) fn(&str) -> Result<T, InvalidValue>);
 
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_secret_is_not_part_of_the_error() {
+    fn an_invalid_secret_is_not_part_of_the_error() {
         for token in ["", "hunter2 hunter2", "hunter2\n", "hünter2", "hunter2\0"] {
             let error = AdminToken::parse(token).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");

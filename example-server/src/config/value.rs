@@ -12,7 +12,7 @@ use ticket_core::Commit;
 /// Longest duration that a flag accepts.
 const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The reason why a flag's value is refused, with what is allowed instead.
+/// The reason why a flag's value is rejected, and what is allowed instead.
 #[derive(Debug)]
 pub(crate) struct InvalidValue(String);
 
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_with_and_without_units() {
+    fn durations_are_parsed_with_and_without_units() {
         for (text, expected) in [
             ("0", Duration::ZERO),
             ("1.5", Duration::from_millis(1500)),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_with_credentials_is_refused_without_showing_them() {
+    fn a_url_with_credentials_is_rejected_without_showing_them() {
         let error = url("http://ada:hunter2@127.0.0.1:8080").unwrap_err();
         let text = error.to_string();
         assert!(

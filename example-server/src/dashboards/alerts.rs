@@ -12,7 +12,7 @@ pub(super) fn pool_exhausted() -> Alert {
         "DatabasePoolExhausted",
         wait,
         0.5,
-        "Requests wait for a database connection.",
+        "Requests are waiting for a database connection.",
     )
     .pending(Duration::from_secs(600))
     .description(
@@ -24,8 +24,7 @@ pub(super) fn pool_exhausted() -> Alert {
         "**Meaning.** Every connection of the pool is in use, and requests queue for one before \
          they reach the database.\n\n\
          **Diagnosis.** Open the dashboard *Platform*, row *Database*. If operations have become \
-         slow, the cause is the database or the `slow-database` faults. If they are fast, there \
-         are too many.\n\n\
+         slow, the cause is the database or the `slow-database` faults. XX\n\n\
          **Mitigation.** Stop the faults, set `commit` to `group`, or increase the size of the \
          pool.",
     )
@@ -46,7 +45,7 @@ pub(super) fn purchases_fail(red: &Red) -> Alert {
         "PurchasesFail",
         failed.rate().sum().ratio(responses().rate().sum()),
         0.05,
-        "Purchases fail for reasons other than the buyer.",
+        "Purchases are failing for reasons other than the buyer.",
     )
     .pending(Duration::from_secs(300))
     .severity(Severity::Page)

@@ -180,7 +180,7 @@ fn concerts() -> Row {
     let refunded = refunded.increase().sum_by(by);
     Row::new("Concerts")
         .panel(
-            BarGauge::new("Tickets available", Unit::Count, "{concert}", available())
+            BarGauge::new("Available tickets", Unit::Count, "{concert}", available())
                 .description("Unsold tickets of each concert.")
                 .size(12, 11)
                 .decimals(0),

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn sample_concerts_are_created_once_however_often_the_demo_starts() {
+    async fn sample_concerts_are_created_only_once() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("tickets.db").display());
         for _ in 0..2 {

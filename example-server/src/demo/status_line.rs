@@ -126,7 +126,7 @@ impl Snapshot {
             .map(|(currency, amount)| format!("{} {currency}", grouped(amount.round() as u64)))
             .collect();
         format!(
-            "{:.1} req/s   errors {percent:.1} %   p95 {p95}   {} tickets sold   {}",
+            "{:.1} req/s   errors {percent:.1}%   p95 {p95}   {} tickets sold   {}",
             requests as f64 / seconds,
             grouped(self.sold as u64),
             revenue.join(", "),
@@ -206,7 +206,7 @@ mod tests {
         after.at = before.at + Duration::from_secs(10);
         assert_eq!(
             after.since(&before),
-            "10.0 req/s   errors 2.0 %   p95 195 ms   1 234 tickets sold   98 765 EUR, 1 200 000 JPY"
+            "10.0 req/s   errors 2.0%   p95 195 ms   1 234 tickets sold   98 765 EUR, 1 200 000 JPY"
         );
     }
 }

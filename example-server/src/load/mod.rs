@@ -30,7 +30,7 @@ const QUIET: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("{url} does not respond as the ticket platform's API")]
+    #[error("{url} does not respond like the ticket platform's API")]
     Unreachable {
         url: http::Uri,
         source: RequestError,
@@ -178,7 +178,7 @@ async fn wait(
             joined = users.join_next() => match joined {
                 None => break,
                 Some(Err(error)) if error.is_panic() => {
-                    write_diagnostic(&format!("a task of the load panicked: {error}"));
+                    write_diagnostic(&format!("a load task panicked: {error}"));
                 }
                 Some(_) => {}
             },

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn every_request_that_is_due_is_sent_down_to_the_last() {
+    async fn every_request_that_is_due_is_sent() {
         for _ in 0..100 {
             let schedule = Arc::new(Schedule::new(1e6, Duration::from_micros(50), 4));
             let users: Vec<_> = (0..4)

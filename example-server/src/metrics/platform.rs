@@ -70,14 +70,14 @@ impl PlatformMetrics {
             sales: CounterVec::new(
                 Opts::new(
                     "ticket_sales_amount_total",
-                    "Amount of sales, in the currency's main unit.",
+                    "Amount of sales, in the currency's major unit.",
                 ),
                 &["concert", "currency"],
             )?,
             refunds: CounterVec::new(
                 Opts::new(
                     "ticket_refunds_amount_total",
-                    "Amount of refunds, in the currency's main unit.",
+                    "Amount of refunds, in the currency's major unit.",
                 ),
                 &["concert", "currency"],
             )?,

@@ -42,7 +42,7 @@ pub(crate) fn register_process(
 
 const LOG: [Family; 1] = [Family {
     name: "example_server_log_lines_dropped_total",
-    help: "Log lines dropped because standard output did not take them in time.",
+    help: "Log lines dropped because standard output could not keep up.",
     kind: MetricType::COUNTER,
     labels: &[],
 }];

@@ -21,7 +21,7 @@ use tower::Service;
 use super::activity::{ActiveBody, Activity, Expiry, Monitored, Receiving};
 use super::{MAX_HEAD, MAX_SEND_BUFFER, MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT, Settings};
 
-/// Time that an idle connection has to close after the server asked it to, which over HTTP/2 takes
+/// Time that an idle connection has to close after the server has asked it to, which over HTTP/2 takes
 /// a round trip.
 const CLOSE_GRACE: Duration = Duration::from_millis(500);
 

@@ -16,7 +16,7 @@ pub(crate) struct Descriptors {
 }
 
 impl Descriptors {
-    /// Raises the soft limit of open files to the hard limit and divides it. The API gets `wanted`
+    /// Raises the soft open file limit to the hard limit and divides it. The API gets `wanted`
     /// connections, or fewer when the limit is low.
     pub(crate) fn divide(wanted: usize) -> Self {
         let limit = raise_limit();
@@ -26,7 +26,7 @@ impl Descriptors {
                 wanted,
                 open_files = limit,
                 max_connections = divided.api,
-                "the limit of open files lowers the connection limit"
+                "connection limit lowered to fit the open file limit"
             );
         }
         divided
@@ -48,13 +48,13 @@ impl Descriptors {
 #[cfg(unix)]
 const OPEN_MAX: u64 = 10_240;
 
-/// Returns the limit of open files; `None` if there is none.
+/// Returns the open file limit; `None` if there is none.
 #[cfg(unix)]
 fn raise_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let limit = getrlimit(Resource::Nofile);
-    // macOS reports no hard limit, but refuses more than `OPEN_MAX`.
+    // macOS reports no hard limit, but rejects more than `OPEN_MAX`.
     for current in [limit.maximum, Some(OPEN_MAX)] {
         let raised = Rlimit { current, ..limit };
         let is_higher = current.unwrap_or(u64::MAX) > limit.current.unwrap_or(u64::MAX);
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_fit_in_the_limit_of_open_files_with_some_left() {
+    fn connections_fit_in_the_open_file_limit_with_a_margin() {
         for (limit, api, ops) in [
             (None, 8_192, 128),
             (Some(20_000), 8_192, 128),

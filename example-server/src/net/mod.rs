@@ -30,7 +30,7 @@ pub(crate) use descriptors::Descriptors;
 pub(crate) use listener::bind;
 pub(crate) use rate_limit::RateLimit;
 
-/// Maximum size of a request head in bytes. hyper answers longer ones with 431.
+/// Maximum size of a request head in bytes. hyper rejects longer ones with 431.
 const MAX_HEAD: usize = 16 * 1024;
 /// Maximum number of concurrent streams of an HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_event_is_logged_and_the_next_line_counts_those_in_between() {
+    fn the_next_line_counts_the_events_since_the_first() {
         let interval = Duration::from_secs(10);
         let limit = RateLimit::new(1, interval);
         let start = Instant::now();

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tickets_sold_by_an_uncounted_writer_are_the_difference() {
+    async fn tickets_sold_by_another_writer_are_reported_as_the_difference() {
         let scene = Scene::new().await;
         let other = Tickets::open(&scene.url, Options::default()).await.unwrap();
         buy(&scene.tickets, scene.concert, 1).await;

@@ -48,7 +48,7 @@ pub(crate) fn page(
 /// Combines the rows of the overview, sales and platform dashboards that concern users.
 fn dashboard(dashboards: &Dashboards) -> Dashboard {
     // The live page shows objectives itself. The others are for operators, in Grafana.
-    const EXCLUDED: [&str; 4] = ["Objectives", "Measurement", "Tokio runtime", "Process"];
+    const EXCLUDED: [&str; 4] = ["Objectives", "Instrumentation", "Tokio runtime", "Process"];
     let mut page = Dashboard::new(
         "tickets",
         "Tickets",
@@ -143,7 +143,7 @@ fn commit(ops: &Ops) -> Control {
             Ok(())
         },
     )
-    .description("How purchases are committed to the database.")
+    .description("How the server commits purchases to the database.")
     .panel(PURCHASES)
     .choice("group", "Commits concurrent purchases together.")
     .choice("each", "Commits every purchase in its own transaction.")

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::shared::Shared;
 use crate::problem::Problem;
 
-/// Time that the database has to answer. Kubernetes gives probes a second by default.
+/// Time that the database has to respond. Kubernetes gives probes a second by default.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Dependencies of readiness.
@@ -44,7 +44,7 @@ impl Readiness {
             Ok(Ok(Err(error))) => Err(error.report()),
             Ok(Err(_)) => Err("the API's runtime has shut down".to_owned()),
             Err(_) => Err(format!(
-                "the database did not answer within {DATABASE_TIMEOUT:?}"
+                "the database did not respond within {DATABASE_TIMEOUT:?}"
             )),
         }
     }
@@ -56,7 +56,7 @@ pub(super) async fn livez() -> &'static str {
     "live\n"
 }
 
-/// `GET /readyz`: the server is not shutting down and the database answers.
+/// `GET /readyz`: the server is not shutting down and the database responds.
 pub(super) async fn readyz(State(readiness): State<Readiness>) -> Result<&'static str, Problem> {
     if readiness.stopping.is_cancelled() {
         return Err(Problem::not_ready("the server is shutting down"));

@@ -1,5 +1,5 @@
-//! `/metrics`: scrapes share their renderings, which run outside the ops port's thread, so that any
-//! number of scrapers leaves the probes alone.
+//! `/metrics`: scrapes share their renderings, which run outside the ops port's thread, so that
+//! scrapers do not delay the probes.
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-/// Inverse of the maximum share of time spent on computing.
+/// Inverse of the maximum fraction of time spent on computing.
 const INVERSE_SHARE: u32 = 4;
 
 /// Maximum number of different results that requests wait for.
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cancelled_request_does_not_hold_up_those_that_wait_with_it() {
+    async fn a_cancelled_request_does_not_block_the_others_that_wait() {
         let shared = Arc::new(Shared::new());
         let cancelled = {
             let shared = shared.clone();

@@ -53,7 +53,7 @@ impl HttpBody for EventStream {
     }
 }
 
-/// Middleware that answers 503 instead of starting an event stream beyond the limit.
+/// Middleware that responds with 503 instead of starting an event stream beyond the limit.
 pub(super) async fn limit(
     State(EventStreams(permits)): State<EventStreams>,
     request: Request,

@@ -48,7 +48,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// Share of each action, in thousandths. [`Disconnect`](Self::Disconnect) is the last one, so
+    /// Weight of each action, in thousandths. [`Disconnect`](Self::Disconnect) is the last one, so
     /// that [`pick`](Self::pick) can leave it out.
     const MIX: [(Self, u32); 9] = [
         (Self::List, 250),

@@ -130,7 +130,7 @@ async fn the_page_shows_the_values_of_the_metrics() {
     let requests = server.requests(&[]).await;
     assert_eq!((sold, amount, requests), (9.0, 585.0, 24.0));
 
-    page.find("figure", "Tickets available").await;
+    page.find("figure", "Available tickets").await;
     let badge = page.find("DisclosureTriangle", "Consistency").await;
     page.click(badge).await;
     let sides = "Object.fromEntries([...document.querySelectorAll('#badges details[open] dt')]\

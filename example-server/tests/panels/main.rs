@@ -33,7 +33,7 @@ use crate::proxy::Proxy;
 use crate::verify::Verifier;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_panel_is_empty_and_every_value_is_what_the_load_counted() {
+async fn no_panel_is_empty_and_every_value_matches_the_load() {
     let written = tempfile::tempdir().unwrap();
     let rules = rules(written.path());
     let server = Server::start(&["--max-concurrency", "16", "--request-timeout", "3s"]);

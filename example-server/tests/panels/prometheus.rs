@@ -38,7 +38,7 @@ impl Series {
 
 impl Prometheus {
     /// Starts `program`, which scrapes `target` at `path` every second and evaluates `rules` as
-    /// often. Returns when it answers queries.
+    /// often. Returns when it responds to queries.
     pub(crate) async fn start(program: &Path, target: &str, path: &str, rules: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();

@@ -116,7 +116,7 @@ impl<'a> Verifier<'a> {
         if let Some(left) = dashboard
             .panels
             .iter()
-            .find(|query| query.title == "Tickets available")
+            .find(|query| query.title == "Available tickets")
         {
             let wanted = expected::stock(&self.counts);
             until("the stock is the database's", async || {

@@ -125,7 +125,7 @@ async fn a_refund_makes_the_tickets_available_again_and_is_idempotent() {
 type Case<'a> = (Method, &'a str, &'a str, u16, &'a str, Option<&'a str>);
 
 #[tokio::test]
-async fn every_bad_request_is_answered_with_a_problem_that_names_the_field() {
+async fn every_bad_request_gets_a_problem_that_names_the_field() {
     let server = Server::start(&[]);
     let concert = server.concert(3).await;
     let purchases = format!("/concerts/{concert}/purchases");
@@ -343,7 +343,7 @@ fn problem_types(document: &Value) -> HashSet<String> {
 }
 
 #[tokio::test]
-async fn a_purchase_that_a_concert_does_not_allow_is_answered_with_its_reason() {
+async fn a_purchase_that_a_concert_does_not_allow_gets_a_problem_with_the_reason() {
     let server = Server::start(&[]);
     let mut limited = new_concert(10);
     limited["max_per_buyer"] = json!(2);
@@ -360,7 +360,7 @@ async fn a_purchase_that_a_concert_does_not_allow_is_answered_with_its_reason() 
 }
 
 #[tokio::test]
-async fn a_request_id_of_the_client_is_returned() {
+async fn the_request_id_of_the_client_is_returned() {
     let server = Server::start(&[]);
     let headers = [("x-request-id", "mine-1")];
     let response = send(&server.api, Method::GET, "/nothing", &headers, None).await;
@@ -368,7 +368,7 @@ async fn a_request_id_of_the_client_is_returned() {
 }
 
 #[tokio::test]
-async fn a_time_out_of_range_is_refused_with_the_path_of_its_field() {
+async fn a_time_out_of_range_is_rejected_with_the_path_of_its_field() {
     let server = Server::start(&[]);
     for field in ["starts_at", "on_sale_from", "on_sale_until"] {
         for time in [

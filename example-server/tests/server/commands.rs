@@ -122,7 +122,7 @@ async fn the_faults_command_gets_sets_and_checks() {
 }
 
 #[tokio::test]
-async fn the_demo_sells_at_once_and_creates_its_concerts_once() {
+async fn the_demo_sells_immediately_and_creates_its_concerts_once() {
     let folder = tempfile::tempdir().unwrap();
     let url = sqlite(folder.path());
     for _ in 0..2 {
@@ -242,7 +242,7 @@ fn a_faults_file_that_is_not_a_small_regular_file_is_an_error() {
 }
 
 #[test]
-fn a_refused_secret_is_not_printed() {
+fn an_invalid_secret_is_not_printed() {
     let folder = tempfile::tempdir().unwrap();
     for (variable, value) in [
         ("ADMIN_TOKEN", "hunter2 hunter2"),
@@ -470,7 +470,7 @@ fn silent() -> (std::net::TcpListener, String) {
 }
 
 #[tokio::test]
-async fn load_on_a_server_that_hangs_prints_that_it_waits_and_times_out() {
+async fn load_reports_that_it_is_waiting_for_a_hung_server_and_times_out() {
     let (_listener, url) = silent();
     let output = run(&["load", "--url", &url, "--timeout", "2s"]).await;
     assert_eq!(output.status.code(), Some(1));

@@ -69,7 +69,7 @@ fn half_body() -> String {
 const HALF_HEAD: &str = "GET /concerts HTTP/1.1\r\nhost: test\r\nx-slow: ";
 
 #[tokio::test]
-async fn connections_with_half_a_head_or_none_are_closed_on_both_ports() {
+async fn connections_with_an_incomplete_head_are_closed_on_both_ports() {
     let server = Server::start(&["--header-timeout", "200ms"]);
     for url in [&server.api_url, &server.ops_url] {
         let mut half: Vec<_> = join_all((0..20).map(|_| connect_and_send(url, HALF_HEAD))).await;
@@ -101,7 +101,7 @@ async fn idle_connections_are_closed_after_the_keep_alive_timeout() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_408_and_no_error_of_the_server() {
+async fn a_body_that_does_not_arrive_is_408_and_not_a_server_error() {
     let server = Server::start(&["--body-timeout", "200ms"]);
     let mut stream = connect_and_send(&server.api_url, &half_body()).await;
     let answer = read_to_end(&mut stream).await;
@@ -111,7 +111,7 @@ async fn a_body_that_does_not_come_is_408_and_no_error_of_the_server() {
 }
 
 #[tokio::test]
-async fn requests_whose_body_is_on_its_way_hold_no_permit() {
+async fn requests_hold_no_permit_while_their_body_arrives() {
     let server = Server::start(&[
         "--max-concurrency",
         "1",
@@ -156,13 +156,13 @@ async fn an_idle_connection_makes_room_for_a_new_one() {
         streams.push(stream);
     }
     server.logs("connection limit reached, new connections wait");
-    // The first two had to go.
+    // The first two were closed to make room.
     assert_eq!(read_to_end(&mut streams[0]).await, "");
     assert_eq!(read_to_end(&mut streams[1]).await, "");
 }
 
 #[tokio::test]
-async fn ops_answers_when_clients_use_up_the_connections_of_the_api() {
+async fn the_ops_port_responds_when_clients_exhaust_the_api_connections() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["--header-timeout", NEVER];
     let server = Server::with_open_files(256, &sqlite(folder.path()), &arguments);
@@ -176,7 +176,7 @@ async fn ops_answers_when_clients_use_up_the_connections_of_the_api() {
 }
 
 #[tokio::test]
-async fn probes_get_through_when_slow_bodies_use_up_the_connections_of_the_ops_port() {
+async fn probes_succeed_when_slow_bodies_exhaust_the_ops_port_connections() {
     let server = Server::start(&["--body-timeout", NEVER]);
     let body = "PUT /faults HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                 content-length: 100\r\n\r\n{";
@@ -186,7 +186,7 @@ async fn probes_get_through_when_slow_bodies_use_up_the_connections_of_the_ops_p
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_408_on_the_ops_port_too() {
+async fn a_body_that_does_not_arrive_is_408_on_the_ops_port() {
     let server = Server::start(&["--body-timeout", "200ms"]);
     let body = "PUT /faults HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                 content-length: 100\r\n\r\n{";
@@ -196,7 +196,7 @@ async fn a_body_that_does_not_come_is_408_on_the_ops_port_too() {
 }
 
 #[tokio::test]
-async fn half_a_head_does_not_delay_the_shutdown() {
+async fn an_incomplete_head_does_not_delay_the_shutdown() {
     for signal in ["TERM", "HUP"] {
         let mut server = Server::start(&["--header-timeout", NEVER, "--request-timeout", NEVER]);
         let mut half = connect_and_send(&server.api_url, HALF_HEAD).await;
@@ -242,7 +242,7 @@ async fn a_head_beyond_the_limit_is_431() {
 }
 
 #[tokio::test]
-async fn the_api_answers_while_nobody_reads_the_log() {
+async fn the_api_responds_while_standard_output_is_blocked() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = program()
         .args(["serve", "--log-format", "json", "--log", "debug"])
@@ -315,7 +315,7 @@ async fn a_client_that_does_not_read_its_responses_is_disconnected() {
 }
 
 #[tokio::test]
-async fn event_streams_leave_connections_to_the_probes() {
+async fn event_streams_leave_connections_for_the_probes() {
     let server = Server::start(&[]);
     let request = "GET /api/stream HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let mut streams = Vec::new();
@@ -444,7 +444,7 @@ async fn event_streams_over_http2_outlast_the_write_timeout() {
 }
 
 #[tokio::test]
-async fn purchases_outlast_a_storm_of_clients_that_retry_at_once() {
+async fn purchases_survive_a_retry_storm() {
     let server = Server::start(&["--max-concurrency", "4"]);
     let concert = server.concert(10_000).await;
     let path = format!("/concerts/{concert}/purchases");

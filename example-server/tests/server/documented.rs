@@ -9,7 +9,7 @@ use serde_json::Value;
 const DOCUMENT: &str = include_str!("../../src/api/openapi.json");
 
 /// Returns the responses of the server, as method, route and status, that the OpenAPI document does
-/// not have; none if the server cannot be asked.
+/// not have; none if the server is unreachable.
 pub(crate) fn undocumented(ops_url: &str) -> Vec<String> {
     let metrics = scrape(ops_url).unwrap_or_default();
     let document: Value = serde_json::from_str(DOCUMENT).unwrap();

@@ -1,4 +1,4 @@
-//! The real program, by its public face: its sockets, its signals, its command line.
+//! Tests of the program through its public interfaces: sockets, signals and the command line.
 
 mod api;
 #[path = "../../src/traffic/client.rs"]

@@ -241,7 +241,7 @@ async fn a_token_is_required_for_changes_only() {
 }
 
 #[tokio::test]
-async fn without_a_token_an_ops_port_beyond_loopback_accepts_no_changes() {
+async fn without_a_token_an_ops_port_beyond_loopback_rejects_changes() {
     let server = Server::start(&["--ops-listen", "0.0.0.0:0"]);
     let calm = json!({ "preset": "calm" });
     let refused = send(&server.ops, Method::PUT, "/faults", &[], Some(&calm)).await;
@@ -253,7 +253,7 @@ async fn without_a_token_an_ops_port_beyond_loopback_accepts_no_changes() {
 }
 
 #[tokio::test]
-async fn without_a_token_an_api_beyond_loopback_accepts_no_concert() {
+async fn without_a_token_an_api_beyond_loopback_rejects_new_concerts() {
     let server = Server::start(&["--listen", "0.0.0.0:0"]);
     let refused = server.post("/concerts", &new_concert(1)).await;
     assert_eq!(refused.status, 403);

@@ -10,7 +10,7 @@ use ticket_core::{Options, Tickets};
 use crate::process::{Server, order, program, sqlite, text, until, value};
 
 #[tokio::test]
-async fn requests_in_progress_at_sigterm_are_responseed_and_durable() {
+async fn requests_in_progress_at_sigterm_are_completed_and_durable() {
     let folder = tempfile::tempdir().unwrap();
     let url = sqlite(folder.path());
     let mut server = Server::on(&url, &[]);
@@ -54,7 +54,7 @@ async fn requests_in_progress_at_sigterm_are_responseed_and_durable() {
 }
 
 #[tokio::test]
-async fn readiness_fails_while_the_server_drains_and_still_serves() {
+async fn readiness_fails_while_a_draining_server_still_serves() {
     let mut server = Server::start(&["--drain", "60s"]);
     assert_eq!(server.ops.get("/readyz").await.unwrap().status, 200);
     server.signal("TERM");

@@ -8,17 +8,17 @@ pub(super) const PRESETS: &[(&str, &str)] = &[
     ("calm", "No faults."),
     (
         "everyday",
-        "5 % of payments are declined, with log-normal latency: an ordinary day.",
+        "An ordinary day: 5% of payments are declined, and latency is log-normal.",
     ),
     (
         "black-friday",
-        "A rush: slow payments, more of them declined, and bursts of failures of the provider.",
+        "A rush: slow payments, more declines, and bursts of provider failures.",
     ),
     ("payment-outage", "Every payment is slow and fails."),
     ("slow-database", "Every database operation is slow."),
     (
         "brown-out",
-        "All operations become slower over two minutes, and up to 10 % fail, in waves.",
+        "All operations slow down over two minutes, and up to 10% fail, in waves.",
     ),
 ];
 

@@ -215,7 +215,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Injected => f.write_str("injected fault"),
-            Self::RowCountMismatch => f.write_str("other rows were written than decided on"),
+            Self::RowCountMismatch => {
+                f.write_str("the number of written rows differs from the number of decided orders")
+            }
             Self::Panicked => f.write_str("the store panicked"),
             Self::FileReplaced(error) | Self::Sql { error, .. } => f.write_str(&describe(error)),
         }

@@ -32,7 +32,7 @@ impl Tickets {
                 if let Some(concert) = tickets.retry(|| reads.concert(concert.id)).await? {
                     return Ok(concert);
                 }
-                // Numbers first, then a random suffix: a popular title must not be counted up.
+                // Numbers first, then a random suffix: counting up would be slow for a popular title.
                 let suffix = match number {
                     ..10 => number.to_string(),
                     _ => concert.id.as_uuid().simple().to_string()[20..].to_owned(),
@@ -106,7 +106,7 @@ impl Tickets {
     }
 
     /// Deletes the purchases of a concert and makes all of its tickets available again. A demo
-    /// that sells without end keeps its database small this way.
+    /// that runs indefinitely keeps its database small this way.
     ///
     /// # Errors
     ///

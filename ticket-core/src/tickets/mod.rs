@@ -188,7 +188,7 @@ impl Tickets {
         &self.0.faults
     }
 
-    /// Refuses new writes, waits for pending ones, and closes the database. Waits for up to twice
+    /// Rejects new writes, waits for pending ones, and closes the database. Waits for up to twice
     /// [`Options::retry_timeout`].
     pub async fn close(&self) {
         self.0.closing.store(true, Relaxed);

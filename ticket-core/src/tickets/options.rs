@@ -16,7 +16,7 @@ pub struct Options {
     /// Maximum number of connections to PostgreSQL, or of reading connections to SQLite. Defaults
     /// to 16.
     pub connections: u32,
-    /// Maximum number of pending writes; more are refused as [`Error::Overloaded`]. Each takes up
+    /// Maximum number of pending writes; more are rejected with [`Error::Overloaded`]. Each takes up
     /// to about 4 kB. Defaults to 4096.
     ///
     /// [`Error::Overloaded`]: crate::Error::Overloaded

@@ -138,7 +138,7 @@ impl Tickets {
 
 /// Result of the checks before the payment.
 enum Checked {
-    /// The idempotency key had already bought.
+    /// The idempotency key was already used for this purchase.
     Replayed(Purchase),
     /// The payment can be authorized.
     Payable {

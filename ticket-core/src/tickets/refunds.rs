@@ -86,7 +86,7 @@ impl Tickets {
                     tracing::error!(
                         purchase = %id,
                         error = %failure,
-                        "whether the refund was committed could not be looked up: it is not paid back"
+                        "cannot determine whether the refund was committed; the payment is not returned"
                     );
                     return;
                 }

@@ -26,7 +26,7 @@ impl Observer for Batches {
     }
 }
 
-/// Makes the database refuse purchases of the buyer `poison`.
+/// Makes the database reject purchases of the buyer `poison`.
 async fn poison(platform: &Platform) {
     if platform.url.starts_with("sqlite") {
         let pool = sqlx::SqlitePool::connect(&platform.url).await.unwrap();
@@ -104,7 +104,7 @@ async fn a_purchase_completes_after_its_caller_is_cancelled_and_its_key_is_repla
 }
 
 #[tokio::test]
-async fn closing_completes_pending_purchases_and_refuses_new_ones() {
+async fn closing_completes_pending_purchases_and_rejects_new_ones() {
     for platform in platforms().await {
         let concert = platform.concert(1000).await;
         let buying: Vec<_> = (0..60)
@@ -150,7 +150,7 @@ async fn closing_completes_pending_purchases_and_refuses_new_ones() {
 }
 
 #[tokio::test]
-async fn purchases_beyond_the_queue_are_refused_and_change_nothing() {
+async fn purchases_beyond_the_queue_limit_are_rejected_and_change_nothing() {
     let options = Options {
         queue: 10,
         ..Options::default()
@@ -244,7 +244,7 @@ async fn faults_on_the_database_fail_the_declared_fraction_of_purchases() {
             }
         }
         platform.tickets.faults().replace(Document::calm());
-        // 70 %, regardless of the batch size.
+        // 70%, regardless of the batch size.
         assert!((550..=850).contains(&bought), "{}: {bought}", platform.name);
         let line = &platform.check_books().await.concerts[0];
         assert_eq!(line.purchases, bought + 1);
@@ -344,7 +344,7 @@ async fn several_servers_start_concurrently_on_an_empty_database() {
 }
 
 #[tokio::test]
-async fn a_database_without_durable_commits_is_refused() {
+async fn a_database_without_durable_commits_is_rejected() {
     for url in ["sqlite::memory:", "sqlite://x.db?mode=memory"] {
         let error = Tickets::open(url, Options::default()).await.unwrap_err();
         assert!(error.to_string().contains("on disk"), "{error}");

@@ -7,7 +7,7 @@ use ticket_core::Error;
 use crate::platforms;
 
 #[tokio::test]
-async fn the_database_refuses_inconsistent_rows() {
+async fn the_database_rejects_inconsistent_rows() {
     for platform in platforms().await {
         let concert = platform.concert(3).await;
         platform

@@ -1,4 +1,4 @@
-//! PostgreSQL servers that freeze, refuse connections or do not accept writes.
+//! PostgreSQL servers that freeze, reject connections or do not accept writes.
 
 use std::{
     sync::{Arc, Mutex},
@@ -186,7 +186,7 @@ async fn read_only_sessions_are_closed_and_the_platform_is_unready_while_writes_
                  ALTER DATABASE {name} RESET default_transaction_read_only"
             ),
         );
-        // No session has to be cut by hand.
+        // No session has to be closed manually.
         for _ in 0..20 {
             buy(&tickets, concert, "ann", 1, None).await.unwrap();
         }

@@ -32,7 +32,7 @@ async fn open(path: &Path, commit: Commit) -> Tickets {
 type Damage = fn(&Path) -> PathBuf;
 
 #[tokio::test]
-async fn a_file_that_is_deleted_or_replaced_refuses_purchases_and_is_not_created_again() {
+async fn purchases_fail_on_a_deleted_or_replaced_file_which_is_not_recreated() {
     let delete: Damage = |path| {
         fs::remove_file(path).unwrap();
         path.to_owned()

@@ -12,7 +12,7 @@ async fn problem(url: &str) -> String {
 }
 
 #[tokio::test]
-async fn tls_is_used_and_verified_as_the_url_says() {
+async fn tls_is_used_and_verified_as_the_url_specifies() {
     let Some(cluster) = Cluster::start_with_tls() else {
         return;
     };
@@ -79,7 +79,7 @@ async fn tls_is_used_and_verified_as_the_url_says() {
     let wrong = url("localhost", "sslmode=require").replace("p%40ss%2Fword", "hunter2");
     let problem_text = problem(&wrong).await;
     assert!(
-        problem_text.contains("refused the user or the password")
+        problem_text.contains("rejected the user or the password")
             && problem_text.contains("password authentication failed for user \"postgres\""),
         "{problem_text}"
     );
@@ -93,7 +93,7 @@ async fn tls_is_used_and_verified_as_the_url_says() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_refused_if_tls_is_required() {
+async fn a_server_without_tls_is_rejected_if_tls_is_required() {
     let Some(url) = crate::database() else {
         return;
     };

@@ -10,7 +10,7 @@ use ticket_core::{Error, IdempotencyKey, NewConcert, NewPurchase};
 
 use crate::platforms;
 
-/// Text with letters, marks, white space and characters that are refused.
+/// Text with letters, marks, white space and characters that are rejected.
 fn text(max: usize) -> impl Strategy<Value = String> {
     let character = prop_oneof![
         6 => prop::char::range('a', 'z'),
@@ -179,7 +179,7 @@ async fn every_accepted_purchase_is_read_as_it_was_made() {
 }
 
 #[test]
-fn times_at_the_limits_are_accepted_and_beyond_them_are_refused_with_the_limits() {
+fn times_within_the_limits_are_accepted_and_others_are_rejected_with_the_limits() {
     let parse = |starts_at: &str| {
         let json = json!({
             "title": "Radiohead", "venue": "Arena", "starts_at": starts_at, "capacity": 1,

@@ -254,14 +254,14 @@ fn dashboard() -> Dashboard {
                 )
                 .panel(
                     BarGauge::new(
-                        "Tickets available",
+                        "Available tickets",
                         Unit::Count,
                         "{concert}",
                         Selector::new("tickets_available")
                             .value()
                             .max_by(["concert"]),
                     )
-                    .description("Tickets available, by concert."),
+                    .description("Available tickets, by concert."),
                 ),
         )
 }

@@ -90,7 +90,7 @@ fn every_row_fills_the_width_of_the_grid() {
 }
 
 #[test]
-fn an_import_asks_for_the_data_source_and_lists_every_plugin() {
+fn an_imported_dashboard_prompts_for_the_data_source_and_lists_every_plugin() {
     for dashboard in all() {
         let json = json(&dashboard, GrafanaTarget::Import);
         assert_eq!(json["__inputs"][0]["pluginId"], "prometheus");

@@ -114,7 +114,7 @@ async fn a_nested_page_works_with_and_without_a_trailing_slash() {
 }
 
 #[tokio::test]
-async fn the_stream_forbids_proxies_to_buffer_it() {
+async fn the_stream_disables_proxy_buffering() {
     let request = Request::get("/api/stream").body(Body::empty()).unwrap();
     let router = page().build().unwrap().into_router();
     let response = router.oneshot(request).await.unwrap();

@@ -73,7 +73,7 @@ async fn enum_labels_come_from_the_request_or_the_response() {
     assert_eq!(samples.requests(&[("plan", ""), ("served", "free")]), 1.0);
 }
 
-/// Requests change counts but add no series, whatever their plan.
+/// Requests change counts but add no series, regardless of their plan.
 #[tokio::test]
 async fn enum_labels_initialize_a_series_for_each_value() {
     let prometheus = Prometheus::new();

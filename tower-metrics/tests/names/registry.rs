@@ -83,7 +83,7 @@ fn building_leaves_nothing_else_in_the_registry() {
 }
 
 #[test]
-fn labels_of_the_registry_that_the_recorder_uses_are_refused() {
+fn labels_of_the_registry_that_the_recorder_uses_are_rejected() {
     for label in ["http_route", "error_type", "metric", "limit"] {
         let registry = custom_registry("shop", &[(label, "x")]);
         let error = Prometheus::builder().registry(registry).build();
@@ -106,7 +106,7 @@ fn labels_of_the_registry_that_the_recorder_uses_are_refused() {
 }
 
 #[test]
-fn a_registry_prefix_that_prometheus_cannot_read_is_refused() {
+fn a_registry_prefix_that_is_invalid_in_prometheus_is_rejected() {
     let registry = custom_registry("my-shop", &[]);
     let error = Prometheus::builder().registry(registry).build();
     assert_eq!(
@@ -156,7 +156,7 @@ fn a_recorder_reports_the_labels_of_its_layers() {
 }
 
 #[test]
-fn labels_that_prometheus_sets_itself_are_refused() {
+fn labels_that_prometheus_sets_itself_are_rejected() {
     for label in ["job", "instance"] {
         let message =
             format!("label {label:?}: Prometheus sets this label itself on everything it scrapes");

@@ -127,7 +127,7 @@ fn floats(value: &Value) -> Value {
 
 proptest! {
     #[test]
-    fn what_is_read_is_written_and_read_again_in_json_and_toml(value in any_document()) {
+    fn documents_round_trip_in_json_and_toml(value in any_document()) {
         let document = document(&value.to_string());
         let written: Value = serde_json::from_str(&document.to_json()).unwrap();
         prop_assert_eq!(floats(&written), floats(&value));
@@ -138,14 +138,14 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_reading_panic(text in "\\PC{0,60}") {
+    fn parsing_never_panics(text in "\\PC{0,60}") {
         let _ = Document::from_json(&text);
         let _ = Document::from_toml(&text);
     }
 
     /// A document with known words in arbitrary positions.
     #[test]
-    fn a_document_with_one_field_gone_astray_is_refused_or_read(
+    fn a_document_with_one_mutated_field_is_rejected_or_parsed(
         value in any_document(),
         place in any::<prop::sample::Index>(),
         with in prop::sample::select(vec![json!(-1), json!("x"), json!([]), json!({}), json!(1e18), json!(null)]),

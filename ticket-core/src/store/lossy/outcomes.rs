@@ -132,7 +132,7 @@ fn callers() -> impl Iterator<Item = Caller> {
 }
 
 #[tokio::test]
-async fn an_attempt_has_one_outcome_however_the_store_fails_and_whenever_the_caller_leaves() {
+async fn an_attempt_has_one_outcome_for_every_failure_and_cancellation() {
     let failed = |error: sqlx::Error| Fate::Failed(error.into());
     let busy = || failed(sqlx::Error::PoolTimedOut);
     let refused = || failed(sqlx::Error::RowNotFound);
@@ -207,7 +207,7 @@ async fn an_attempt_whose_outcome_can_no_longer_be_looked_up_has_failed() {
 }
 
 #[tokio::test]
-async fn refusals_of_the_buyer_are_rejected_and_have_one_outcome_whenever_the_caller_leaves() {
+async fn rejected_attempts_have_one_outcome_for_every_cancellation() {
     let unknown = "0192a7c4-5d1e-7b36-9a55-0c1f3a7be901".parse().unwrap();
     let fault = |operation: &str, fail: &str| {
         let document = format!(

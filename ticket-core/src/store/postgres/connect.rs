@@ -29,7 +29,7 @@ pub(super) async fn open(
     let options = url
         .options()?
         .application_name(&format!("tickets-{}", &random[20..]))
-        // Poolers refuse this parameter, and no column has a floating-point type.
+        // Poolers reject this parameter, and no column has a floating-point type.
         .extra_float_digits(None)
         .disable_statement_logging();
     let (options, mut connection, mode) = detect_pooler(options, timeouts, probe).await?;
@@ -62,7 +62,7 @@ pub(super) async fn open(
 
 /// Connects, and finds out whether the session keeps its settings.
 ///
-/// The timeouts are sent as startup parameters. PgBouncer refuses them, or ignores them if it is
+/// The timeouts are sent as startup parameters. PgBouncer rejects them, or ignores them if it is
 /// configured to; a server applies them.
 async fn detect_pooler(
     options: PgConnectOptions,
@@ -144,7 +144,7 @@ async fn check_settings(connection: &mut PgConnection, mode: &SessionMode) -> Re
         ));
     }
     if setting(1)? == "off" {
-        tracing::warn!("fsync is off: a crash of the database's machine can lose purchases");
+        tracing::warn!("fsync is off: a crash of the database host can lose purchases");
     }
     transaction.commit().await.map_err(refused)
 }
@@ -155,7 +155,7 @@ fn cannot_connect(error: sqlx::Error) -> Error {
     match &error {
         sqlx::Error::Database(refusal) => match refusal.code().as_deref() {
             Some(code) if code.starts_with("28") => setup(format!(
-                "PostgreSQL refused the user or the password: {}",
+                "PostgreSQL rejected the user or the password: {}",
                 describe(&error)
             )),
             Some("3D000") => setup(describe(&error)),

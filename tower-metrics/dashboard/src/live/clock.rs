@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_steps_for_ever_needs_bounded_memory() {
+    fn a_clock_that_steps_repeatedly_uses_bounded_memory() {
         let mut clock = WallClock::default();
         for second in 0..1_000 {
             observe(&mut clock, f64::from(second), f64::from(second) * 100.0);

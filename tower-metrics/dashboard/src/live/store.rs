@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_that_disappears_is_forgotten_after_a_minute() {
+    fn a_series_that_disappears_is_dropped_after_a_minute() {
         let expr = Selector::new("took_seconds").count().rate();
         let mut store = Store::new([&expr], 5.0, 900.0);
         let labels = |add: &mut dyn FnMut(&str, &str)| add("route", "/concerts");

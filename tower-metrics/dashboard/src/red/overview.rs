@@ -22,7 +22,7 @@ pub(super) fn dashboard(red: &Red) -> Dashboard {
         .row(duration(red))
         .rows(network(red))
         .row(routes(red))
-        .row(measurement(red))
+        .row(instrumentation(red))
 }
 
 /// The first row of both dashboards, with the key metrics.
@@ -290,11 +290,11 @@ fn routes(red: &Red) -> Row {
     Row::new("Routes").panel(table)
 }
 
-/// The state of the measurement itself.
-fn measurement(red: &Red) -> Row {
+/// Metrics about the recorder itself.
+fn instrumentation(red: &Red) -> Row {
     let series = || red.recorder_series.clone().value().sum();
     let overflow = red.recorder_overflow.clone().rate().sum();
-    Row::new("Measurement")
+    Row::new("Instrumentation")
         .collapsed(true)
         .panel(
             TimeSeries::new("Series", Unit::Count)

@@ -336,7 +336,7 @@ const UNITS: [&str; 29] = [
 ];
 
 #[test]
-fn the_linter_finds_what_is_wrong() {
+fn the_linter_reports_every_kind_of_problem() {
     let query = |expr: &str| serde_json::json!({ "targets": [{ "expr": expr }], "title": "t", "type": "timeseries" });
     let found = |expr: &str| {
         let mut problems = Problems(Vec::new());
