@@ -407,7 +407,7 @@ impl IntoResponse for Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         if let Some(wait) = self.retry_after {
-            // Rounded up, because `Retry-After: 0` makes clients retry at once.
+            // Rounded up, because `Retry-After: 0` makes clients retry immediately.
             let seconds = wait.as_millis().div_ceil(1_000).max(1) as u64;
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

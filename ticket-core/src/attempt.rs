@@ -6,7 +6,8 @@ use crate::{Concert, ConcertId, Error, Observer, Outcome, observer::PurchaseEven
 
 /// A purchase attempt, which reports exactly one outcome to the observer.
 ///
-/// The attempt belongs to whatever works on it: first the future of the request, then the committer.
+/// The attempt is owned by the code that works on it: first the future of the request, then the
+/// committer.
 /// Dropping it reports [`Outcome::Failed`], so that a cancelled request, a panic or the end of the
 /// runtime is counted too.
 pub(crate) struct Attempt {

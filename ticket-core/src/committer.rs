@@ -46,7 +46,7 @@ impl Completion {
     fn sold(self, purchased: Purchased) {
         self.payment.capture();
         self.attempt.finish(Outcome::Sold);
-        // The receiver is gone if the caller was cancelled.
+        // The receiver has been dropped if the caller was cancelled.
         let _ = self.response.send(Ok(purchased));
     }
 

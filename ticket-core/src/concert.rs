@@ -199,7 +199,7 @@ impl TryFrom<Draft> for NewConcert {
     }
 }
 
-/// A concert, as it was when it was read.
+/// A concert as of the time it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "ConcertJson", from = "ConcertJson")]
 #[non_exhaustive]

@@ -156,7 +156,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// A purchase, as it was when it was read.
+/// A purchase as of the time it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Purchase {

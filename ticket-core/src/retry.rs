@@ -23,7 +23,8 @@ impl Backoff {
         }
     }
 
-    /// Waits before the next attempt. Returns `false` at once if the timeout would elapse before.
+    /// Waits before the next attempt. Returns `false` immediately if the timeout would
+    /// elapse before then.
     pub(crate) async fn wait(&mut self) -> bool {
         let delay = self.delay.mul_f64(rand::rng().random_range(0.5..1.0));
         if Instant::now() + delay > self.deadline {

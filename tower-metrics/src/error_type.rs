@@ -7,7 +7,7 @@ use http::StatusCode;
 /// Why a request failed: the value of the label `error_type`.
 ///
 /// An error type in the extensions of a response takes precedence over the status,
-/// whatever the status is. Without it, the error type of a 5xx is its status code.
+/// regardless of the status. Without it, the error type of a 5xx is its status code.
 /// A 4xx has none, because it is the client's error; around a
 /// [client](crate::MetricsLayerBuilder::client), it is the status code as well.
 /// [`ErrorType::NONE`] marks a response as a success.

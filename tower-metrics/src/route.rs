@@ -89,7 +89,7 @@ impl Route {
     ///
     /// Suitable for custom routers, and for clients, which know the template that a
     /// request was built from. Because a template is part of the program, it gets a
-    /// slot whatever the response is.
+    /// slot regardless of the response.
     ///
     /// A panic of the function unwinds through the service, and the request is
     /// recorded as `panic` with the empty route.

@@ -47,7 +47,7 @@ where
     let mut cx = Context::from_waker(Waker::noop());
     let future = pin!(service.call(request));
     let Poll::Ready(Ok(response)) = future.poll(&mut cx) else {
-        panic!("the service responds at once");
+        panic!("the service responds immediately");
     };
     read(response.into_body());
 }
@@ -172,7 +172,7 @@ mod a_size {
         let mut cx = Context::from_waker(Waker::noop());
         let future = pin!(service.call(request("/")));
         let Poll::Ready(Ok(response)) = future.poll(&mut cx) else {
-            panic!("the service responds at once");
+            panic!("the service responds immediately");
         };
         read(response.into_body());
     }
@@ -838,7 +838,7 @@ mod a_body {
             };
             let future = pin!(service.call(Request::new(body)));
             let Poll::Ready(Ok(response)) = future.poll(&mut cx) else {
-                panic!("the service responds at once");
+                panic!("the service responds immediately");
             };
             read(response.into_body());
         };

@@ -24,7 +24,8 @@ pub(super) fn pool_exhausted() -> Alert {
         "**Meaning.** Every connection of the pool is in use, and requests queue for one before \
          they reach the database.\n\n\
          **Diagnosis.** Open the dashboard *Platform*, row *Database*. If operations have become \
-         slow, the cause is the database or the `slow-database` faults. XX\n\n\
+         slow, the cause is the database or the `slow-database` faults. If they are still \
+         fast, there are too many of them.\n\n\
          **Mitigation.** Stop the faults, set `commit` to `group`, or increase the size of the \
          pool.",
     )

@@ -60,7 +60,7 @@ impl Listener {
                     }
                     return stream;
                 }
-                // The client is gone: an error of that connection, not of the listener.
+                // The client has disconnected: an error of that connection, not of the listener.
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     if let Some(count) = self.failed.check() {

@@ -69,7 +69,7 @@ impl Settings {
 ///
 /// Once `closing` is cancelled, the listener closes, idle connections and those with an incomplete
 /// request head close, and the others close after their current response. Dropping the future
-/// closes all connections at once.
+/// closes all connections immediately.
 ///
 /// # Errors
 /// Returns an error when the listener cannot be registered with the runtime.

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::Problem;
 
-/// Event streams that the ops port serves at once.
+/// Maximum number of concurrent event streams on the ops port.
 #[derive(Clone, Debug)]
 pub(super) struct EventStreams(Arc<Semaphore>);
 

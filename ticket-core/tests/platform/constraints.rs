@@ -48,7 +48,7 @@ async fn the_database_rejects_inconsistent_rows() {
                 "check",
             ),
             (
-                "a status of its own",
+                "an unknown status",
                 "UPDATE purchases SET status = 'lost'".to_owned(),
                 "check",
             ),

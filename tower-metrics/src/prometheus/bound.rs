@@ -3,7 +3,7 @@
 /// Formats a bucket bound as the `le` label writes it in every text format.
 ///
 /// The result is OpenMetrics' canonical form, in which Prometheus 3 stores the
-/// `le` and `quantile` labels whatever form the exposition wrote: the shortest
+/// `le` and `quantile` labels regardless of how the exposition writes them: the shortest
 /// decimal that reads back as the same number, always with a decimal point or
 /// an exponent. Use this function wherever a query selects a bucket, so that
 /// the query and the exposition agree.

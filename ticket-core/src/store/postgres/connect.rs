@@ -49,7 +49,7 @@ pub(super) async fn open(
         .before_acquire({
             let health = probe.health.clone();
             move |_, idle| {
-                // A test query would wait for its timeout if the machine is gone.
+                // A test query would wait for its timeout if the host is unreachable.
                 let suspect = health.is_suspect(idle.idle_for);
                 Box::pin(async move { Ok(!suspect) })
             }

@@ -19,7 +19,7 @@ const SCHEMA_VERSION: u32 = 39;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GrafanaTarget {
-    /// Manual import, where Grafana asks for the data source (`__inputs`, `__requires`).
+    /// Manual import, where Grafana prompts for the data source (`__inputs`, `__requires`).
     Import,
     /// Provisioning from a file, where the data source is Grafana's default for Prometheus.
     Provision,

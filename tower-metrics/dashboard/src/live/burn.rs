@@ -33,7 +33,7 @@ pub(super) struct Budget {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct ObjectiveStatus {
     id: String,
-    /// Share of bad requests in the last 15 minutes, or since the start.
+    /// Ratio of bad requests in the last 15 minutes, or since the start.
     errors: Number,
     alerts: Vec<AlertStatus>,
 }

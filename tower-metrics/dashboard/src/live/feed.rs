@@ -99,7 +99,7 @@ impl Feed {
     }
 }
 
-/// Ends all event streams when the sampling task ends, for whatever reason: a
+/// Ends all event streams when the sampling task ends for any reason: a
 /// graceful shutdown of the server waits for them.
 struct EndStreams(Arc<Feed>);
 

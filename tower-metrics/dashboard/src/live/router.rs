@@ -77,8 +77,8 @@ async fn method_not_allowed(method: Method) -> Response {
 /// Serves the page, or with `?asset=NAME` a file that the page needs before its
 /// script has determined the base URL.
 ///
-/// The page refers to these files by a query alone: it resolves against whatever
-/// path the browser sees, with or without a trailing slash, and behind a proxy
+/// The page refers to these files by a query alone, which resolves against any
+/// path that the browser sees, with or without a trailing slash, and behind a proxy
 /// that maps another path to this one.
 async fn html(State(page): Shared, Query(parameters): Query<HashMap<String, String>>) -> Response {
     if let Some(name) = parameters.get("asset") {
