@@ -87,7 +87,7 @@ const FIRST: u16 = 2;
 impl Label {
     /// Creates a label from the request with at most `max` values.
     ///
-    /// `max` is at most 65,000; greater limits are reduced to it. `value` may borrow
+    /// `max` is at most 65,000; larger limits are clamped to it. `value` may borrow
     /// from the request; `into()` converts a `&str` or a `String` to a [`Cow`].
     ///
     /// # Examples
@@ -107,7 +107,7 @@ impl Label {
 
     /// Creates a label from the response with at most `max` values.
     ///
-    /// `max` is at most 65,000; greater limits are reduced to it. `value` may borrow
+    /// `max` is at most 65,000; larger limits are clamped to it. `value` may borrow
     /// from the response; `into()` converts a `&str` or a `String` to a [`Cow`].
     pub fn from_response<F>(name: &'static str, max: u16, value: F) -> Self
     where

@@ -123,7 +123,7 @@ impl Route {
     ///
     /// A route that has not been seen before gets a slot only if the response proves
     /// that it exists: by a 2xx or 101, and for gRPC by a message or the status `OK`.
-    /// A response that any path gets, such as a redirect, a refusal or a 404, is
+    /// A response that any path may get, such as a redirect, a rejection or a 404, is
     /// recorded with the empty route, so that a scanner cannot use up the slots, and
     /// so is an `OPTIONS` request, which a CORS layer answers for any path. A
     /// request without a response is recorded as `_OTHER`. Name routes with

@@ -416,7 +416,7 @@ impl<R: Recorder> State<R> {
             return;
         };
         self.count_overflows();
-        // If a function of the user panicked, part of the response may have been
+        // If a user-supplied function panicked, part of the response may have been
         // inspected.
         let request = CompletedRequest {
             outcome,

@@ -369,12 +369,12 @@ mod a_route {
                 // gRPC-Web sends its trailers as a frame.
                 |_| grpc_response([Step::Data(vec![0x80, 0, 0, 0, 0])]),
             ];
-            for refusal in refusals {
+            for rejection in refusals {
                 scan(
                     grpc,
                     |layer, number| {
                         let call = grpc_request(&format!("/pkg.Service/aaaa{number}"));
-                        send(layer, call, refusal(code));
+                        send(layer, call, rejection(code));
                     },
                     |layer| {
                         send(
@@ -509,7 +509,7 @@ mod a_route {
     }
 
     #[test]
-    fn that_no_request_can_have_is_refused() {
+    fn that_can_never_be_recorded_is_rejected() {
         let builder = || one_slot(Route::path());
         let long = path(129);
         let refused = [
@@ -749,8 +749,8 @@ mod a_header {
         let layer = layer.build().unwrap();
         let malformed = ["+0", "-0", "0x0", "%30", "256", "18446744073709551616", ""];
         for code in malformed {
-            let refusal = grpc_refusal(code);
-            send(&layer, grpc_request("/pkg.Service/Method"), refusal);
+            let rejection = grpc_rejection(code);
+            send(&layer, grpc_request("/pkg.Service/Method"), rejection);
         }
         let labels = [("rpc_response_status_code", "UNKNOWN"), ("http_route", "")];
         let count = malformed.len() as f64;
@@ -765,13 +765,13 @@ mod a_header {
         let mut call = grpc_request("/pkg.Service/Method");
         let content_type = "Application/gRPC+proto".parse().unwrap();
         call.headers_mut().insert("content-type", content_type);
-        send(&layer, call, grpc_refusal("5"));
+        send(&layer, call, grpc_rejection("5"));
         let labels = [("rpc_response_status_code", "NOT_FOUND")];
         assert_eq!(Samples::of(&prometheus).requests(&labels), 1.0);
     }
 
     #[test]
-    fn of_a_content_type_that_comes_twice_makes_no_grpc_call() {
+    fn with_a_repeated_content_type_is_not_a_grpc_call() {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::builder(prometheus)
             .grpc(true)
