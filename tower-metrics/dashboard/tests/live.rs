@@ -434,3 +434,123 @@ async fn an_invalid_setting_is_an_error_with_its_value() {
 fn building_a_page_outside_of_a_runtime_is_an_error() {
     assert!(matches!(page().build(), Err(Error::NoRuntime)));
 }
+
+#[tokio::test]
+async fn every_rejection_is_a_problem_document() {
+    let router = page().build().unwrap().into_router();
+    for (method, path, bytes, status) in [
+        ("GET", "/api/panels/%FF", 0, 400),
+        ("GET", "/assets/%FF", 0, 400),
+        ("PUT", "/api/controls/%FF", 0, 400),
+        ("PUT", "/api/controls/x", 3_000_000, 413),
+        ("GET", "/api/requests?from=NaN", 0, 404),
+        ("OPTIONS", "/api/now", 0, 405),
+    ] {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.body(Body::from(vec![b'x'; bytes])).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        let kind = &response.headers()["content-type"];
+        assert_eq!(kind, "application/problem+json", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_without_a_known_value_does_not_pass() {
+    let nan = Side::exact("counter", f64::NAN);
+    let sides = Equation::new("sold")
+        .side(nan)
+        .side(Side::exact("rows", 3.0));
+    assert!(sides.difference().is_nan());
+    let nan = Check::new("Nan", "", move || {
+        std::future::ready(Ok(vec![sides.clone()]))
+    });
+    let empty = Check::new("Empty", "", || std::future::ready(Ok(vec![])));
+    let page = page().check(nan).check(empty).build().unwrap();
+    let router = page.into_router();
+    let mut stream = open_stream(&router).await;
+    loop {
+        let (_, now) = event(&mut stream).await;
+        let checks = now.get("now").unwrap_or(&now)["checks"].clone();
+        if checks[0]["error"].is_null() && checks[1]["error"] != json!("not run yet") {
+            assert_eq!(checks[0]["state"], json!("failed"));
+            assert_eq!(checks[0]["difference"], Value::Null);
+            assert_eq!(checks[1]["state"], json!("unknown"));
+            break;
+        }
+    }
+}
+
+/// Panics when it is dropped, unless it already unwinds.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "dropped");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_whose_payload_panics_is_reported() {
+    let control = Control::new("Bomb", || std::panic::panic_any(Bomb), |_| Ok(()));
+    let router = page().control(control).build().unwrap().into_router();
+    let now = get_json(&router, "/api/now").await;
+    let detail = "panicked: with a payload that is not a string";
+    assert_eq!(now["problems"][0]["detail"], json!(detail));
+}
+
+#[tokio::test]
+async fn a_check_whose_future_panics_when_it_is_dropped_fails() {
+    let check = Check::new("Bomb", "", || {
+        let bomb = Bomb;
+        async move {
+            std::future::pending::<()>().await;
+            drop(bomb);
+            Ok(vec![])
+        }
+    });
+    let check = check.interval(Duration::from_secs(1));
+    let router = page().check(check).build().unwrap().into_router();
+    let mut stream = open_stream(&router).await;
+    loop {
+        let (_, now) = event(&mut stream).await;
+        let check = now.get("now").unwrap_or(&now)["checks"][0].clone();
+        if check["error"] != json!("not run yet") {
+            assert_eq!(check["error"], json!("panicked: dropped"));
+            assert_eq!(check["state"], json!("failed"));
+            break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_that_blocks_does_not_block_the_api() {
+    let entered = Arc::new(AtomicBool::new(false));
+    let hook_entered = entered.clone();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let is_first = AtomicBool::new(true);
+    let current = move || {
+        // The first sample is taken when the page is built.
+        if !is_first.swap(false, Relaxed) {
+            hook_entered.store(true, Relaxed);
+            // Returns when the sender is dropped.
+            let _ = released.lock().unwrap().recv();
+        }
+        String::new()
+    };
+    let control = Control::new("Slow", current, |_| Ok(()));
+    let router = page().control(control).build().unwrap().into_router();
+    while !entered.load(Relaxed) {
+        tokio::task::yield_now().await;
+    }
+    let now = tokio::task::spawn_blocking(move || {
+        tokio::runtime::Handle::current().block_on(get_json(&router, "/api/now"))
+    });
+    let now = tokio::time::timeout(Duration::from_secs(30), now).await;
+    drop(release);
+    assert_eq!(
+        now.unwrap().unwrap()["panels"]["hits"]["series"]["/b"],
+        json!(1)
+    );
+}

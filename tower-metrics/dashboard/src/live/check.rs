@@ -68,7 +68,7 @@ pub(super) struct CheckStatus {
 #[serde(rename_all = "lowercase")]
 enum State {
     Passed,
-    /// The values differ, or the check panicked.
+    /// The values differ, one is `NaN`, or the check panicked.
     Failed,
     /// The check has not run yet, returned an error, or timed out.
     Unknown,
@@ -106,18 +106,30 @@ impl Check {
     }
 
     pub(super) async fn run(&self) -> CheckStatus {
-        let run = hook::call_async(|| (self.run)());
-        match tokio::time::timeout(self.interval, run).await {
+        // The hook includes the timeout: dropping the user's future may panic, too.
+        let run = || {
+            let run = (self.run)();
+            async { tokio::time::timeout(self.interval, run).await }
+        };
+        match hook::call_async(run).await {
             Ok(Ok(Ok(equations))) => self.compared(equations),
             Ok(Ok(Err(error))) => self.unknown(error),
-            Ok(Err(panic)) => self.without_equations(State::Failed, panic),
-            Err(_) => self.unknown(format!("timed out after {} s", self.interval.as_secs_f64())),
+            Ok(Err(_)) => {
+                self.unknown(format!("timed out after {} s", self.interval.as_secs_f64()))
+            }
+            Err(panic) => self.without_equations(State::Failed, panic),
         }
     }
 
     fn compared(&self, equations: Vec<Equation>) -> CheckStatus {
+        if equations.is_empty() {
+            return self.unknown("the check returned no equations");
+        }
         let differences = equations.iter().map(Equation::difference);
-        let difference = differences.fold(0.0, f64::max);
+        let difference = differences.fold(0.0, |greatest: f64, one| {
+            // `max` ignores `NaN`, which is not known to be equal to anything.
+            if one.is_nan() { one } else { greatest.max(one) }
+        });
         CheckStatus {
             id: self.id.clone(),
             state: if difference == 0.0 {
@@ -163,9 +175,14 @@ impl Equation {
         self
     }
 
-    /// Returns the distance between the sides, 0 if their ranges overlap.
+    /// Returns the distance between the sides, 0 if their ranges overlap, or `NaN`
+    /// if a side is `NaN`.
     #[must_use]
     pub fn difference(&self) -> f64 {
+        let mut values = self.sides.iter().flat_map(|side| [side.low, side.high]);
+        if values.any(f64::is_nan) {
+            return f64::NAN;
+        }
         let lowest_high = self
             .sides
             .iter()

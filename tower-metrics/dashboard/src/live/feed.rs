@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, interval_at};
 
 use super::check::{Check, CheckStatus};
 use super::clock::Timestamp;
+use super::control::Control;
 use super::sampler::Sampler;
 
 /// Updates that a slow client may lag behind before its stream ends. The page
@@ -29,6 +30,7 @@ pub(super) struct FeedParts {
 /// State that the tasks write and the handlers read.
 pub(super) struct Feed {
     sampler: Mutex<Sampler>,
+    controls: Arc<[Control]>,
     checks: Mutex<Vec<CheckStatus>>,
     /// The first event of new streams, serialized at most once per sample.
     history_event: Mutex<Option<Bytes>>,
@@ -47,6 +49,7 @@ impl Feed {
         let statuses = parts.checks.iter();
         let statuses = statuses.map(|check| check.unknown("not run yet")).collect();
         let feed = Arc::new(Self {
+            controls: parts.sampler.controls(),
             sampler: Mutex::new(parts.sampler),
             checks: Mutex::new(statuses),
             history_event: Mutex::new(None),
@@ -70,8 +73,10 @@ impl Feed {
 
     fn sample(&self, started: Instant) {
         let checks = lock(&self.checks).clone();
+        // Before the lock: a control that blocks must not block the handlers, too.
+        let values = self.controls.iter().map(Control::current).collect();
         let mut sampler = self.sampler();
-        let stepped = sampler.sample(Timestamp::now(started), checks);
+        let stepped = sampler.sample(Timestamp::now(started), checks, values);
         let mut history_event = lock(&self.history_event);
         history_event.take();
         if let Some(updates) = &*lock(&self.updates)

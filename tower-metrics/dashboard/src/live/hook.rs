@@ -28,7 +28,11 @@ fn message(payload: Box<dyn Any + Send>) -> String {
     let text = match payload.downcast::<&'static str>() {
         Ok(text) => (*text).to_owned(),
         Err(payload) => payload.downcast::<String>().map_or_else(
-            |_| "with a payload that is not a string".to_owned(),
+            |payload| {
+                // Its destructor belongs to the user and may panic, too.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(payload))).map_err(std::mem::forget);
+                "with a payload that is not a string".to_owned()
+            },
             |text| *text,
         ),
     };

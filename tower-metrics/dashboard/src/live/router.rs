@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, Query, State};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
@@ -94,8 +95,11 @@ async fn html(State(page): Shared, Query(parameters): Query<HashMap<String, Stri
     ([(CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response()
 }
 
-async fn asset(Path(name): Path<String>) -> Response {
-    file(&name)
+async fn asset(name: Result<Path<String>, PathRejection>) -> Response {
+    match name {
+        Ok(Path(name)) => file(&name),
+        Err(rejection) => problem(rejection.status(), rejection.body_text()),
+    }
 }
 
 fn file(name: &str) -> Response {
@@ -133,7 +137,11 @@ async fn history(State(page): Shared) -> Response {
     json_response(body.unwrap_or_default())
 }
 
-async fn panel(State(page): Shared, Path(id): Path<String>) -> Response {
+async fn panel(State(page): Shared, id: Result<Path<String>, PathRejection>) -> Response {
+    let id = match id {
+        Ok(Path(id)) => id,
+        Err(rejection) => return problem(rejection.status(), rejection.body_text()),
+    };
     let body = page.feed.sampler().history_json(Some(&id));
     match body {
         Some(body) => json_response(body),
@@ -180,7 +188,19 @@ async fn controls(State(page): Shared) -> Response {
     json_response(Value::from_iter(list).to_string().into())
 }
 
-async fn set_control(State(page): Shared, Path(id): Path<String>, body: Bytes) -> Response {
+async fn set_control(
+    State(page): Shared,
+    id: Result<Path<String>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let id = match id {
+        Ok(Path(id)) => id,
+        Err(rejection) => return problem(rejection.status(), rejection.body_text()),
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return problem(rejection.status(), rejection.body_text()),
+    };
     let Some(control) = page.parts.controls.iter().find(|control| control.id == id) else {
         return problem(
             StatusCode::NOT_FOUND,

@@ -116,7 +116,14 @@ impl Sampler {
 
     /// Takes a sample. Returns whether the wall clock has stepped since the
     /// previous sample, which changes the timestamps of earlier ones.
-    pub(super) fn sample(&mut self, time: Timestamp, checks: Vec<CheckStatus>) -> bool {
+    ///
+    /// `controls` are the current values of the controls, or why they are unknown.
+    pub(super) fn sample(
+        &mut self,
+        time: Timestamp,
+        checks: Vec<CheckStatus>,
+        controls: Vec<Result<String, String>>,
+    ) -> bool {
         let now = time.steady;
         let stepped = self.clock.observe(time);
         if stepped && let Some(last) = self.history.times.back() {
@@ -129,7 +136,7 @@ impl Sampler {
         for budget in &mut self.budgets {
             budget.update(&self.store, now);
         }
-        self.sample_controls(now);
+        self.record_controls(now, controls);
         let eval = Eval {
             store: &self.store,
             now: self.clock.wall(now),
@@ -158,9 +165,13 @@ impl Sampler {
         stepped
     }
 
-    fn sample_controls(&mut self, now: f64) {
-        for control in &*self.controls.clone() {
-            let value = control.current();
+    /// Returns the controls, whose values [`sample`](Self::sample) expects.
+    pub(super) fn controls(&self) -> Arc<[Control]> {
+        self.controls.clone()
+    }
+
+    fn record_controls(&mut self, now: f64, values: Vec<Result<String, String>>) {
+        for (control, value) in self.controls.clone().iter().zip(values) {
             if let Ok(value) = &value
                 && control.annotated
             {
@@ -393,7 +404,10 @@ mod tests {
         /// Counts 10 hits and takes a sample. The monotonic clock is at `steady`.
         fn second(&mut self, steady: f64, wall: f64) -> (bool, Value) {
             self.counter.inc_by(10);
-            let stepped = self.sampler.sample(Timestamp { steady, wall }, vec![]);
+            let controls = self.sampler.controls();
+            let values = controls.iter().map(Control::current).collect();
+            let time = Timestamp { steady, wall };
+            let stepped = self.sampler.sample(time, vec![], values);
             let history = self.sampler.history_json(None).unwrap();
             (stepped, serde_json::from_slice(&history).unwrap())
         }
