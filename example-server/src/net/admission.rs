@@ -5,9 +5,8 @@
 //! that retry immediately, and shedding skips parsing and logging.
 //!
 //! # Bounds
-//! Bodies: [`MAX_BUFFERED`] bytes in all. Requests whose body is arriving: [`MAX_RECEIVING`]; requests
-//! that wait for a permit: [`MAX_WAITING`]. Each of them holds a head of at most
-//! [`MAX_HEAD`](super::MAX_HEAD) bytes.
+//! Heads of requests without a permit, and bodies: [`MAX_BUFFERED`] bytes in all. Requests whose body
+//! is arriving: [`MAX_RECEIVING`]; requests that wait for a permit: [`MAX_WAITING`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -17,6 +16,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderValue, Version, header};
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -24,8 +24,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::RateLimit;
 use crate::problem::Problem;
 
-/// Maximum number of body bytes buffered at once, over all connections.
-const MAX_BUFFERED: usize = 64 * 1024 * 1024;
+/// Maximum number of bytes of heads and bodies buffered at once, over all connections.
+const MAX_BUFFERED: usize = 32 * 1024 * 1024;
 /// How many times the maximum size of a body is received before the connection is closed.
 const DISCARD: usize = 4;
 /// Maximum number of requests whose body is arriving. Only HTTP/2 connections, with many streams
@@ -205,6 +205,9 @@ pub(crate) async fn admit(
         return inner.refuse().into_response();
     }
     let (head, body) = request.into_parts();
+    let Ok(share) = inner.buffered.try_acquire_many(size(&head)) else {
+        return inner.refuse().into_response();
+    };
     let mut body = match inner.buffer(body, head.version).await {
         Ok(body) => body,
         Err(response) => return response,
@@ -212,6 +215,64 @@ pub(crate) async fn admit(
     let Some(_permit) = inner.permit().await else {
         return inner.refuse().into_response();
     };
+    drop(share);
     let bytes = std::mem::take(&mut body.bytes);
     next.run(Request::from_parts(head, bytes.into())).await
+}
+
+/// Returns the number of bytes of the target and the header fields.
+fn size(head: &Parts) -> u32 {
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or(0, |path| path.as_str().len());
+    let fields = head.headers.iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len());
+    u32::try_from(target + fields.sum::<usize>()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::post;
+    use futures_util::FutureExt;
+    use futures_util::stream::pending;
+    use http::StatusCode;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn heads_of_requests_whose_body_is_arriving_are_bounded_in_bytes() {
+        const HEAD: usize = 16_000;
+        let admission = Admission::new(Limits {
+            concurrency: 1_000_000,
+            queue_timeout: Duration::ZERO,
+            body_timeout: Duration::from_secs(3_600),
+            max_body: 100,
+        });
+        let router = Router::new()
+            .route("/", post(async || ()))
+            .layer(from_fn_with_state(admission, admit));
+        let request = || {
+            let body = Body::from_stream(pending::<Result<Bytes, axum::Error>>());
+            let request = Request::post("/").header("x-large", "a".repeat(HEAD));
+            Box::pin(router.clone().oneshot(request.body(body).unwrap()))
+        };
+        let mut waiting = Vec::new();
+        let refused = loop {
+            let mut request = request();
+            match (&mut request).now_or_never() {
+                None => waiting.push(request),
+                Some(response) => break response.unwrap(),
+            }
+            assert!(waiting.len() * HEAD <= MAX_BUFFERED, "no bound");
+        };
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(waiting.len() * HEAD > MAX_BUFFERED / 2);
+        // A request that leaves makes room.
+        waiting.pop();
+        assert!(request().now_or_never().is_none());
+    }
 }
