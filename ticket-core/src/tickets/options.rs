@@ -14,7 +14,7 @@ pub struct Options {
     /// Receiver of events. Defaults to none.
     pub observer: Arc<dyn Observer>,
     /// Maximum number of connections to PostgreSQL, or of reading connections to SQLite. Defaults
-    /// to 16.
+    /// to 16. Each of the latter caches up to 256 KiB of pages.
     pub connections: u32,
     /// Maximum number of pending writes; more are rejected with [`Error::Overloaded`]. Each takes up
     /// to about 4 kB. Defaults to 4096.

@@ -410,3 +410,38 @@ fn setup(problem: String) -> Error {
 fn refused(error: sqlx::Error) -> Error {
     Failure::from(error).into_error()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{database_url::DatabaseUrl, policy::Faults};
+
+    #[tokio::test]
+    async fn readers_have_a_small_page_cache_and_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("tickets.db").display());
+        let Ok(DatabaseUrl::Sqlite(url)) = url.parse() else {
+            panic!("{url} is not a URL of SQLite")
+        };
+        let timeout = Duration::from_secs(10);
+        let timeouts = Timeouts {
+            connection: timeout,
+            lock: timeout,
+            statement: timeout,
+        };
+        let probe = Probe::new("sqlite", Faults::calm(), Arc::new(()), timeout);
+        let store = Sqlite::open(&url, 2, timeouts, probe).await.unwrap();
+        let mut reader = store.readers.pool.acquire().await.unwrap();
+        for (pragma, expected) in [("PRAGMA cache_size", -256), ("PRAGMA query_only", 1)] {
+            let value: i64 = sqlx::query_scalar(pragma)
+                .fetch_one(&mut *reader)
+                .await
+                .unwrap();
+            assert_eq!(value, expected, "{pragma}");
+        }
+        drop(reader);
+        store.close().await;
+    }
+}
