@@ -8,9 +8,25 @@ use crate::slo::Slo;
 
 /// Creates a row that shows the compliance with each objective over the displayed time range, and
 /// how fast each error budget burns.
+///
+/// ```
+/// # use tower_metrics::Prometheus;
+/// use tower_metrics_dashboard::{Indicator, Red, Selector, Slo, objectives_row};
+///
+/// # let prometheus = Prometheus::new();
+/// let red = Red::of(&prometheus).availability(0.999).build()?;
+/// let jobs = Selector::new("jobs_total");
+/// let indicator = Indicator::Bad {
+///     bad: jobs.clone().with("result", ["failed"]),
+///     total: jobs,
+/// };
+/// let jobs = Slo::new("jobs", "complete", 0.99, indicator);
+/// let row = objectives_row(red.slos().iter().chain([&jobs]));
+/// # Ok::<_, tower_metrics_dashboard::Error>(())
+/// ```
 #[must_use]
-pub fn objectives_row(slos: &[Slo]) -> Row {
-    let burn_rate = TimeSeries::new("Burn rate", Unit::Count)
+pub fn objectives_row<'a>(slos: impl IntoIterator<Item = &'a Slo>) -> Row {
+    let mut burn_rate = TimeSeries::new("Burn rate", Unit::Count)
         .description(
             "How fast each error budget burns. At 1 it lasts exactly 30 days; at 14.4 it loses 2% \
              per hour, which pages.",
@@ -19,16 +35,14 @@ pub fn objectives_row(slos: &[Slo]) -> Row {
         .decimals(1)
         .threshold(1.0, Color::Yellow)
         .threshold(BurnRateAlert::DEFAULTS[0].rate, Color::Red);
-    let burn_rate = (slos.iter()).fold(burn_rate, |panel, slo| {
-        panel.series(&slo.name, slo.burn_rate())
-    });
-    let compliance = Stat::new("SLO compliance", Unit::Ratio)
+    let mut compliance = Stat::new("SLO compliance", Unit::Ratio)
         .description("Ratio of requests that met each objective over the displayed time range.")
         .size(6, 8)
         .decimals(3);
-    let compliance = (slos.iter()).fold(compliance, |panel, slo| {
+    for slo in slos {
+        burn_rate = burn_rate.series(&slo.name, slo.burn_rate());
         let legend = format!("{}, target {}", slo.name, percent(slo.objective));
-        panel.series(legend, slo.compliance())
-    });
+        compliance = compliance.series(legend, slo.compliance());
+    }
     Row::new("Objectives").panel(compliance).panel(burn_rate)
 }
