@@ -205,13 +205,13 @@ impl Problem {
         .retry_after(Duration::from_secs(10))
     }
 
-    /// Too many different renderings of the metrics are requested at once.
+    /// Too many different renderings of the metrics are requested concurrently.
     pub(crate) fn too_many_scrapes() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "too-many-scrapes",
             "Too many scrapes",
-            "too many scrapes with different queries, or with different Accept or Accept-Encoding headers, are waiting",
+            "too many scrapes with different queries, Accept or Accept-Encoding headers are waiting",
         )
         .retry_after(Duration::from_secs(1))
     }

@@ -108,7 +108,7 @@
 //! - `quanta`: reads the clock from the processor's time stamp counter.
 //! - `tracing-opentelemetry`: trace IDs of the current span as exemplars.
 //!
-//! To record with OpenTelemetry only, leave out the default features. The feature `axum`
+//! To record with OpenTelemetry only, disable the default features. The feature `axum`
 //! is still required for the routes of an axum router:
 //!
 //! ```toml

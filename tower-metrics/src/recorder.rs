@@ -72,7 +72,8 @@ pub trait Recorder: 'static {
     /// Records that a route or a label value was beyond its limit and is recorded as
     /// `_OTHER`.
     ///
-    /// Called before the [`end`](Self::end) of every such request. The default implementation does nothing.
+    /// Called before the [`end`](Self::end) of every such request. The default
+    /// implementation does nothing.
     fn overflowed(&self, limit: Limit) {
         let _ = limit;
     }

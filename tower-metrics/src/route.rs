@@ -125,7 +125,7 @@ impl Route {
     /// that it exists: by a 2xx or 101, and for gRPC by a message or the status `OK`.
     /// A response that any path may get, such as a redirect, a rejection or a 404, is
     /// recorded with the empty route, so that a scanner cannot use up the slots, and
-    /// so is an `OPTIONS` request, which a CORS layer answers for any path. A
+    /// so is an `OPTIONS` request, to which a CORS layer responds for any path. A
     /// request without a response is recorded as `_OTHER`. Name routes with
     /// [`initialize`](crate::MetricsLayerBuilder::initialize) to give them a slot in
     /// advance.

@@ -435,8 +435,8 @@ impl<R: Recorder> State<R> {
             .end(target.series, in_flight, &request);
     }
 
-    /// Counts what is recorded as `_OTHER`, at the end, because a response may still
-    /// exclude the request.
+    /// Counts the values recorded as `_OTHER`. Runs at the end, because the response
+    /// may still exclude the request.
     fn count_overflows(&self) {
         let Shared {
             recorder, labels, ..

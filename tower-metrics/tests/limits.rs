@@ -474,7 +474,7 @@ mod a_route {
     }
 
     #[test]
-    fn of_a_request_that_its_response_excludes_is_no_overflow() {
+    fn of_a_request_excluded_by_its_response_is_not_an_overflow() {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::builder(prometheus).max_routes(0);
         let layer = layer
@@ -743,7 +743,7 @@ mod a_header {
     }
 
     #[test]
-    fn of_a_grpc_status_with_a_sign_is_an_unknown_status() {
+    fn with_a_signed_grpc_status_is_an_unknown_status() {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::builder(prometheus).grpc(true);
         let layer = layer.build().unwrap();
@@ -758,7 +758,7 @@ mod a_header {
     }
 
     #[test]
-    fn of_a_content_type_is_not_case_sensitive() {
+    fn with_a_content_type_is_not_case_sensitive() {
         let prometheus = Prometheus::new();
         let layer = MetricsLayer::builder(prometheus).grpc(true);
         let layer = layer.build().unwrap();

@@ -28,7 +28,7 @@ pub(super) struct Activity {
     active: AtomicUsize,
     /// Requests whose body has not arrived completely.
     receiving: AtomicUsize,
-    /// Those of them whose response waits for the client: over HTTP/2 each stream has a window that
+    /// Requests whose response waits for the client: over HTTP/2 each stream has a window that
     /// the client may leave closed while the socket accepts bytes.
     sending: AtomicUsize,
     /// When a response last made progress.

@@ -8,10 +8,10 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 /// Inverse of the maximum fraction of time spent on computing.
 const INVERSE_SHARE: u32 = 4;
 
-/// Maximum number of different results that requests wait for.
+/// Maximum number of distinct results that requests wait for.
 const MAX_KEYS: usize = 16;
 
-/// The maximum number of different results is being waited for.
+/// Requests are already waiting for the maximum number of distinct results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_for_more_different_results_than_the_limit_are_refused() {
+    async fn requests_for_more_distinct_results_than_the_limit_are_rejected() {
         let shared = Arc::new(Shared::new());
         let turn = shared.turn.clone().acquire_owned().await.unwrap();
         let request = |key: usize| {

@@ -480,7 +480,7 @@ async fn load_reports_that_it_is_waiting_for_a_hung_server_and_times_out() {
 }
 
 #[tokio::test]
-async fn load_on_a_server_that_repeats_an_empty_page_ends() {
+async fn load_ends_if_the_server_repeats_an_empty_page() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {

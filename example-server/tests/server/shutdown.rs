@@ -73,7 +73,7 @@ async fn readiness_fails_while_a_draining_server_still_serves() {
 }
 
 #[tokio::test]
-async fn a_signal_during_startup_is_handled_and_not_left_to_the_kernel() {
+async fn a_signal_during_startup_stops_the_program() {
     // Accepts the connection of the server and never answers, so that startup does not end.
     let database = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgres://ann@{}/tickets", database.local_addr().unwrap());
