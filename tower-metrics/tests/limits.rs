@@ -895,7 +895,7 @@ mod a_recorder {
         }
         let samples = Samples::of(&prometheus);
         assert_eq!(samples.requests(&[("http_route", "/b")]), 1.0);
-        assert_eq!(samples.sum(OVERFLOW, &[("limit", "tenant")]), 2.0);
+        assert_eq!(samples.sum(OVERFLOW, &[("limit", "tenant")]), 1.0);
         assert_eq!(samples.in_flight(), 0.0);
         assert_eq!(samples.series("http_server_active_requests"), 3);
     }

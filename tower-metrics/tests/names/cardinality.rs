@@ -55,10 +55,15 @@ async fn paths_that_match_no_route_create_no_series() {
 }
 
 #[tokio::test]
-async fn overflows_of_skipped_requests_are_counted() {
+async fn routes_beyond_the_limit_are_recorded_and_cannot_be_skipped() {
     let prometheus = Prometheus::new();
-    let builder = MetricsLayer::builder(prometheus).route(Route::path());
-    let layer = builder.max_routes(1).skip(["_OTHER"]).build().unwrap();
+    let builder = || {
+        MetricsLayer::builder(prometheus)
+            .route(Route::path())
+            .max_routes(1)
+    };
+    assert!(builder().skip(["_OTHER"]).build().is_err());
+    let layer = builder().build().unwrap();
     for path in ["/first", "/second"] {
         send(&layer, request("GET", path), response(200)).await;
     }
