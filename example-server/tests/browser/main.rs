@@ -112,7 +112,7 @@ async fn the_page_shows_the_values_of_the_metrics() {
     let concert = server.concert(100).await;
     let mut page = open(&browser, &server).await;
     // The counters are sampled at zero before the first sale.
-    wait_for_text(&mut page, "tickets-available", "nina-simone 100").await;
+    wait_for_text(&mut page, "available-tickets", "nina-simone 100").await;
     for quantity in [2, 3, 4] {
         let path = format!("/concerts/{concert}/purchases");
         let answer = server.post(&path, &order("Ada", quantity)).await;
@@ -122,7 +122,7 @@ async fn the_page_shows_the_values_of_the_metrics() {
         server.api.get("/concerts").await.unwrap();
     }
 
-    wait_for_text(&mut page, "tickets-available", "nina-simone 91").await;
+    wait_for_text(&mut page, "available-tickets", "nina-simone 91").await;
     let sold = server.metric("tickets_sold_total", &[]).await;
     let amount = server.metric("ticket_sales_amount_total", &[]).await;
     wait_for_text(&mut page, "tickets-in-range", &sold.to_string()).await;
@@ -216,7 +216,7 @@ async fn an_open_page_reconnects_to_a_restarted_server() {
     wait_until_live(&mut page).await;
     // The page shows and controls the new server.
     server.concert(7).await;
-    wait_for_text(&mut page, "tickets-available", "nina-simone 7").await;
+    wait_for_text(&mut page, "available-tickets", "nina-simone 7").await;
     let each = page.find("switch", "each").await;
     page.click(each).await;
     until("the commit mode is each", async || {

@@ -31,13 +31,7 @@ async fn acknowledged_purchases_are_stored_exactly_once_after_twenty_kills() {
             let buy = async |buyer: usize| {
                 for number in 0.. {
                     let key = format!("{kill}-{buyer}-{number}");
-                    let headers = [
-                        ("idempotency-key".parse().unwrap(), key.parse().unwrap()),
-                        (
-                            "content-type".parse().unwrap(),
-                            "application/json".parse().unwrap(),
-                        ),
-                    ];
+                    let headers = [("idempotency-key".parse().unwrap(), key.parse().unwrap())];
                     let body = order("Ada", 2).to_string().into_bytes();
                     let response = server
                         .api
