@@ -134,7 +134,7 @@ async fn a_route_layer_does_not_count_what_matches_nothing() {
 }
 
 #[tokio::test]
-async fn a_method_that_a_route_does_not_have_is_the_routes_405() {
+async fn a_method_that_a_route_does_not_allow_is_a_405_of_the_route() {
     let (prometheus, metrics) = setup();
     let app = Router::new().route("/users/{id}", get(ok)).layer(metrics);
     let counts = counted(
@@ -193,7 +193,7 @@ async fn nested_routers_have_the_whole_template() {
 }
 
 #[tokio::test]
-async fn a_nested_routers_own_fallback_has_no_template() {
+async fn the_fallback_of_a_nested_router_has_no_template() {
     let (prometheus, metrics) = setup();
     let users = Router::new()
         .route("/users/{id}", get(ok))
@@ -280,7 +280,7 @@ async fn a_route_service_has_its_template() {
 }
 
 #[tokio::test]
-async fn merged_routers_are_each_layered_as_they_were() {
+async fn merged_routers_keep_their_own_layers() {
     let (prometheus, metrics) = setup();
     let counted_one = Router::new().route("/counted", get(ok)).layer(metrics);
     let other = Router::new().route("/other", get(ok));
@@ -311,7 +311,7 @@ async fn two_layers_of_one_recorder_count_twice() {
 }
 
 #[tokio::test]
-async fn a_fallback_has_no_template_whatever_it_answers() {
+async fn a_fallback_has_no_template_regardless_of_its_response() {
     let (prometheus, metrics) = setup();
     let app = Router::new()
         .route("/", get(ok))
@@ -331,7 +331,7 @@ async fn a_fallback_has_no_template_whatever_it_answers() {
 }
 
 #[tokio::test]
-async fn a_fallback_may_be_given_a_name() {
+async fn a_fallback_can_have_a_name() {
     let prometheus = Prometheus::new();
     let named = MetricsLayer::builder(prometheus)
         .route(Route::fixed("fallback"))
@@ -380,7 +380,7 @@ async fn cors_inside_answers_preflights_under_the_route() {
 }
 
 #[tokio::test]
-async fn outer_cors_answers_preflights_without_counting() {
+async fn preflights_that_an_outer_cors_layer_answers_are_not_counted() {
     let (prometheus, metrics) = setup();
     let cors = CorsLayer::new().allow_origin(Any);
     let app = Router::new()
@@ -397,7 +397,7 @@ async fn outer_cors_answers_preflights_without_counting() {
 }
 
 #[tokio::test]
-async fn a_layer_inside_that_answers_itself_is_counted_under_the_route() {
+async fn a_response_of_an_inner_layer_is_counted_under_the_route() {
     let (prometheus, metrics) = setup();
     let refuse =
         middleware::from_fn(|_: Request, _: middleware::Next| async { StatusCode::UNAUTHORIZED });
@@ -418,7 +418,7 @@ async fn a_layer_inside_that_answers_itself_is_counted_under_the_route() {
 }
 
 #[tokio::test]
-async fn a_layer_outside_that_changes_the_answer_changes_no_figure() {
+async fn an_outer_layer_that_changes_the_response_does_not_change_the_metrics() {
     let (prometheus, metrics) = setup();
     let replace = middleware::map_response(|response: Response| async {
         (StatusCode::BAD_GATEWAY, response.into_body()).into_response()
@@ -547,7 +547,7 @@ async fn a_layer_on_a_method_router_sees_its_405s_and_a_route_layer_does_not() {
 }
 
 #[tokio::test]
-async fn a_layer_on_a_nested_router_counts_the_fallback_that_it_has() {
+async fn a_layer_on_a_nested_router_counts_its_fallback() {
     let (prometheus, metrics) = setup();
     let users = Router::new()
         .route("/users/{id}", get(ok))
@@ -564,7 +564,7 @@ async fn a_layer_on_a_nested_router_counts_the_fallback_that_it_has() {
 }
 
 #[tokio::test]
-async fn what_no_merged_router_matches_is_counted_where_the_fallback_has_the_layer() {
+async fn requests_that_no_merged_router_matches_are_counted_by_the_layer_of_the_fallback() {
     let request = [("GET", "/nothing")];
     let other = || Router::new().route("/other", get(ok));
 
@@ -602,7 +602,7 @@ async fn the_first_layer_of_a_service_builder_is_outermost() {
 }
 
 #[tokio::test]
-async fn bytes_are_those_that_pass_the_layer() {
+async fn bytes_are_counted_as_they_pass_the_layer() {
     // Halves the body, like a compression layer.
     let shorten = middleware::map_response(|response: Response| async {
         response.map(|body| Body::new(body.map_frame(|frame| frame.map_data(|_| "z".into()))))
@@ -622,7 +622,7 @@ async fn bytes_are_those_that_pass_the_layer() {
 }
 
 #[tokio::test]
-async fn bytes_of_requests_are_those_that_the_handler_reads() {
+async fn request_bytes_are_those_that_the_handler_reads() {
     let two_chunks =
         || Body::from_stream(tokio_stream::iter(["hello", "!"].map(Ok::<_, Infallible>)));
     let app = || {
@@ -666,13 +666,14 @@ async fn bytes_of_requests_are_those_that_the_handler_reads() {
     }
 }
 
-/// Where a request waits for a concurrency limit: after the call, or before it.
+/// A concurrency limit that is a layer of the router waits in the call; one in the same stack waits
+/// in `poll_ready`, before the call.
 #[tokio::test]
-async fn waiting_for_a_limit_counts_where_it_is_a_layer_of_its_own() {
+async fn the_wait_for_a_limit_is_part_of_the_duration_if_the_limit_waits_in_call() {
     let app = || Router::new().route("/", get(std::future::pending::<()>));
     let in_flight_of_two = async |prometheus, app: Router| {
-        // As when serving: otherwise each request gets new layers, and
-        // thereby a new limit.
+        // As `axum::serve` does. Otherwise each request gets new layers with a
+        // new limit.
         let app: Router = app.with_state(());
         let mut calls = Vec::new();
         for _ in 0..2 {

@@ -80,7 +80,7 @@ fn client(prometheus: Prometheus) -> MetricsLayerBuilder<Prometheus> {
 }
 
 #[tokio::test]
-async fn a_4xx_is_an_error_of_a_client_and_none_of_a_server() {
+async fn a_4xx_is_an_error_for_a_client_but_not_for_a_server() {
     let prometheus = setup();
     for status in [200, 302, 404, 429, 503] {
         let layer = client(prometheus).build().unwrap();
@@ -123,7 +123,7 @@ async fn a_4xx_has_the_error_type_of_its_extension() {
 }
 
 #[tokio::test]
-async fn every_grpc_status_but_ok_is_an_error_of_a_client() {
+async fn every_grpc_status_except_ok_is_an_error_for_a_client() {
     let prometheus = setup();
     let layer = client(prometheus).grpc(true).build().unwrap();
     for code in 0..17 {
@@ -151,7 +151,7 @@ async fn every_grpc_status_but_ok_is_an_error_of_a_client() {
 }
 
 #[test]
-fn initial_series_of_a_client_have_its_errors() {
+fn initial_series_of_a_client_include_its_errors() {
     let prometheus = setup();
     let endings: [InitialSeries; 3] = [
         StatusCode::OK.into(),
@@ -173,7 +173,7 @@ fn initial_series_of_a_client_have_its_errors() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_expected_stands_at_zero_as_it_is_counted() {
+async fn an_initial_series_has_the_labels_of_the_recorded_response() {
     let prometheus = setup();
     let expected = (StatusCode::NOT_FOUND, ErrorType::NONE);
     let layer = client(prometheus)

@@ -434,7 +434,7 @@ fn an_error_has_its_type() {
 }
 
 #[test]
-fn a_client_has_its_own_names() {
+fn a_client_has_client_names() {
     let sdk = Sdk::new();
     answered(sdk.builder().client(true).build().unwrap(), "/a", 200);
     let expected = [("http.request.method", "GET"), ("url.template", "/a")];
@@ -468,7 +468,7 @@ fn an_initialized_route_shows_that_nothing_is_in_flight() {
 }
 
 #[test]
-fn instruments_are_those_of_the_convention() {
+fn instruments_follow_the_semantic_conventions() {
     let sdk = Sdk::new();
     answered(sdk.builder().build().unwrap(), "/a", 200);
     sdk.provider.force_flush().unwrap();

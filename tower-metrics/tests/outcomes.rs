@@ -70,7 +70,7 @@ mod a_complete_response {
     }
 
     #[tokio::test]
-    async fn a_chunked_body_ends_with_its_end() {
+    async fn a_chunked_body_ends_with_its_last_chunk() {
         let mut watch = Watch::new();
         let address = always(&watch, || {
             ok(Script::new([
@@ -87,7 +87,7 @@ mod a_complete_response {
     }
 
     #[tokio::test]
-    async fn a_body_that_tells_its_end_ends_with_its_last_frame() {
+    async fn a_body_that_reports_its_end_ends_with_its_last_frame() {
         let mut watch = Watch::new();
         let address = always(&watch, || ok(Script::chunks(&["one"]).telling_its_end())).await;
         assert_eq!(get(address).await.unwrap().1, "one");
@@ -97,7 +97,7 @@ mod a_complete_response {
     /// File servers set the header but no size hint, and hyper drops the body
     /// after as many bytes.
     #[tokio::test]
-    async fn a_body_whose_size_only_a_header_tells_ends_with_its_last_byte() {
+    async fn a_body_whose_size_is_only_in_a_header_ends_with_its_last_byte() {
         let mut watch = Watch::new();
         let address = always(&watch, || {
             with_header("content-length", "5", Script::chunks(&["hel", "lo"]))
@@ -109,7 +109,7 @@ mod a_complete_response {
     }
 
     #[tokio::test]
-    async fn a_body_of_no_bytes_that_does_not_tell_its_end_ends_with_the_head() {
+    async fn an_empty_body_that_does_not_report_its_end_ends_with_the_head() {
         let mut watch = Watch::new();
         let address = always(&watch, || ok(Script::default().sized())).await;
         assert_eq!(get(address).await.unwrap().1, "");
@@ -117,7 +117,7 @@ mod a_complete_response {
     }
 
     #[tokio::test]
-    async fn a_body_whose_header_says_no_bytes_ends_with_the_head() {
+    async fn a_body_with_a_content_length_of_zero_ends_with_the_head() {
         let mut watch = Watch::new();
         let address = always(&watch, || {
             with_header("content-length", "0", Script::default())
@@ -147,7 +147,7 @@ mod a_complete_response {
     }
 
     #[tokio::test]
-    async fn head_has_no_body_to_wait_for() {
+    async fn a_response_to_head_ends_with_its_head() {
         let mut watch = Watch::new();
         let address = always(&watch, || ok(Script::chunks(&["hello"]).sized())).await;
         let (status, body) = fetch(address, request("HEAD", "/")).await.unwrap();
@@ -158,7 +158,7 @@ mod a_complete_response {
     }
 
     #[tokio::test]
-    async fn head_and_connect_have_none_with_a_content_type_of_grpc_either() {
+    async fn head_and_connect_end_with_their_head_even_for_grpc() {
         for method in [Method::HEAD, Method::CONNECT] {
             let prometheus = Prometheus::new();
             let layer = MetricsLayer::builder(prometheus).grpc(true).build();
@@ -250,7 +250,7 @@ mod a_complete_response {
     }
 
     #[tokio::test]
-    async fn a_5xx_is_an_error_by_its_code() {
+    async fn a_5xx_is_an_error_named_after_its_code() {
         let mut watch = Watch::new();
         let address = always(&watch, || answer(503, Script::chunks(&["no"]).sized())).await;
         get(address).await.unwrap();
@@ -336,7 +336,7 @@ mod a_client_that_disconnects {
     }
 
     #[tokio::test]
-    async fn of_a_download_without_end_is_counted() {
+    async fn during_an_endless_download_is_counted() {
         let mut watch = Watch::new();
         let address = always(&watch, || {
             ok(Script::new(
@@ -408,7 +408,7 @@ mod an_open_ended_response {
     }
 
     #[tokio::test]
-    async fn an_event_stream_is_in_flight_to_its_end_and_takes_as_long_as_its_head() {
+    async fn an_event_stream_is_in_flight_until_its_end_but_its_duration_ends_at_the_head() {
         let mut watch = Watch::new();
         let address = always(&watch, events).await;
         let sent = std::time::Instant::now();
@@ -690,7 +690,7 @@ mod a_panic {
     }
 
     #[tokio::test]
-    async fn that_a_layer_outside_catches_is_counted_as_it_passes() {
+    async fn that_an_outer_layer_catches_is_counted() {
         let mut watch = Watch::new();
         let service = ServiceBuilder::new()
             .layer(CatchPanicLayer::new())
@@ -702,7 +702,7 @@ mod a_panic {
     }
 
     #[tokio::test]
-    async fn that_a_layer_inside_catches_is_an_answer() {
+    async fn that_an_inner_layer_catches_is_an_ordinary_response() {
         let mut watch = Watch::new();
         let service = ServiceBuilder::new()
             .layer(MetricsLayer::new(watch.recorder()))

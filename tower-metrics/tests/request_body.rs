@@ -107,7 +107,7 @@ async fn a_body_of_unknown_size_is_counted_as_sent() {
 }
 
 #[tokio::test]
-async fn around_a_client_it_is_what_was_sent() {
+async fn around_a_client_it_is_the_number_of_bytes_sent() {
     let prometheus = Prometheus::builder()
         .names(Names::open_telemetry_client())
         .build()
@@ -131,7 +131,7 @@ async fn around_a_client_it_is_what_was_sent() {
 }
 
 #[tokio::test]
-async fn trailers_are_no_bytes_of_the_body_and_come_through() {
+async fn trailers_pass_through_and_are_not_counted_as_bytes() {
     let mut watch = Watch::new();
     let service = service_fn(|request: Request<RequestBody<Incoming>>| async {
         let body = request.into_body().collect().await?;
@@ -149,7 +149,7 @@ async fn trailers_are_no_bytes_of_the_body_and_come_through() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_read_counts_as_nothing_whatever_its_length_is() {
+async fn a_body_that_is_not_read_counts_as_zero_bytes_regardless_of_its_length() {
     let mut watch = Watch::new();
     let service = service_fn(|_: Request<RequestBody<Incoming>>| async {
         Ok::<_, io::Error>(Response::new(empty()))
@@ -163,7 +163,7 @@ async fn a_body_that_is_not_read_counts_as_nothing_whatever_its_length_is() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_read_in_part_counts_as_that_part() {
+async fn a_partially_read_body_counts_as_the_bytes_read() {
     let mut watch = Watch::new();
     let service = service_fn(|request: Request<RequestBody<Incoming>>| async {
         read(&mut request.into_body(), 5).await;
@@ -177,7 +177,7 @@ async fn a_body_that_is_read_in_part_counts_as_that_part() {
 }
 
 #[tokio::test]
-async fn a_body_that_fails_counts_as_what_came_of_it() {
+async fn a_body_that_fails_counts_as_the_bytes_received() {
     let mut watch = Watch::new();
     let service = service_fn(|request: Request<RequestBody<Incoming>>| async {
         let failed = request.into_body().collect().await.is_err();
@@ -196,7 +196,7 @@ async fn a_body_that_fails_counts_as_what_came_of_it() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_before_the_head_has_sent_what_was_read() {
+async fn a_disconnect_before_the_head_counts_the_bytes_read() {
     let mut watch = Watch::new();
     let has_read = Arc::new(Notify::new());
     let notify = Arc::clone(&has_read);
@@ -243,7 +243,7 @@ async fn echo(content_type: &'static str) -> Samples {
 }
 
 #[tokio::test]
-async fn bytes_that_are_read_after_the_head_count_to_the_end_of_the_response() {
+async fn bytes_read_after_the_head_count_until_the_response_ends() {
     for content_type in ["text/plain", "text/event-stream"] {
         let samples = echo(content_type).await;
         assert_eq!(samples.request_bytes(), 15.0, "{content_type}");
@@ -269,7 +269,7 @@ async fn a_custom_recorder_receives_the_bytes() {
 }
 
 #[tokio::test]
-async fn without_the_option_a_size_is_what_the_head_says() {
+async fn without_the_option_a_size_is_the_declared_size() {
     let mut watch = Watch::new();
     let service = service_fn(|request: Request<Incoming>| async {
         request.into_body().collect().await?;
@@ -286,7 +286,7 @@ async fn without_the_option_a_size_is_what_the_head_says() {
 }
 
 #[tokio::test]
-async fn it_goes_with_a_classifier_and_other_options() {
+async fn it_combines_with_a_classifier_and_other_options() {
     let prometheus = Prometheus::new();
     let layer = counting(prometheus)
         .route(Route::fixed("/a"))
@@ -307,7 +307,7 @@ async fn it_goes_with_a_classifier_and_other_options() {
 
 /// The inner service receives requests unchanged.
 #[tokio::test]
-async fn a_request_comes_through_as_it_was() {
+async fn a_request_passes_through_unchanged() {
     let prometheus = Prometheus::new();
     let service = service_fn(|request: Request<RequestBody<Script>>| async {
         let (head, body) = request.into_parts();
@@ -330,7 +330,7 @@ async fn a_request_comes_through_as_it_was() {
 }
 
 #[tokio::test]
-async fn what_is_read_of_a_clone_counts_and_what_is_unwrapped_does_not() {
+async fn reads_of_a_clone_count_and_reads_of_an_unwrapped_body_do_not() {
     let prometheus = Prometheus::new();
     let layer = counting(prometheus).build().unwrap();
     let service = service_fn(|request: Request<RequestBody<Full<Bytes>>>| async move {
@@ -359,7 +359,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_was_read_is_counted_however_the_request_ends(
+    fn bytes_read_are_counted_for_every_outcome(
         steps in vec(step(), 0..8),
         polls in 0usize..10,
         ending in prop::sample::select(vec![Ending::Answer, Ending::Error, Ending::Dropped]),

@@ -60,13 +60,13 @@ fn many_outcomes_on_one_thread_are_recorded_separately() {
 #[test]
 fn a_layer_without_labels_sees_none_of_another_on_the_same_thread() {
     let prometheus = Prometheus::new();
-    let labelled = with_tenants(prometheus, "/a");
+    let labeled = with_tenants(prometheus, "/a");
     let plain = MetricsLayer::builder(prometheus).route(Route::fixed("/b"));
     let plain = plain.build().unwrap();
     for tenant in 0..30 {
-        send(&labelled, tenant, 503, true);
+        send(&labeled, tenant, 503, true);
         send(&plain, tenant, 200, true);
-        send(&labelled, tenant, 200, false);
+        send(&labeled, tenant, 200, false);
         send(&plain, tenant, 404, true);
     }
     let samples = Samples::of(&prometheus);

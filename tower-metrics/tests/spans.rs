@@ -92,7 +92,7 @@ fn exemplars(prometheus: &Prometheus) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_exemplar_is_of_the_span_that_tower_http_made_outside() {
+async fn an_exemplar_has_the_trace_of_an_outer_tower_http_span() {
     let tracing = Tracing::new(Sampler::AlwaysOn);
     let prometheus = Prometheus::new();
     let service = ServiceBuilder::new()
@@ -106,7 +106,7 @@ async fn an_exemplar_is_of_the_span_that_tower_http_made_outside() {
 }
 
 #[tokio::test]
-async fn an_exemplar_is_of_the_trace_that_the_client_began() {
+async fn an_exemplar_has_the_trace_that_the_client_began() {
     const TRACE: u128 = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
     let tracing = Tracing::new(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));
     let prometheus = Prometheus::new();
@@ -133,7 +133,7 @@ async fn an_exemplar_is_of_the_trace_that_the_client_began() {
 }
 
 #[tokio::test]
-async fn an_unsampled_trace_is_no_exemplar() {
+async fn an_unsampled_trace_has_no_exemplar() {
     let tracing = Tracing::new(Sampler::AlwaysOff);
     let prometheus = Prometheus::new();
     let service = ServiceBuilder::new()
@@ -178,7 +178,7 @@ fn without_a_span_or_without_opentelemetry_there_is_no_trace_id() {
 }
 
 #[tokio::test]
-async fn without_exemplars_the_output_is_byte_for_byte_the_same() {
+async fn without_exemplars_the_output_is_identical() {
     let tracing = Tracing::new(Sampler::AlwaysOn);
     let [plain, off, on] = [(); 3].map(|()| Prometheus::new());
     let layers = [

@@ -177,7 +177,7 @@ fn short_lived_threads_lose_no_requests() {
 /// Two threads end each other's requests concurrently. Recording in the cells of
 /// the thread where a request began would lose updates.
 #[test]
-fn two_threads_that_end_each_others_requests_lose_none() {
+fn no_request_is_lost_if_two_threads_end_each_others_requests() {
     const REQUESTS: usize = 50_000;
     let prometheus = Prometheus::new();
     let layer = &layer(prometheus, "/a");
@@ -206,7 +206,7 @@ fn two_threads_that_end_each_others_requests_lose_none() {
 }
 
 #[test]
-fn a_request_may_begin_and_end_on_different_threads() {
+fn a_request_can_begin_and_end_on_different_threads() {
     let prometheus = Prometheus::new();
     let layer = layer(prometheus, "/a");
     let bodies: Vec<_> = (0..10)
@@ -284,7 +284,7 @@ fn a_thread_that_first_records_while_it_ends_is_counted() {
 }
 
 #[test]
-fn scrapes_together_never_miss_what_was_counted_before_them() {
+fn concurrent_scrapes_include_every_request_that_ended_before_them() {
     let prometheus = Prometheus::new();
     let counted = AtomicU64::new(0);
     let layer = layer(prometheus, "/a");

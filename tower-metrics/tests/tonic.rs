@@ -137,7 +137,7 @@ async fn a_unary_call_is_counted_by_its_code() {
 }
 
 #[tokio::test]
-async fn the_size_of_a_call_is_what_was_read_of_it() {
+async fn the_size_of_a_call_is_the_number_of_bytes_read() {
     let mut watch = Watch::new();
     let layer = grpc(watch.recorder()).count_request_bytes(true).build();
     let (incoming, endpoint) = bind().await;
@@ -177,7 +177,7 @@ async fn a_stream_is_counted_by_the_code_in_its_trailers() {
 }
 
 #[tokio::test]
-async fn a_disconnect_from_a_stream_is_no_error() {
+async fn a_disconnect_from_a_stream_is_not_an_error() {
     let mut watch = Watch::new();
     let mut client = serve(&watch).await;
     let mut stream = client.watch(ask("never")).await.unwrap().into_inner();
@@ -188,7 +188,7 @@ async fn a_disconnect_from_a_stream_is_no_error() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_there_has_no_route() {
+async fn an_unknown_service_has_no_route() {
     let watch = Watch::new();
     let layer = grpc(watch.recorder()).build().unwrap();
     let (incoming, endpoint) = bind().await;
@@ -201,7 +201,7 @@ async fn a_service_that_is_not_there_has_no_route() {
 }
 
 #[tokio::test]
-async fn an_interceptors_refusal_does_not_show_that_a_method_exists() {
+async fn a_rejection_by_an_interceptor_does_not_prove_that_a_method_exists() {
     for named in [false, true] {
         let watch = Watch::new();
         let mut layer = grpc(watch.recorder());
@@ -223,7 +223,7 @@ async fn an_interceptors_refusal_does_not_show_that_a_method_exists() {
 }
 
 #[tokio::test]
-async fn a_method_has_its_route_from_its_first_message_or_from_the_start() {
+async fn a_method_has_its_route_after_its_first_message_or_if_initialized() {
     for named in [false, true] {
         let mut watch = Watch::new();
         let mut layer = grpc(watch.recorder());
@@ -267,7 +267,7 @@ async fn the_servers_own_timeout_is_counted_as_cancelled() {
 }
 
 #[tokio::test]
-async fn calls_that_the_server_itself_sheds_never_come_to_the_layer() {
+async fn calls_that_the_server_itself_sheds_do_not_reach_the_layer() {
     let watch = Watch::new();
     let layer = grpc(watch.recorder()).build().unwrap();
     let (incoming, endpoint) = bind().await;
@@ -315,7 +315,7 @@ async fn a_timeout_inside_the_layer_is_an_error_of_the_service() {
 }
 
 #[tokio::test]
-async fn in_an_axum_router_calls_have_their_methods_and_pages_their_templates() {
+async fn in_an_axum_router_grpc_calls_have_methods_and_pages_have_templates() {
     let watch = Watch::new();
     let layer = grpc(watch.recorder()).build().unwrap();
     let app = Routes::new(HealthServer::new(Shop))
@@ -334,7 +334,7 @@ async fn in_an_axum_router_calls_have_their_methods_and_pages_their_templates() 
 }
 
 #[tokio::test]
-async fn around_a_channel_every_code_but_ok_is_an_error() {
+async fn around_a_channel_every_code_except_ok_is_an_error() {
     let prometheus = Prometheus::builder()
         .names(Names::open_telemetry_client())
         .build()
