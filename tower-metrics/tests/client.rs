@@ -143,7 +143,7 @@ async fn every_grpc_status_except_ok_is_an_error_for_a_client() {
         }
         let name = GrpcStatus::from_code(code as u8).as_str();
         let labels = [
-            ("rpc_response_status_code", name),
+            ("rpc_status_code", name),
             ("error_type", if code == 0 { "" } else { name }),
         ];
         assert_eq!(count(&prometheus, &labels), 2.0, "{name}");
@@ -166,7 +166,7 @@ fn initial_series_of_a_client_include_its_errors() {
     for answer in [
         r#"http_response_status_code="200",error_type="""#,
         r#"http_response_status_code="404",error_type="404""#,
-        r#"http_response_status_code="200",error_type="NOT_FOUND",rpc_response_status_code="NOT_FOUND""#,
+        r#"http_response_status_code="200",error_type="NOT_FOUND",rpc_status_code="NOT_FOUND""#,
     ] {
         assert!(text.contains(answer), "{text}");
     }

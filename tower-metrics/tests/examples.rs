@@ -216,7 +216,7 @@ async fn tonic_records_the_statuses_of_unary_and_streaming_calls() {
     let count = |route, status, error_type| {
         samples.requests(&[
             ("http_route", route),
-            ("rpc_response_status_code", status),
+            ("rpc_status_code", status),
             ("error_type", error_type),
             ("http_response_status_code", "200"),
         ])

@@ -658,10 +658,7 @@ mod an_error_type {
             };
             shed.extensions_mut().insert(ErrorType::SHED);
             send(&layer, grpc_request("/pkg.Service/Method"), shed);
-            let labels = [
-                ("rpc_response_status_code", "UNAVAILABLE"),
-                ("error_type", "shed"),
-            ];
+            let labels = [("rpc_status_code", "UNAVAILABLE"), ("error_type", "shed")];
             assert_eq!(Samples::of(&prometheus).requests(&labels), 1.0);
         }
     }
@@ -738,7 +735,7 @@ mod a_header {
         let headers = twice.headers_mut();
         headers.append("grpc-status", "13".parse().unwrap());
         send(&layer, grpc_request("/pkg.Service/Method"), twice);
-        let labels = [("rpc_response_status_code", "UNKNOWN"), ("http_route", "")];
+        let labels = [("rpc_status_code", "UNKNOWN"), ("http_route", "")];
         assert_eq!(Samples::of(&prometheus).requests(&labels), 1.0);
     }
 
@@ -752,7 +749,7 @@ mod a_header {
             let rejection = grpc_rejection(code);
             send(&layer, grpc_request("/pkg.Service/Method"), rejection);
         }
-        let labels = [("rpc_response_status_code", "UNKNOWN"), ("http_route", "")];
+        let labels = [("rpc_status_code", "UNKNOWN"), ("http_route", "")];
         let count = malformed.len() as f64;
         assert_eq!(Samples::of(&prometheus).requests(&labels), count);
     }
@@ -766,7 +763,7 @@ mod a_header {
         let content_type = "Application/gRPC+proto".parse().unwrap();
         call.headers_mut().insert("content-type", content_type);
         send(&layer, call, grpc_rejection("5"));
-        let labels = [("rpc_response_status_code", "NOT_FOUND")];
+        let labels = [("rpc_status_code", "NOT_FOUND")];
         assert_eq!(Samples::of(&prometheus).requests(&labels), 1.0);
     }
 
@@ -781,7 +778,7 @@ mod a_header {
         let headers = twice.headers_mut();
         headers.append("content-type", "text/plain".parse().unwrap());
         send(&layer, twice, grpc_rejection("0"));
-        let labels = [("rpc_response_status_code", ""), ("http_route", "")];
+        let labels = [("rpc_status_code", ""), ("http_route", "")];
         assert_eq!(Samples::of(&prometheus).requests(&labels), 1.0);
     }
 }

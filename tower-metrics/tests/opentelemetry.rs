@@ -165,7 +165,7 @@ fn translated(prometheus: &Prometheus) -> BTreeMap<Key, f64> {
     let labels = [
         ("http_request_method", "http.request.method"),
         ("http_response_status_code", "http.response.status_code"),
-        ("rpc_response_status_code", "rpc.response.status_code"),
+        ("rpc_status_code", "rpc.status_code"),
         ("http_route", "http.route"),
         ("error_type", "error.type"),
         ("url_scheme", "url.scheme"),

@@ -671,7 +671,7 @@ mod a_panic {
         call.headers_mut().insert("content-type", grpc);
         assert!(fetch(address, call).await.is_err());
         let samples = watch.ended("", "panic").await;
-        assert_eq!(samples.requests(&[("rpc_response_status_code", "")]), 1.0);
+        assert_eq!(samples.requests(&[("rpc_status_code", "")]), 1.0);
     }
 
     #[tokio::test]

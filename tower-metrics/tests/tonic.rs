@@ -114,7 +114,7 @@ async fn ended(watch: &mut Watch) {
 fn count(watch: &Watch, route: &str, status: &str, error_type: &str) -> f64 {
     watch.samples().requests(&[
         ("http_route", route),
-        ("rpc_response_status_code", status),
+        ("rpc_status_code", status),
         ("error_type", error_type),
     ])
 }
@@ -352,7 +352,7 @@ async fn around_a_channel_every_code_except_ok_is_an_error() {
     let count = |status, error_type| {
         let labels = [
             ("url_template", CHECK),
-            ("rpc_response_status_code", status),
+            ("rpc_status_code", status),
             ("error_type", error_type),
         ];
         samples.sum("http_client_request_duration_seconds_count", &labels)

@@ -18,6 +18,7 @@ fn presets() -> Vec<Names> {
         Names::open_telemetry(),
         Names::classic(),
         Names::axum_prometheus(),
+        Names::open_telemetry_rpc(),
     ]
 }
 

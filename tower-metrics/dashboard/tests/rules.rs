@@ -57,6 +57,13 @@ fn check(rules: &Rules, tests: &str) {
     }
 }
 
+/// Names with the status of gRPC alone, by which errors are recognized.
+fn rpc_without_error_types() -> Names {
+    let mut names = Names::open_telemetry_rpc();
+    names.error_type = None;
+    names
+}
+
 #[test]
 fn rules_for_every_preset_of_names_are_valid() {
     for names in [
@@ -64,6 +71,9 @@ fn rules_for_every_preset_of_names_are_valid() {
         Names::open_telemetry_client(),
         Names::classic(),
         Names::axum_prometheus(),
+        Names::open_telemetry_rpc(),
+        Names::open_telemetry_rpc_client(),
+        rpc_without_error_types(),
     ] {
         let red = Red::from_names(&names)
             .availability(0.999)
@@ -188,6 +198,38 @@ fn an_objective_without_an_error_budget_is_an_error() {
                 })
             ),
             "{objective}"
+        );
+    }
+}
+
+#[test]
+fn failed_calls_are_recognized_by_their_error_type_or_by_their_status() {
+    for names in [Names::open_telemetry_rpc(), rpc_without_error_types()] {
+        let recorder = Prometheus::builder().names(names).build().unwrap();
+        let red = Red::of(&recorder)
+            .availability(0.999)
+            .minimum_events(MinimumEvents {
+                requests: 1,
+                bad_requests: 1,
+            })
+            .build()
+            .unwrap();
+        check(
+            &red.rules("Shop", "shop").by("rpc_method"),
+            r#"
+  - interval: 1m
+    input_series:
+      - series: rpc_server_call_duration_seconds_count{job="shop",rpc_method="shop.Shop/Buy",rpc_status_code="UNAVAILABLE",error_type="UNAVAILABLE"}
+        values: 0+60x60
+      - series: rpc_server_call_duration_seconds_count{job="shop",rpc_method="shop.Shop/Find",rpc_status_code="NOT_FOUND",error_type=""}
+        values: 0+60x60
+    promql_expr_test:
+      - expr: count by (alertname, rpc_method) (ALERTS{severity="critical",alertstate="firing",slo="availability"})
+        eval_time: 1h
+        exp_samples:
+          - labels: '{alertname="ShopAvailabilityBurnFast",rpc_method="shop.Shop/Buy"}'
+            value: 1
+"#,
         );
     }
 }

@@ -33,7 +33,7 @@ use crate::table::Table;
 ///
 /// The attributes are `http.request.method`, `http.route`,
 /// `http.response.status_code` (an integer), `error.type`, `url.scheme`,
-/// `rpc.response.status_code` for gRPC, and the custom labels of the layer. Empty
+/// `rpc.status_code` for gRPC, and the custom labels of the layer. Empty
 /// attributes are omitted. `http.route` on the up-down counter is not part of
 /// the conventions.
 ///

@@ -202,7 +202,12 @@ impl PrometheusBuilder {
         check_metric_names(&exposed_names, self.time_to_head)?;
 
         let scheme = names.scheme.clone().map(|name| (name, self.scheme));
-        let constant: Vec<_> = scheme.into_iter().chain(self.constant).collect();
+        let rpc_system = names
+            .rpc_system
+            .clone()
+            .map(|name| (name, "grpc".to_owned()));
+        let known = scheme.into_iter().chain(rpc_system);
+        let constant: Vec<_> = known.chain(self.constant).collect();
         check_labels(&names, &constant, &additions.labels)?;
 
         let request_size =
@@ -217,7 +222,8 @@ impl PrometheusBuilder {
         let default_layout = layout(&self.duration_bounds)?;
         let mut route_layouts = HashMap::new();
         for (route, bounds) in &self.route_duration_bounds {
-            route_layouts.insert(route.clone(), layout(bounds)?);
+            let (_, route) = names.label_values("", route);
+            route_layouts.insert(route.to_owned(), layout(bounds)?);
         }
 
         let registry = self.registry.unwrap_or_default();

@@ -134,7 +134,10 @@ impl RequestMetrics {
         let descs = families(names, inner.time_to_head)
             .map(|family| {
                 let labels = match family.kind {
-                    Kind::InFlight => vec![names.method.clone(), names.route.clone()],
+                    Kind::InFlight => {
+                        let labels = names.method.iter().chain([&names.route]);
+                        labels.cloned().collect()
+                    }
                     _ => variable.clone(),
                 };
                 Desc::new(

@@ -269,6 +269,7 @@ impl Recorder for Prometheus {
     type InFlight = &'static ThreadEndpoint;
 
     fn series(&self, method: &'static str, route: &'static str) -> &'static Endpoint {
+        let (method, route) = self.0.names.label_values(method, route);
         self.0.endpoint(method, route)
     }
 

@@ -34,11 +34,11 @@ pub struct Names {
     /// is enabled.
     pub time_to_head: String,
     /// Label for the request method.
-    pub method: String,
+    pub method: Option<String>,
     /// Label for the route template.
     pub route: String,
     /// Label for the response status.
-    pub status: String,
+    pub status: Option<String>,
     /// Label for the error type. Without it, errors are recognized by their
     /// status alone.
     pub error_type: Option<String>,
@@ -47,6 +47,10 @@ pub struct Names {
     /// Label for the gRPC status, if the layer records
     /// [gRPC](crate::MetricsLayerBuilder::grpc).
     pub grpc_status: String,
+    /// Constant label for the RPC system, whose value is `grpc`. If it is set, the route
+    /// is written as the RPC conventions write a method, without the leading slash:
+    /// `shop.Tickets/Buy`.
+    pub rpc_system: Option<String>,
 }
 
 impl Names {
@@ -77,12 +81,63 @@ impl Names {
             request_size: Some(format!("http_{side}_request_body_size_bytes")),
             response_size: Some(format!("http_{side}_response_body_size_bytes")),
             time_to_head: format!("http_{side}_time_to_head_seconds"),
-            method: "http_request_method".into(),
+            method: Some("http_request_method".into()),
             route: route.into(),
-            status: "http_response_status_code".into(),
+            status: Some("http_response_status_code".into()),
             error_type: Some("error_type".into()),
             scheme: scheme.map(Into::into),
-            grpc_status: "rpc_response_status_code".into(),
+            grpc_status: "rpc_status_code".into(),
+            rpc_system: None,
+        }
+    }
+
+    /// Returns the names of the OpenTelemetry semantic conventions for RPC servers, for
+    /// recorders of gRPC services.
+    ///
+    /// Enable [gRPC](crate::MetricsLayerBuilder::grpc) in the layer. The labels are
+    /// `rpc_system_name`, `rpc_method`, `rpc_status_code` and `error_type`; the method and
+    /// the status of HTTP are not recorded. Requests other than gRPC have an empty
+    /// `rpc_status_code`. The gauge and the sizes are not part of the conventions; they
+    /// are named like those of HTTP.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_metrics::{MetricsLayer, Names, Prometheus};
+    ///
+    /// let prometheus = Prometheus::builder().names(Names::open_telemetry_rpc()).build()?;
+    /// let layer = MetricsLayer::builder(prometheus).grpc(true).build()?;
+    /// assert_eq!(prometheus.names().duration, "rpc_server_call_duration_seconds");
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn open_telemetry_rpc() -> Self {
+        Self::of_rpc_convention("server")
+    }
+
+    /// Returns the names of the OpenTelemetry semantic conventions for RPC clients.
+    ///
+    /// As [`open_telemetry_rpc`](Self::open_telemetry_rpc), but for a
+    /// [`client`](crate::MetricsLayerBuilder::client):
+    /// `rpc_client_call_duration_seconds`.
+    pub fn open_telemetry_rpc_client() -> Self {
+        Self::of_rpc_convention("client")
+    }
+
+    fn of_rpc_convention(side: &str) -> Self {
+        Self {
+            requests: None,
+            duration: format!("rpc_{side}_call_duration_seconds"),
+            in_flight: format!("rpc_{side}_active_requests"),
+            request_size: Some(format!("rpc_{side}_request_body_size_bytes")),
+            response_size: Some(format!("rpc_{side}_response_body_size_bytes")),
+            time_to_head: format!("rpc_{side}_time_to_head_seconds"),
+            method: None,
+            route: "rpc_method".into(),
+            status: None,
+            error_type: Some("error_type".into()),
+            scheme: None,
+            grpc_status: "rpc_status_code".into(),
+            rpc_system: Some("rpc_system_name".into()),
         }
     }
 
@@ -97,12 +152,13 @@ impl Names {
             request_size: Some("http_request_size_bytes".into()),
             response_size: Some("http_response_size_bytes".into()),
             time_to_head: "http_time_to_head_seconds".into(),
-            method: "method".into(),
+            method: Some("method".into()),
             route: "route".into(),
-            status: "code".into(),
+            status: Some("code".into()),
             error_type: Some("error".into()),
             scheme: None,
             grpc_status: "grpc_code".into(),
+            rpc_system: None,
         }
     }
 
@@ -115,12 +171,13 @@ impl Names {
             request_size: None,
             response_size: Some("axum_http_response_body_size".into()),
             time_to_head: "axum_http_time_to_head_seconds".into(),
-            method: "method".into(),
+            method: Some("method".into()),
             route: "endpoint".into(),
-            status: "status".into(),
+            status: Some("status".into()),
             error_type: None,
             scheme: None,
             grpc_status: "grpc_status".into(),
+            rpc_system: None,
         }
     }
 
@@ -140,6 +197,21 @@ impl Names {
             *name = format!("{prefix}_{name}");
         }
         self
+    }
+
+    /// Returns the method and the route as the labels write them.
+    pub(crate) fn label_values<'a>(
+        &self,
+        method: &'static str,
+        route: &'a str,
+    ) -> (&'static str, &'a str) {
+        // Without a label, methods share their series.
+        let method = self.method.as_ref().map_or("", |_| method);
+        let route = match &self.rpc_system {
+            Some(_) => route.strip_prefix('/').unwrap_or(route),
+            None => route,
+        };
+        (method, route)
     }
 
     /// Returns the names of all metrics that are recorded with these names.
@@ -165,14 +237,11 @@ pub(crate) fn label_names<'a>(
     names: &'a Names,
     constant: &'a [(String, String)],
 ) -> impl Iterator<Item = &'a str> {
-    [
-        &names.method,
-        &names.route,
-        &names.status,
-        &names.grpc_status,
-    ]
-    .into_iter()
-    .chain(&names.error_type)
-    .chain(constant.iter().map(|(name, _)| name))
-    .map(String::as_str)
+    [&names.route, &names.grpc_status]
+        .into_iter()
+        .chain(&names.method)
+        .chain(&names.status)
+        .chain(&names.error_type)
+        .chain(constant.iter().map(|(name, _)| name))
+        .map(String::as_str)
 }

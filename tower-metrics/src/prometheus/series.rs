@@ -182,7 +182,9 @@ impl Endpoint {
 
     /// Calls `each` with the labels of the in-flight gauge.
     pub(crate) fn for_each_label(&self, mut each: impl FnMut(&str, &str)) {
-        each(&self.names.method, self.method);
+        if let Some(name) = &self.names.method {
+            each(name, self.method);
+        }
         each(&self.names.route, self.route);
         for (name, value) in self.constant {
             each(name, value);
@@ -200,12 +202,14 @@ impl Endpoint {
         custom: &[(&'static str, &'static str)],
         mut each: impl FnMut(&str, &str),
     ) {
-        each(&self.names.method, self.method);
+        if let Some(name) = &self.names.method {
+            each(name, self.method);
+        }
         each(&self.names.route, self.route);
-        each(
-            &self.names.status,
-            status.status.as_ref().map_or("", |status| status.as_str()),
-        );
+        if let Some(name) = &self.names.status {
+            let status = status.status.as_ref();
+            each(name, status.map_or("", |status| status.as_str()));
+        }
         if let Some(name) = &self.names.error_type {
             each(name, status.error_type.as_str());
         }

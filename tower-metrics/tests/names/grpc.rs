@@ -23,6 +23,17 @@ fn in_trailers(code: &'static str) -> Response<Script> {
     response.body(Script::new(steps).sized()).unwrap()
 }
 
+/// Sends a call that succeeds and one that fails.
+pub(super) async fn send_each_status(prometheus: Prometheus, is_client: bool) {
+    let layer = MetricsLayer::builder(prometheus)
+        .grpc(true)
+        .client(is_client);
+    let layer = layer.build().unwrap();
+    for code in ["0", "14"] {
+        send(&layer, call(), in_trailers(code)).await;
+    }
+}
+
 fn in_head(code: &str) -> Response<Script> {
     let response = Response::builder().header("grpc-status", code);
     response
@@ -51,7 +62,7 @@ async fn statuses_are_read_from_trailers_and_from_the_head() {
             let labels = [
                 ("http_route", route),
                 ("http_response_status_code", "200"),
-                ("rpc_response_status_code", name),
+                ("rpc_status_code", name),
                 ("error_type", error_type),
             ];
             assert_eq!(samples.requests(&labels), 1.0, "{code}: {samples:#?}");
@@ -99,7 +110,7 @@ async fn requests_other_than_grpc_are_unaffected() {
     let samples = Samples::of(&prometheus);
     let labels = [
         ("http_route", ""),
-        ("rpc_response_status_code", ""),
+        ("rpc_status_code", ""),
         ("error_type", ""),
     ];
     assert_eq!(samples.requests(&labels), 1.0);
@@ -179,10 +190,7 @@ async fn statuses_of_a_method_can_be_initialized_at_zero() {
     let after = Samples::of(&prometheus);
     assert!(before.0.keys().eq(after.0.keys()), "{before:#?} {after:#?}");
     for (_, name, error_type) in codes {
-        let labels = [
-            ("rpc_response_status_code", name),
-            ("error_type", error_type),
-        ];
+        let labels = [("rpc_status_code", name), ("error_type", error_type)];
         assert_eq!(before.requests(&labels), 0.0);
         assert_eq!(after.requests(&labels), 1.0);
     }

@@ -34,11 +34,11 @@ fn invalid_recorder_settings_are_named_in_the_error() {
             r#"metric name "http_server_request_duration_seconds_count" is used twice"#,
         ),
         (
-            metric(|names| names.method = "http-method".into()),
+            metric(|names| names.method = Some("http-method".into())),
             r#"label "http-method": must match [a-zA-Z_][a-zA-Z0-9_]*"#,
         ),
         (
-            metric(|names| names.status = String::new()),
+            metric(|names| names.status = Some(String::new())),
             r#"label "": must match [a-zA-Z_][a-zA-Z0-9_]*"#,
         ),
         (
@@ -165,10 +165,8 @@ fn invalid_layer_settings_are_named_in_the_error() {
             r#"label "url_scheme": the metrics already have a label of this name"#,
         ),
         (
-            builder()
-                .grpc(true)
-                .label(label("rpc_response_status_code")),
-            r#"label "rpc_response_status_code": the metrics already have a label of this name"#,
+            builder().grpc(true).label(label("rpc_status_code")),
+            r#"label "rpc_status_code": the metrics already have a label of this name"#,
         ),
         (
             classic().grpc(true).label(label("grpc_code")),

@@ -136,3 +136,92 @@ async fn names_without_an_error_type_combine_failures_in_one_series() {
     );
     assert_eq!(samples.series("axum_http_requests_total"), 1);
 }
+
+fn of_gateway(names: Names) -> Prometheus {
+    Prometheus::builder().names(names).build().unwrap()
+}
+
+#[tokio::test]
+async fn rpc_names_have_no_labels_of_http() {
+    for (names, side) in [
+        (Names::open_telemetry_rpc(), "server"),
+        (Names::open_telemetry_rpc_client(), "client"),
+    ] {
+        let prometheus = of_gateway(names);
+        grpc::send_each_status(prometheus, side == "client").await;
+        let samples = Samples::of(&prometheus);
+        let labels = [
+            "rpc_system_name",
+            "rpc_method",
+            "rpc_status_code",
+            "error_type",
+        ];
+        let histogram = |name: &str| histogram(&format!("rpc_{side}_{name}"), &labels);
+        let expected = [
+            histogram("call_duration_seconds"),
+            histogram("request_body_size_bytes"),
+            histogram("response_body_size_bytes"),
+            one(
+                &format!("rpc_{side}_active_requests"),
+                &["rpc_system_name", "rpc_method"],
+            ),
+        ];
+        assert_eq!(shape(&samples), expected.into_iter().flatten().collect());
+        let labels = [
+            ("rpc_system_name", "grpc"),
+            ("rpc_method", "shop.Concerts/Buy"),
+            ("rpc_status_code", "UNAVAILABLE"),
+            ("error_type", "UNAVAILABLE"),
+        ];
+        let calls = format!("rpc_{side}_call_duration_seconds_count");
+        assert_eq!(samples.sum(&calls, &labels), 1.0, "{samples:#?}");
+    }
+}
+
+/// Without a label for the method of HTTP, its values share a series, which must not
+/// be duplicated.
+#[tokio::test]
+async fn rpc_names_combine_the_methods_of_http_in_one_series() {
+    let prometheus = of_gateway(Names::open_telemetry_rpc());
+    let layer = MetricsLayer::builder(prometheus).route(Route::fixed("/shop.Concerts/Buy"));
+    let layer = layer.build().unwrap();
+    for method in ["GET", "POST"] {
+        send(&layer, request(method, "/"), response(200)).await;
+    }
+    // Parsing fails if a sample is duplicated.
+    let samples = Samples::of(&prometheus);
+    let calls = "rpc_server_call_duration_seconds_count";
+    assert_eq!(
+        samples.sum(calls, &[("rpc_method", "shop.Concerts/Buy")]),
+        2.0
+    );
+    assert_eq!(samples.series(calls), 1);
+    assert_eq!(samples.series("rpc_server_active_requests"), 1);
+}
+
+#[tokio::test]
+async fn rpc_names_share_a_registry_with_those_of_http() {
+    let http = Prometheus::new();
+    let rpc = Prometheus::builder().registry(http.registry().clone());
+    let rpc = rpc.names(Names::open_telemetry_rpc());
+    let rpc = rpc
+        .route_duration_bounds("/shop.Concerts/Buy", [0.5])
+        .build()
+        .unwrap();
+    grpc::send_each_status(rpc, false).await;
+    let samples = samples_of(http).await;
+    assert_eq!(samples.requests(&[]), 2.0);
+    let buckets = "rpc_server_call_duration_seconds_bucket";
+    let labels = [
+        ("rpc_method", "shop.Concerts/Buy"),
+        ("rpc_status_code", "OK"),
+    ];
+    assert_eq!(
+        samples.sum(buckets, &[labels[0], labels[1], ("le", "0.5")]),
+        1.0
+    );
+    assert_eq!(
+        samples.sum(buckets, &[labels[0], labels[1], ("le", "0.1")]),
+        0.0
+    );
+}

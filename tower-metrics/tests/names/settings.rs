@@ -39,9 +39,9 @@ async fn custom_names_are_used() {
     names.in_flight = "open".into();
     names.request_size = None;
     names.response_size = Some("sent_bytes".into());
-    names.method = "verb".into();
+    names.method = Some("verb".into());
     names.route = "template".into();
-    names.status = "answer".into();
+    names.status = Some("answer".into());
     names.error_type = Some("why".into());
     names.scheme = None;
     let samples = samples_of(Prometheus::builder().names(names).build().unwrap()).await;

@@ -141,7 +141,7 @@ impl RedBuilder {
         let own = |name: &str| Selector::new(exposed_name(name)).with("metric", [registered]);
         let labels = (self.labels.into_iter())
             .map(|(label, title)| LabelVariable {
-                of_requests_in_flight: label == self.names.method
+                of_requests_in_flight: self.names.method.as_ref() == Some(&label)
                     || self.names.scheme.as_ref() == Some(&label)
                     || (self.recorder.iter())
                         .flat_map(Prometheus::constant_labels)
@@ -221,8 +221,9 @@ impl RedBuilder {
     fn known_labels(&self, recorder: &Prometheus) -> Vec<String> {
         let names = &self.names;
         // Only layers with gRPC have its status. The recorder does not know them.
-        let own = [&names.method, &names.status, &names.grpc_status].into_iter();
-        let own = own.chain(&names.error_type).map(String::as_str);
+        let own = [&names.method, &names.status, &names.error_type];
+        let own = own.into_iter().flatten();
+        let own = own.chain([&names.grpc_status]).map(String::as_str);
         let custom = recorder.custom_labels().into_iter();
         let constant = recorder.constant_labels().map(|(name, _)| name);
         own.chain(custom)

@@ -80,6 +80,16 @@ struct LabelVariable {
 /// Values of `error_type` for requests that the client abandoned.
 const DISCONNECTS: [&str; 2] = ["cancelled", "body_cancelled"];
 
+/// Statuses of gRPC that the semantic conventions treat as errors of the server.
+const SERVER_ERRORS: [&str; 6] = [
+    "UNKNOWN",
+    "DEADLINE_EXCEEDED",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+];
+
 impl Red {
     /// Selects all completed requests.
     #[must_use]
@@ -107,7 +117,10 @@ impl Red {
     pub fn errors(&self, of: Selector) -> Selector {
         match &self.names.error_type {
             Some(error_type) => of.without(error_type, ["", DISCONNECTS[0], DISCONNECTS[1]]),
-            None => of.with_prefix(&self.names.status, "5"),
+            None => match &self.names.status {
+                Some(status) => of.with_prefix(status, "5"),
+                None => of.with(&self.names.grpc_status, SERVER_ERRORS),
+            },
         }
     }
 
@@ -116,7 +129,7 @@ impl Red {
     pub fn valid(&self, of: Selector) -> Selector {
         match &self.names.error_type {
             Some(error_type) => of.without(error_type, DISCONNECTS),
-            None => of.without(&self.names.status, [""]),
+            None => of.without(self.status_label(), [""]),
         }
     }
 
@@ -125,7 +138,7 @@ impl Red {
     pub fn client_disconnects(&self, of: Selector) -> Selector {
         match &self.names.error_type {
             Some(error_type) => of.with(error_type, DISCONNECTS),
-            None => of.with(&self.names.status, [""]),
+            None => of.with(self.status_label(), [""]),
         }
     }
 
@@ -134,9 +147,12 @@ impl Red {
     pub fn successes(&self, of: Selector) -> Selector {
         match &self.names.error_type {
             Some(error_type) => of.with(error_type, [""]),
-            None => of
-                .without_prefix(&self.names.status, "5")
-                .without(&self.names.status, [""]),
+            None => match &self.names.status {
+                Some(status) => of.without_prefix(status, "5").without(status, [""]),
+                None => of
+                    .without(&self.names.grpc_status, SERVER_ERRORS)
+                    .without(&self.names.grpc_status, [""]),
+            },
         }
     }
 
@@ -176,6 +192,25 @@ impl Red {
     pub fn rules(&self, prefix: impl Into<String>, job: impl Into<String>) -> Rules {
         let rules = Rules::new(prefix, job).presence_metric(self.recorder_series.clone());
         self.slos.iter().cloned().fold(rules, Rules::slo)
+    }
+
+    /// Label of the response status: that of HTTP, or of gRPC if the names have no other.
+    fn status_label(&self) -> &str {
+        let status = self.names.status.as_ref();
+        status.unwrap_or(&self.names.grpc_status)
+    }
+
+    /// Labels of the method and the route.
+    fn route_labels(&self) -> Vec<&str> {
+        let method = self.names.method.as_deref();
+        method.into_iter().chain([&*self.names.route]).collect()
+    }
+
+    /// Legend of a series by [`route_labels`](Self::route_labels).
+    fn route_legend(&self) -> String {
+        let labels = self.route_labels();
+        let labels: Vec<_> = labels.iter().map(|label| format!("{{{label}}}")).collect();
+        labels.join(" ")
     }
 
     fn route_uid(&self) -> String {

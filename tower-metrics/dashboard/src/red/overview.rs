@@ -80,8 +80,8 @@ pub(super) fn at_a_glance(red: &Red) -> Row {
 fn requests(red: &Red) -> Row {
     let names = &red.names;
     let requests = red.selected(red.requests());
-    let by = [names.method.as_str(), names.route.as_str()];
-    let legend = format!("{{{}}} {{{}}}", names.method, names.route);
+    let by = red.route_labels();
+    let legend = red.route_legend();
     Row::new("Requests and errors")
         .panel(
             TimeSeries::new("Requests by route", Unit::RequestsPerSecond)
@@ -90,7 +90,10 @@ fn requests(red: &Red) -> Row {
                      requests that matched none.",
                 )
                 .size(12, 9)
-                .series(&legend, requests.clone().rate().sum_by(by).top(TOP_ROUTES)),
+                .series(
+                    &legend,
+                    requests.clone().rate().sum_by(by.clone()).top(TOP_ROUTES),
+                ),
         )
         .panel(
             TimeSeries::new("Error ratio by route", Unit::Ratio)
@@ -105,7 +108,7 @@ fn requests(red: &Red) -> Row {
 }
 
 pub(super) fn requests_by_status(red: &Red, requests: &Selector) -> TimeSeries {
-    let status = &red.names.status;
+    let status = red.status_label();
     let answered = requests.clone().without(status, [""]);
     TimeSeries::new("Requests by status", Unit::RequestsPerSecond)
         .description("Requests per second by response status. Excludes requests without one.")
@@ -116,7 +119,8 @@ pub(super) fn requests_by_status(red: &Red, requests: &Selector) -> TimeSeries {
 pub(super) fn errors_by_type(red: &Red, requests: &Selector) -> TimeSeries {
     let all = requests.clone().rate().sum();
     let errors = red.errors(requests.clone());
-    let label = red.names.error_type.as_ref().unwrap_or(&red.names.status);
+    let error_type = red.names.error_type.as_deref();
+    let label = error_type.unwrap_or(red.status_label());
     TimeSeries::new("Errors by type", Unit::RequestsPerSecond)
         .description(
             "Failed requests per second by cause: a 5xx status, a panic, a timeout, load shedding, \
@@ -168,9 +172,9 @@ pub(super) fn disconnects(red: &Red, requests: &Selector) -> TimeSeries {
 fn duration(red: &Red) -> Row {
     let names = &red.names;
     let duration = red.selected(red.duration());
-    let by = [names.method.as_str(), names.route.as_str()];
-    let legend = format!("{{{}}} {{{}}}", names.method, names.route);
-    let in_flight = red.selected_in_flight().value().sum_by(by);
+    let by = red.route_labels();
+    let legend = red.route_legend();
+    let in_flight = red.selected_in_flight().value().sum_by(by.clone());
     let row = Row::new("Duration")
         .panel(duration_quantiles(&duration).size(12, 9))
         .panel(duration_heatmap(&duration).size(12, 9))
@@ -226,8 +230,8 @@ pub(super) fn duration_heatmap(duration: &Selector) -> Heatmap {
 
 /// Traffic, if the layer records body sizes.
 fn network(red: &Red) -> Option<Row> {
-    let by = [red.names.method.as_str(), red.names.route.as_str()];
-    let legend = format!("{{{}}} {{{}}}", red.names.method, red.names.route);
+    let by = red.route_labels();
+    let legend = red.route_legend();
     let row = Row::new("Network").panel(traffic(red)?.size(12, 9));
     let Some(size) = &red.names.response_size else {
         return Some(row);
@@ -263,10 +267,10 @@ fn routes(red: &Red) -> Row {
     let names = &red.names;
     let requests = red.selected(red.requests());
     let duration = red.selected(red.duration());
-    let by = [names.method.as_str(), names.route.as_str()];
-    let rate = |of: Selector| of.rate().sum_by(by);
-    let quantile = |q| duration.clone().quantile_by(q, by);
-    let mut table = Table::new("Routes", by)
+    let by = red.route_labels();
+    let rate = |of: Selector| of.rate().sum_by(by.clone());
+    let quantile = |q| duration.clone().quantile_by(q, by.clone());
+    let mut table = Table::new("Routes", by.clone())
         .description("All routes, busiest first. Click a route for details.")
         .size(24, 12)
         .data_link(&names.route, red.route_uid(), "route")

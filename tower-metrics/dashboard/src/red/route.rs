@@ -18,22 +18,25 @@ pub(super) fn dashboard(red: &Red) -> Dashboard {
 }
 
 fn requests(red: &Red) -> Row {
-    let names = &red.names;
     let requests = red.selected(red.requests());
-    let legend = format!("{{{}}}", names.method);
+    let (what, label) = match &red.names.method {
+        Some(method) => ("method", method),
+        None => ("route", &red.names.route),
+    };
+    let legend = format!("{{{label}}}");
     Row::new("Requests and errors")
         .panel(
-            TimeSeries::new("Requests by method", Unit::RequestsPerSecond)
-                .description("Completed requests per second by method.")
+            TimeSeries::new(format!("Requests by {what}"), Unit::RequestsPerSecond)
+                .description(format!("Completed requests per second by {what}."))
                 .size(12, 9)
-                .series(&legend, requests.clone().rate().sum_by([&names.method])),
+                .series(&legend, requests.clone().rate().sum_by([label])),
         )
         .panel(
-            TimeSeries::new("Error ratio by method", Unit::Ratio)
-                .description("Ratio of requests that failed, by method.")
+            TimeSeries::new(format!("Error ratio by {what}"), Unit::Ratio)
+                .description(format!("Ratio of requests that failed, by {what}."))
                 .size(12, 9)
                 .decimals(2)
-                .series(&legend, red.error_ratio(&requests, &[&names.method])),
+                .series(&legend, red.error_ratio(&requests, &[label])),
         )
         .panel(overview::requests_by_status(red, &requests).size(8, 9))
         .panel(overview::errors_by_type(red, &requests).size(8, 9))
@@ -41,9 +44,9 @@ fn requests(red: &Red) -> Row {
 }
 
 fn duration(red: &Red) -> Row {
-    let names = &red.names;
+    let status = red.status_label();
     let duration = red.selected(red.duration());
-    let answered = duration.clone().without(&names.status, [""]);
+    let answered = duration.clone().without(status, [""]);
     Row::new("Duration")
         .panel(overview::duration_quantiles(&duration).size(12, 9))
         .panel(overview::duration_heatmap(&duration).size(12, 9))
@@ -55,8 +58,8 @@ fn duration(red: &Red) -> Row {
                 )
                 .size(12, 9)
                 .series(
-                    format!("{{{}}}", names.status),
-                    answered.quantile_by(0.95, [&names.status]),
+                    format!("{{{status}}}"),
+                    answered.quantile_by(0.95, [status]),
                 ),
         )
         .panel(
@@ -87,13 +90,9 @@ fn network(red: &Red) -> Option<Row> {
 }
 
 fn responses(red: &Red) -> Row {
-    let names = &red.names;
-    let mut by = vec![
-        names.method.as_str(),
-        names.route.as_str(),
-        names.status.as_str(),
-    ];
-    by.extend(names.error_type.as_deref());
+    let mut by = red.route_labels();
+    by.push(red.status_label());
+    by.extend(red.names.error_type.as_deref());
     let requests = red.selected(red.requests());
     let rate = requests.clone().rate().sum_by(by.clone());
     let count = requests.increase().sum_by(by.clone());
