@@ -13,9 +13,10 @@ use crate::head::RequestHead;
 use crate::initial_series::InitialSeries;
 use crate::label::{Label, LabelNumbers, LabelValues, MAX_LABELS, OTHER};
 use crate::layer::MetricsLayer;
+use crate::protocol_version;
 use crate::recorder::{Limit, Recorder};
 use crate::request_body::CountRequestBytes;
-use crate::route::{DurationTo, Route};
+use crate::route::{DurationFrom, DurationTo, Route};
 use crate::routes::{RouteSettings, Routes};
 use crate::shared::Shared;
 use crate::side::Side;
@@ -77,6 +78,8 @@ impl<R: Recorder> MetricsLayer<R> {
             side: Side::Server,
             trace_id: None,
             counts_request_bytes: false,
+            duration_from: DurationFrom::Head,
+            network_protocol_version: false,
             request_bodies: PhantomData,
         }
     }
@@ -99,6 +102,8 @@ pub struct MetricsLayerBuilder<R: Recorder, C: 'static = ServiceError, Q = ()> {
     side: Side,
     trace_id: Option<TraceIdFn>,
     counts_request_bytes: bool,
+    duration_from: DurationFrom,
+    network_protocol_version: bool,
     request_bodies: PhantomData<fn() -> Q>,
 }
 
@@ -228,6 +233,31 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
         self
     }
 
+    /// Sets whether to add the label `network_protocol_version` of the OpenTelemetry
+    /// semantic conventions, whose values are `1.0`, `1.1`, `2` and `3`.
+    ///
+    /// It is the version of the request, and around a [client](Self::client) that of the
+    /// response, because the connection decides it. It counts as one of the
+    /// [`MAX_LABELS`] custom labels. The OpenTelemetry recorder names it
+    /// `network.protocol.version`. Defaults to `false`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "prometheus")] {
+    /// use tower_metrics::{MetricsLayer, Prometheus};
+    ///
+    /// let layer = MetricsLayer::builder(Prometheus::new())
+    ///     .network_protocol_version(true)
+    ///     .build()?;
+    /// # }
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn network_protocol_version(mut self, enabled: bool) -> Self {
+        self.network_protocol_version = enabled;
+        self
+    }
+
     /// Sets whether to record the status of gRPC calls.
     ///
     /// The route of a call is its path, `/package.Service/Method`, and its status comes
@@ -275,6 +305,47 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     pub fn client(mut self, enabled: bool) -> Self {
         self.side = if enabled { Side::Client } else { Side::Server };
         self
+    }
+
+    /// Sets where the duration of requests starts.
+    ///
+    /// With [`DurationFrom::Body`], the duration and the time to the response head start
+    /// when the service last read from the request body, so that slow uploads do not
+    /// count as time of the server. The time before that, such as in a queue or in an
+    /// authentication layer, does not count either. For a request without a body, or
+    /// whose body the service does not read, the duration starts when the service is
+    /// called. For a bidirectional stream, it starts at the last message of the client.
+    /// Around a [client](Self::client), it starts when the request was sent.
+    ///
+    /// The inner service receives request bodies wrapped in
+    /// [`RequestBody`](crate::RequestBody), as described at
+    /// [`count_request_bytes`](Self::count_request_bytes). It costs as much, and a clock
+    /// read per frame.
+    ///
+    /// Defaults to [`DurationFrom::Head`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(all(feature = "axum", feature = "prometheus"))] {
+    /// use axum::{Router, body::Bytes, routing::put};
+    /// use tower_metrics::{DurationFrom, MetricsLayer, Prometheus};
+    ///
+    /// let metrics = MetricsLayer::builder(Prometheus::new())
+    ///     .duration_from(DurationFrom::Body)
+    ///     .build()?;
+    /// let app: Router = Router::new()
+    ///     .route("/photos/{id}", put(|_photo: Bytes| async { "thank you" }))
+    ///     .layer(metrics);
+    /// # }
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn duration_from(
+        mut self,
+        from: DurationFrom,
+    ) -> MetricsLayerBuilder<R, C, CountRequestBytes> {
+        self.duration_from = from;
+        self.with_types(|classify| classify)
     }
 
     /// Sets where the duration of requests ends.
@@ -412,6 +483,8 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
             side: self.side,
             trace_id: self.trace_id,
             counts_request_bytes: self.counts_request_bytes,
+            duration_from: self.duration_from,
+            network_protocol_version: self.network_protocol_version,
             request_bodies: PhantomData,
         }
     }
@@ -422,7 +495,10 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     ///
     /// Returns an error if a setting is out of range, if a setting names a route that
     /// the layer can never record, or if the recorder does not accept a label.
-    pub fn build(self) -> Result<MetricsLayer<R, C, Q>, BuildError> {
+    pub fn build(mut self) -> Result<MetricsLayer<R, C, Q>, BuildError> {
+        if self.network_protocol_version {
+            self.labels.push(protocol_version::label(self.side));
+        }
         if self.methods.is_empty() || self.methods.len() > MAX_METHODS {
             return Err(BuildError::Methods {
                 count: self.methods.len(),
@@ -495,13 +571,17 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     }
 
     fn finish(self) -> MetricsLayer<R, C, Q> {
+        let observes_request_bodies =
+            self.counts_request_bytes || self.duration_from == DurationFrom::Body;
         let shared: &'static Shared<R> = Box::leak(Box::new(Shared {
             wants_time_to_head: self.recorder.wants_time_to_head(),
             inspects_requests: self.grpc
                 || !self.labels.is_empty()
                 || self.trace_id.is_some()
-                || self.counts_request_bytes,
+                || observes_request_bodies,
             counts_request_bytes: self.counts_request_bytes,
+            duration_from: self.duration_from,
+            observes_request_bodies,
             recorder: self.recorder,
             route: self.route,
             routes: Routes::new(self.methods, self.max_routes, self.routes),
@@ -541,6 +621,8 @@ impl<R: Recorder, C, Q> fmt::Debug for MetricsLayerBuilder<R, C, Q> {
             .field("grpc", &self.grpc)
             .field("side", &self.side)
             .field("counts_request_bytes", &self.counts_request_bytes)
+            .field("duration_from", &self.duration_from)
+            .field("network_protocol_version", &self.network_protocol_version)
             .finish_non_exhaustive()
     }
 }

@@ -10,7 +10,7 @@ use crate::head::RequestHead;
 use crate::outcome::Outcome;
 use crate::pool;
 use crate::recorder::Recorder;
-use crate::request_body::BytesRead;
+use crate::request_body::BodyRead;
 use crate::route::is_skipped;
 use crate::shared::{Found, Shared, Target};
 use crate::state::{Kind, Phase, State};
@@ -214,8 +214,8 @@ impl<R: Recorder> RequestGuard<R> {
         }
     }
 
-    /// Returns the counter of the bytes that the service reads of the request body.
-    pub(crate) fn count_request_bytes(&mut self) -> Option<BytesRead> {
-        self.state().map(State::count_request_bytes)
+    /// Returns the record of what the service reads of the request body.
+    pub(crate) fn observe_request_body(&mut self) -> Option<BodyRead> {
+        self.state().map(State::observe_request_body)
     }
 }

@@ -41,6 +41,8 @@ impl<'a, B> From<&'a Request<B>> for RequestHead<'a> {
 pub struct ResponseHead<'a> {
     /// Status of the response.
     pub status: StatusCode,
+    /// HTTP version.
+    pub version: http::Version,
     /// Headers of the response.
     pub headers: &'a HeaderMap,
     /// Extensions, including those inserted by the handler and by inner layers.
@@ -51,6 +53,7 @@ impl<'a> From<&'a Parts> for ResponseHead<'a> {
     fn from(head: &'a Parts) -> Self {
         Self {
             status: head.status,
+            version: head.version,
             headers: &head.headers,
             extensions: &head.extensions,
         }

@@ -19,7 +19,8 @@ use crate::shared::Shared;
 /// `C` classifies the errors of the service, see
 /// [`classify_error`](crate::MetricsLayerBuilder::classify_error). `Q` is
 /// [`CountRequestBytes`] if request bodies are wrapped, see
-/// [`count_request_bytes`](crate::MetricsLayerBuilder::count_request_bytes).
+/// [`count_request_bytes`](crate::MetricsLayerBuilder::count_request_bytes) and
+/// [`duration_from`](crate::MetricsLayerBuilder::duration_from).
 ///
 /// # Memory
 ///

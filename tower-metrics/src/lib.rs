@@ -29,7 +29,8 @@
 //!
 //! - A response ends with its head if no body can follow (`HEAD`, 1xx, 204, 304), and
 //!   otherwise with its last byte, its trailers, an error, or when it is dropped.
-//! - The duration runs from `call` to that end. The duration of event streams and of
+//! - The duration runs from `call` to that end, or from the end of the request body with
+//!   [`duration_from`](MetricsLayerBuilder::duration_from). The duration of event streams and of
 //!   upgrades, such as WebSockets, ends at the head. They are in flight until their
 //!   body ends, and are recorded then. A client that disconnects ends
 //!   them normally. Bytes on an upgraded connection are not visible to a layer.
@@ -150,6 +151,7 @@ mod pool;
 pub mod prometheus;
 #[cfg(feature = "prometheus")]
 mod proto;
+mod protocol_version;
 mod recorder;
 mod request_body;
 mod route;
@@ -180,6 +182,6 @@ pub use self::outcome::Outcome;
 pub use self::prometheus::{Names, Prometheus, PrometheusBuilder};
 pub use self::recorder::{Limit, Recorder};
 pub use self::request_body::{CountRequestBytes, RequestBody, RequestBodyService};
-pub use self::route::{DurationTo, Route, Skip};
+pub use self::route::{DurationFrom, DurationTo, Route, Skip};
 pub use self::service::MetricsService;
 pub use self::trace_id::TraceId;

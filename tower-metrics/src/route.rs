@@ -38,6 +38,18 @@ pub(crate) fn is_skipped(extensions: &Extensions) -> bool {
     !extensions.is_empty() && extensions.get::<Skip>().is_some()
 }
 
+/// Start of the duration of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DurationFrom {
+    /// At the request head, when the service is called.
+    #[default]
+    Head,
+    /// When the service last read from the request body. The time that a client takes
+    /// to upload the body is not part of the duration.
+    Body,
+}
+
 /// End of the duration of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -104,10 +104,10 @@ impl<S, R: Recorder, C> MetricsService<S, R, C> {
         guard.set_request_size(&request);
         if self.shared.inspects_requests {
             guard.inspect_request(&RequestHead::from(&request));
-            if self.shared.counts_request_bytes
-                && let Some(bytes_read) = guard.count_request_bytes()
+            if self.shared.observes_request_bodies
+                && let Some(read) = guard.observe_request_body()
             {
-                request.extensions_mut().insert(bytes_read);
+                request.extensions_mut().insert(read);
             }
         }
         self.call_inner(request, guard)

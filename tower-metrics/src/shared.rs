@@ -9,7 +9,7 @@ use http::{Extensions, Request};
 use crate::head::RequestHead;
 use crate::label::Label;
 use crate::recorder::Recorder;
-use crate::route::{DurationTo, Route, Source, is_skipped};
+use crate::route::{DurationFrom, DurationTo, Route, Source, is_skipped};
 use crate::routes::{Entry, Routes};
 use crate::side::Side;
 use crate::table::MAX_KEY_LEN;
@@ -31,6 +31,9 @@ pub(crate) struct Shared<R: Recorder> {
     /// `true` if more than the route and the method is derived from a request.
     pub(crate) inspects_requests: bool,
     pub(crate) counts_request_bytes: bool,
+    pub(crate) duration_from: DurationFrom,
+    /// `true` if reads of the request body are recorded.
+    pub(crate) observes_request_bodies: bool,
 }
 
 /// Series of a method and a route, with everything else that a request in flight

@@ -15,8 +15,8 @@ use crate::head::{RequestHead, ResponseHead, content_length, is_event_stream};
 use crate::label::{LabelNumbers, LabelValues};
 use crate::outcome::Outcome;
 use crate::recorder::{Limit, Recorder};
-use crate::request_body::BytesRead;
-use crate::route::{DurationTo, is_skipped};
+use crate::request_body::BodyRead;
+use crate::route::{DurationFrom, DurationTo, is_skipped};
 use crate::shared::{Shared, Target};
 use crate::trace_id::TraceId;
 
@@ -102,8 +102,8 @@ pub(crate) struct State<R: Recorder> {
 struct Extra {
     labels: LabelNumbers,
     trace_id: Option<TraceId>,
-    /// Bytes read of the request body, if they are counted.
-    bytes_read: Option<BytesRead>,
+    /// What was read of the request body, if that is recorded.
+    body_read: Option<BodyRead>,
     /// Route that gets a slot if the response proves that it exists.
     candidate: Option<Box<str>>,
     /// `true` if the route is beyond the limit.
@@ -192,8 +192,10 @@ impl<R: Recorder> State<R> {
         }
     }
 
-    pub(crate) fn count_request_bytes(&mut self) -> BytesRead {
-        self.extra().bytes_read.get_or_insert_default().clone()
+    pub(crate) fn observe_request_body(&mut self) -> BodyRead {
+        let is_timed = self.target.shared.duration_from == DurationFrom::Body;
+        let read = BodyRead::new(is_timed.then_some(self.start));
+        self.extra().body_read.insert(read).clone()
     }
 }
 
@@ -273,7 +275,7 @@ impl<R: Recorder> State<R> {
         };
         if is_open_ended || shared.wants_time_to_head || self.target.duration_to == DurationTo::Head
         {
-            let time_to_head = self.start.elapsed();
+            let time_to_head = self.elapsed();
             let extra = self.extra();
             extra.time_to_head = Some(time_to_head);
             extra.is_open_ended = is_open_ended;
@@ -422,7 +424,7 @@ impl<R: Recorder> State<R> {
             outcome,
             status: None,
             error_type,
-            duration: self.start.elapsed(),
+            duration: self.elapsed(),
             time_to_head: None,
             response_size: 0,
             grpc_status: None,
@@ -482,8 +484,9 @@ impl<R: Recorder> State<R> {
             if let Some(error_type) = extra.error_type.or(grpc_error_type) {
                 request.error_type = error_type;
             }
-            if let Some(bytes_read) = &extra.bytes_read {
-                request.request_size = bytes_read.get();
+            if shared.counts_request_bytes {
+                // An empty body is not observed.
+                request.request_size = extra.body_read.as_ref().map_or(0, BodyRead::bytes);
             }
             if shared.wants_time_to_head {
                 request.time_to_head = extra.time_to_head;
@@ -492,7 +495,18 @@ impl<R: Recorder> State<R> {
                 duration = extra.time_to_head;
             }
         }
-        request.duration = duration.unwrap_or_else(|| self.start.elapsed());
+        request.duration = duration.unwrap_or_else(|| self.elapsed());
         request
+    }
+
+    /// Returns the time since the duration started.
+    #[inline(always)]
+    fn elapsed(&self) -> Duration {
+        let elapsed = self.start.elapsed();
+        if self.is_plain {
+            return elapsed;
+        }
+        let read = self.extra.body_read.as_ref().map(BodyRead::last_read);
+        elapsed.saturating_sub(read.unwrap_or_default())
     }
 }

@@ -400,3 +400,145 @@ proptest! {
         prop_assert_eq!(samples.request_bytes(), read as f64);
     }
 }
+
+mod a_duration_from_the_body {
+    use std::time::{Duration, Instant};
+
+    use tower_metrics::DurationFrom;
+
+    use super::*;
+
+    /// Recorder that sends the duration and the time to the head of each request.
+    struct Durations(mpsc::UnboundedSender<(Duration, Option<Duration>)>);
+
+    impl Recorder for Durations {
+        type Series = ();
+        type InFlight = ();
+
+        fn series(&self, _: &'static str, _: &'static str) {}
+        fn begin(&self, (): ()) {}
+        fn end(&self, (): (), (): (), end: &CompletedRequest<'_>) {
+            self.0.send((end.duration, end.time_to_head)).unwrap();
+        }
+        fn abandon(&self, (): (), (): ()) {}
+        fn wants_time_to_head(&self) -> bool {
+            true
+        }
+    }
+
+    /// The layer reads the real clock, which must advance.
+    fn advance() {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(2) {
+            std::hint::spin_loop();
+        }
+    }
+
+    /// What a request took, as the layer and as the service measured it.
+    struct Measured {
+        duration: Duration,
+        time_to_head: Option<Duration>,
+        /// From before the call to before the last read.
+        upload: Duration,
+        /// From before the call to after the end.
+        whole: Duration,
+    }
+
+    /// Sends a body in two chunks, each of which takes a while to arrive.
+    async fn measure(from: DurationFrom, answers: bool) -> Measured {
+        let (sender, mut durations) = mpsc::unbounded_channel();
+        let layer = MetricsLayer::builder(Durations(sender)).duration_from(from);
+        let (last_read, mut last_reads) = mpsc::unbounded_channel();
+        let service = service_fn(move |request: Request<RequestBody<Script>>| {
+            let last_read = last_read.clone();
+            async move {
+                let mut body = request.into_body();
+                for _ in 0..2 {
+                    advance();
+                    last_read.send(Instant::now()).unwrap();
+                    read(&mut body, 5).await;
+                }
+                if answers {
+                    Ok(Response::new(Script::chunks(&["thank you"])))
+                } else {
+                    Err(failure())
+                }
+            }
+        });
+        let request = Request::new(Script::chunks(&["hello", "world"]));
+        let start = Instant::now();
+        let response = layer.build().unwrap().layer(service).oneshot(request).await;
+        if answers {
+            response.unwrap().into_body().collect().await.unwrap();
+        }
+        let whole = start.elapsed();
+        let _first = last_reads.recv().await.unwrap();
+        let upload = last_reads.recv().await.unwrap() - start;
+        let (duration, time_to_head) = durations.recv().await.unwrap();
+        Measured {
+            duration,
+            time_to_head,
+            upload,
+            whole,
+        }
+    }
+
+    #[tokio::test]
+    async fn does_not_contain_the_upload() {
+        let request = measure(DurationFrom::Body, true).await;
+        assert!(request.duration <= request.whole - request.upload);
+        assert!(request.time_to_head.unwrap() <= request.duration);
+        // The default contains it.
+        let request = measure(DurationFrom::Head, true).await;
+        assert!(request.duration >= Duration::from_millis(4));
+        assert!(request.time_to_head.unwrap() >= Duration::from_millis(4));
+    }
+
+    #[tokio::test]
+    async fn does_not_contain_the_upload_of_a_request_that_fails() {
+        let request = measure(DurationFrom::Body, false).await;
+        assert!(request.duration <= request.whole - request.upload);
+        assert_eq!(request.time_to_head, None);
+    }
+
+    /// A service may ask for the body of any request, and does so when it likes.
+    #[tokio::test]
+    async fn starts_at_the_call_if_there_is_no_body() {
+        let (sender, mut durations) = mpsc::unbounded_channel();
+        let layer = MetricsLayer::builder(Durations(sender)).duration_from(DurationFrom::Body);
+        let service = service_fn(|request: Request<RequestBody<Script>>| async {
+            advance();
+            assert!(request.into_body().frame().await.is_none());
+            Ok::<_, io::Error>(Response::new(empty()))
+        });
+        let request = Request::new(Script::default().telling_its_end());
+        layer
+            .build()
+            .unwrap()
+            .layer(service)
+            .oneshot(request)
+            .await
+            .unwrap();
+        assert!(durations.recv().await.unwrap().0 >= Duration::from_millis(2));
+    }
+
+    #[tokio::test]
+    async fn leaves_the_declared_size_unless_bytes_are_counted() {
+        for counts in [false, true] {
+            let prometheus = Prometheus::new();
+            let layer = MetricsLayer::builder(prometheus)
+                .duration_from(DurationFrom::Body)
+                .count_request_bytes(counts)
+                .build()
+                .unwrap();
+            let service = service_fn(|request: Request<RequestBody<Script>>| async {
+                read(&mut request.into_body(), 5).await;
+                Ok::<_, io::Error>(Response::new(empty()))
+            });
+            let request = Request::new(Script::chunks(&["hello", "world"]).sized());
+            layer.layer(service).oneshot(request).await.unwrap();
+            let expected = if counts { 5.0 } else { 10.0 };
+            assert_eq!(Samples::of(&prometheus).request_bytes(), expected);
+        }
+    }
+}

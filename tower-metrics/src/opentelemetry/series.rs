@@ -11,10 +11,12 @@ use crate::completed_request::CompletedRequest;
 use crate::error_type::ErrorType;
 use crate::grpc::GrpcStatus;
 use crate::label::LabelKey;
+use crate::protocol_version;
 
 pub(super) const STATUS: &str = "http.response.status_code";
 pub(super) const ERROR_TYPE: &str = "error.type";
-pub(super) const GRPC_STATUS: &str = "rpc.response.status_code";
+pub(super) const PROTOCOL_VERSION: &str = "network.protocol.version";
+pub(super) const GRPC_STATUS: &str = "rpc.status_code";
 
 /// Attributes of a method and route.
 #[derive(Debug)]
@@ -75,8 +77,18 @@ impl Series {
         ];
         let mut attributes = self.in_flight.to_vec();
         attributes.extend(status.map(|status| KeyValue::new(STATUS, status)));
-        attributes.extend(non_empty(texts.into_iter().chain(request.labels.iter())));
+        let labels = request.labels.iter();
+        let labels = labels.map(|(name, value)| (attribute_name(name), value));
+        attributes.extend(non_empty(texts.into_iter().chain(labels)));
         sort(attributes)
+    }
+}
+
+/// Returns the name of the attribute of a label.
+fn attribute_name(label: &'static str) -> &'static str {
+    match label {
+        protocol_version::NAME => PROTOCOL_VERSION,
+        label => label,
     }
 }
 

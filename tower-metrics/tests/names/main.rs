@@ -6,6 +6,7 @@ mod custom_labels;
 mod grpc;
 mod invalid_settings;
 mod presets;
+mod protocol_version;
 mod recorders;
 mod registry;
 #[path = "../scrape/mod.rs"]
