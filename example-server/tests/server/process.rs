@@ -4,7 +4,7 @@
 mod documented;
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -75,6 +75,24 @@ impl Server {
             .args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")])
             .arg(env!("CARGO_BIN_EXE_example-server"));
         Self::spawn(shell, "serve", database, arguments)
+    }
+
+    /// Starts `serve` on a SQLite database in `folder`, on which a file system of `size` is mounted
+    /// that only the server sees. [`path`](Self::path) returns the paths of its files.
+    pub(crate) fn on_a_small_disk(folder: &Path, size: &str, arguments: &[&str]) -> Self {
+        let mut unshare = Command::new("unshare");
+        let mount = format!("mount -t tmpfs -o size={size} tmpfs \"$0\" && exec \"$@\"");
+        unshare
+            .args(["--map-root-user", "--mount", "sh", "-c", &mount])
+            .arg(folder)
+            .arg(env!("CARGO_BIN_EXE_example-server"));
+        Self::spawn(unshare, "serve", &sqlite(folder), arguments)
+    }
+
+    /// Returns the path at which this process sees a file of the server's mount namespace.
+    pub(crate) fn path(&self, path: &Path) -> PathBuf {
+        let root = format!("/proc/{}/root", self.child.id());
+        Path::new(&root).join(path.strip_prefix("/").unwrap())
     }
 
     pub(crate) fn run(command: &str, database: &str, arguments: &[&str]) -> Self {

@@ -13,7 +13,7 @@ pub(super) struct Connections<DB: Database> {
     pub(super) probe: Probe,
     /// The statement that begins a transaction around every read, behind a transaction pooler.
     pub(super) begin: Option<Arc<str>>,
-    /// The SQLite file, to detect its deletion or replacement.
+    /// The SQLite file, to detect its deletion, replacement or damage.
     pub(super) file: Option<Arc<DatabaseFile>>,
 }
 
@@ -43,8 +43,16 @@ impl<DB: Database> Connections<DB> {
             }
             error => Failure::from(error),
         });
+        self.record_damage(&connection);
         let connection = connection.inspect_err(|failure| self.probe.log("acquire", failure))?;
         Ok(Lease(Some(connection)))
+    }
+
+    /// Keeps damage of a SQLite file that an operation has found.
+    pub(super) fn record_damage<T>(&self, result: &Result<T, Failure>) {
+        if let Some(file) = &self.file {
+            file.record(result);
+        }
     }
 
     /// Finds out in the background why no connection could be opened, and logs it. The pool retries

@@ -1,13 +1,17 @@
-//! Detection of a SQLite file that was deleted or replaced while it is open.
+//! Detection of a SQLite file that was deleted, replaced or damaged while it is open.
 
 use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use super::Failure;
+use crate::error::describe;
 
 /// A database file and its write-ahead log, identified by device and inode.
 ///
@@ -20,6 +24,10 @@ pub(super) struct DatabaseFile {
     id: FileId,
     /// The write-ahead log; none while no writer is open, when SQLite may delete the log.
     wal: Mutex<Option<FileId>>,
+    /// Size of the write-ahead log in bytes at the latest check.
+    wal_size: AtomicU64,
+    /// The damage that was found first.
+    damage: OnceLock<Failure>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +38,16 @@ struct FileId {
 
 impl FileId {
     fn of(path: &Path) -> io::Result<Self> {
-        let metadata = fs::metadata(path)?;
-        Ok(Self {
+        Ok(Self::from(&fs::metadata(path)?))
+    }
+}
+
+impl From<&fs::Metadata> for FileId {
+    fn from(metadata: &fs::Metadata) -> Self {
+        Self {
             device: metadata.dev(),
             inode: metadata.ino(),
-        })
+        }
     }
 }
 
@@ -49,6 +62,8 @@ impl DatabaseFile {
             wal_path: wal_path.into(),
             id: FileId::of(path)?,
             wal: Mutex::new(None),
+            wal_size: AtomicU64::new(0),
+            damage: OnceLock::new(),
         })
     }
 
@@ -62,20 +77,57 @@ impl DatabaseFile {
         *self.wal() = None;
     }
 
-    /// Checks that the file and its log are still the ones that are open. Costs two `stat` calls.
+    /// Returns the size of the write-ahead log in bytes at the latest [`check`](Self::check).
+    pub(super) fn wal_size(&self) -> u64 {
+        self.wal_size.load(Relaxed)
+    }
+
+    /// Keeps the damage that a failed operation has found. From then on, [`check`](Self::check)
+    /// fails: a write could destroy what is intact, and a read could return wrong data.
+    pub(super) fn record<T>(&self, result: &Result<T, Failure>) {
+        let Err(Failure::Sql { error, .. }) = result else {
+            return;
+        };
+        if result.as_ref().is_err_and(Failure::is_damage) {
+            self.damage.get_or_init(|| {
+                let (path, cause) = (self.path.display(), describe(error));
+                tracing::error!(
+                    system = "sqlite",
+                    %path,
+                    error = cause,
+                    "the database file is damaged: restore it from a backup and restart the server"
+                );
+                Failure::file_unusable(format!(
+                    "{path} is damaged: {cause}; restore it from a backup and restart the server"
+                ))
+            });
+        }
+    }
+
+    /// Checks that the file and its log are still the ones that are open and that no damage has been
+    /// found. Costs two `stat` calls.
     ///
     /// # Errors
-    /// [`Failure::FileReplaced`] if they are not.
+    /// [`Failure::FileUnusable`] otherwise.
     pub(super) fn check(&self) -> Result<(), Failure> {
-        let unchanged = |path: &Path, id: FileId| FileId::of(path).is_ok_and(|now| now == id);
-        let changed = if !unchanged(&self.path, self.id) {
+        if let Some(damage) = self.damage.get() {
+            return Err(damage.clone());
+        }
+        let wal = *self.wal();
+        let changed = if !FileId::of(&self.path).is_ok_and(|id| id == self.id) {
             &self.path
-        } else if (*self.wal()).is_some_and(|wal| !unchanged(&self.wal_path, wal)) {
-            &self.wal_path
+        } else if let Some(id) = wal {
+            match fs::metadata(&self.wal_path) {
+                Ok(metadata) if FileId::from(&metadata) == id => {
+                    self.wal_size.store(metadata.len(), Relaxed);
+                    return Ok(());
+                }
+                _ => &self.wal_path,
+            }
         } else {
             return Ok(());
         };
-        Err(Failure::file_replaced(format!(
+        Err(Failure::file_unusable(format!(
             "{} was deleted or replaced while the database was open; restore it and restart the \
              server",
             changed.display()

@@ -22,8 +22,9 @@ pub(crate) enum Failure {
     RowCountMismatch,
     /// The store panicked, possibly after COMMIT.
     Panicked,
-    /// The SQLite file was deleted or replaced. What is written to the open file is lost.
-    FileReplaced(Arc<sqlx::Error>),
+    /// The SQLite file was deleted, replaced or damaged. It must not be used until the server is
+    /// restarted on a file that is intact.
+    FileUnusable(Arc<sqlx::Error>),
     /// The database or the connection to it failed.
     Sql {
         error: Arc<sqlx::Error>,
@@ -48,6 +49,8 @@ pub(crate) enum Class {
     TimedOut,
     /// No connection could be opened. Nothing was changed.
     Down,
+    /// The stored data is corrupt. Nothing was changed.
+    Damaged,
     /// The pool is closed.
     Closed,
     /// The statement, its data or the schema are at fault.
@@ -77,9 +80,9 @@ impl Failure {
         }
     }
 
-    /// A failure of a SQLite file that is no longer the one that was opened.
-    pub(crate) fn file_replaced(problem: String) -> Self {
-        Self::FileReplaced(Arc::new(io::Error::other(problem).into()))
+    /// A failure of a SQLite file that must not be used any more.
+    pub(crate) fn file_unusable(problem: String) -> Self {
+        Self::FileUnusable(Arc::new(io::Error::other(problem).into()))
     }
 
     /// A session that only reads, as on a standby or on the former primary after a failover.
@@ -93,14 +96,14 @@ impl Failure {
         match self {
             Self::Injected => None,
             Self::RowCountMismatch | Self::Panicked => Some(Class::Refused),
-            Self::FileReplaced(_) => Some(Class::Down),
+            Self::FileUnusable(_) => Some(Class::Down),
             Self::Sql { error, .. } => Some(classify(error)),
         }
     }
 
     /// Returns whether a retry of the same transaction may succeed soon.
     pub(crate) fn is_transient(&self) -> bool {
-        !matches!(self, Self::FileReplaced(_))
+        !matches!(self, Self::FileUnusable(_))
             && matches!(
                 self.class(),
                 Some(Class::Conflict | Class::Lost | Class::StaleSession | Class::Down)
@@ -131,8 +134,15 @@ impl Failure {
     pub(crate) fn stops_writes(&self) -> bool {
         matches!(
             self.class(),
-            Some(Class::Lost | Class::StaleSession | Class::Exhausted | Class::Down)
+            Some(
+                Class::Lost | Class::StaleSession | Class::Exhausted | Class::Down | Class::Damaged
+            )
         )
+    }
+
+    /// Returns whether the stored data is corrupt.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.class() == Some(Class::Damaged)
     }
 
     /// Returns whether the platform has closed its database.
@@ -154,7 +164,7 @@ impl Failure {
     /// Returns the database's error.
     pub(crate) fn source(&self) -> Option<Arc<sqlx::Error>> {
         match self {
-            Self::FileReplaced(error) | Self::Sql { error, .. } => Some(error.clone()),
+            Self::FileUnusable(error) | Self::Sql { error, .. } => Some(error.clone()),
             _ => None,
         }
     }
@@ -177,7 +187,7 @@ impl Failure {
             Self::Panicked => {
                 return Error::Database(Arc::new(sqlx::Error::WorkerCrashed));
             }
-            Self::FileReplaced(error) => (error, Class::Down),
+            Self::FileUnusable(error) => (error, Class::Down),
             Self::Sql { error, .. } => {
                 let class = classify(&error);
                 (error, class)
@@ -188,10 +198,12 @@ impl Failure {
                 retry_after: RETRY_AFTER,
                 source: error,
             },
-            Class::Lost | Class::StaleSession | Class::Down => Error::Unavailable {
-                retry_after: RETRY_AFTER,
-                source: error,
-            },
+            Class::Lost | Class::StaleSession | Class::Down | Class::Damaged => {
+                Error::Unavailable {
+                    retry_after: RETRY_AFTER,
+                    source: error,
+                }
+            }
             Class::Closed => Error::Closed,
             Class::Refused => Error::Database(error),
         }
@@ -219,9 +231,14 @@ impl fmt::Display for Failure {
                 f.write_str("the number of written rows differs from the number of decided orders")
             }
             Self::Panicked => f.write_str("the store panicked"),
-            Self::FileReplaced(error) | Self::Sql { error, .. } => f.write_str(&describe(error)),
+            Self::FileUnusable(error) | Self::Sql { error, .. } => f.write_str(&describe(error)),
         }
     }
+}
+
+/// Returns whether the error says that the stored data is corrupt.
+pub(crate) fn is_damage(error: &sqlx::Error) -> bool {
+    classify(error) == Class::Damaged
 }
 
 fn classify(error: &sqlx::Error) -> Class {
@@ -266,6 +283,8 @@ fn classify_sqlstate(code: &str) -> Class {
         // invalid_sql_statement_name, duplicate_prepared_statement: a pooler assigned another
         // session, which a new connection detects.
         "26000" | "42P05" => Class::StaleSession,
+        // data_corrupted, index_corrupted
+        "XX001" | "XX002" => Class::Damaged,
         _ => match &code[..2] {
             // Connection exception, system error (such as a failed disk)
             "08" | "58" => Class::Lost,
@@ -282,15 +301,27 @@ fn classify_sqlstate(code: &str) -> Class {
 
 /// Classifies a SQLite result code. The low byte of an extended code is the primary code.
 fn classify_sqlite(code: &str) -> Class {
-    match code.parse::<u32>().map(|code| code & 0xff) {
-        // SQLITE_BUSY, SQLITE_LOCKED, SQLITE_NOMEM, SQLITE_INTERRUPT
-        Ok(5 | 6 | 7 | 9) => Class::Exhausted,
+    let Ok(code) = code.parse::<u32>() else {
+        return Class::Refused;
+    };
+    match code {
+        // SQLITE_IOERR_DATA, SQLITE_IOERR_CORRUPTFS
+        8202 | 8458 => return Class::Damaged,
+        _ => {}
+    }
+    match code & 0xff {
+        // SQLITE_BUSY, SQLITE_LOCKED, SQLITE_NOMEM, SQLITE_INTERRUPT, SQLITE_FULL, SQLITE_PROTOCOL
+        // (locks of the write-ahead log). A COMMIT that fails with SQLITE_FULL is rolled back: its
+        // last frame was not written.
+        5 | 6 | 7 | 9 | 13 | 15 => Class::Exhausted,
         // SQLITE_READONLY
-        Ok(8) => Class::StaleSession,
-        // SQLITE_IOERR, SQLITE_FULL
-        Ok(10 | 13) => Class::Lost,
-        // SQLITE_CANTOPEN
-        Ok(14) => Class::Down,
+        8 => Class::StaleSession,
+        // SQLITE_IOERR
+        10 => Class::Lost,
+        // SQLITE_PERM, SQLITE_CANTOPEN
+        3 | 14 => Class::Down,
+        // SQLITE_CORRUPT, SQLITE_NOTADB
+        11 | 26 => Class::Damaged,
         _ => Class::Refused,
     }
 }
@@ -300,7 +331,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sqlstates_of_a_failover_are_transient() {
+    fn sqlstates_of_a_failover_and_of_a_failed_disk_are_outages() {
         for (code, class) in [
             ("08006", Class::Lost),
             ("08P01", Class::Lost),
@@ -322,6 +353,9 @@ mod tests {
             ("57P03", Class::Down),
             ("57P05", Class::Lost),
             ("58030", Class::Lost),
+            ("58P01", Class::Lost),
+            ("XX001", Class::Damaged),
+            ("XX002", Class::Damaged),
         ] {
             assert_eq!(classify_sqlstate(code), class, "{code}");
         }
@@ -332,15 +366,21 @@ mod tests {
     }
 
     #[test]
-    fn sqlite_codes_are_classified_by_their_low_byte() {
+    fn sqlite_codes_are_classified_by_their_low_byte_except_for_damage_found_by_the_file_system() {
         for (code, class) in [
             ("5", Class::Exhausted),
             ("261", Class::Exhausted),
             ("8", Class::StaleSession),
             ("1032", Class::StaleSession),
             ("778", Class::Lost),
-            ("13", Class::Lost),
+            ("8458", Class::Damaged),
+            ("11", Class::Damaged),
+            ("779", Class::Damaged),
+            ("26", Class::Damaged),
+            ("13", Class::Exhausted),
+            ("3", Class::Down),
             ("14", Class::Down),
+            ("1550", Class::Down),
             ("19", Class::Refused),
         ] {
             assert_eq!(classify_sqlite(code), class, "{code}");

@@ -13,8 +13,7 @@ use super::{Failure, failure::Class};
 /// The interval in which each class of failures is logged at most once.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a failed write counts before writes are tested. The test writes less than a purchase, and
-/// may succeed on a disk that is almost full.
+/// How long a failed write counts before a ping tests writes, which is expensive on a full disk.
 const WRITE_FAILURE_HOLD: Duration = Duration::from_secs(2);
 
 /// State of the database as seen by recent operations.

@@ -65,6 +65,7 @@ where
                 Ok(self.probe.with_timeout(rows).await?)
             })
             .await;
+        self.record_damage(&rows);
         lease.release(rows)
     }
 

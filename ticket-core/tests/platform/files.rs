@@ -1,12 +1,17 @@
-//! SQLite files that are deleted, replaced or on a full disk.
+//! SQLite files that are deleted, replaced, damaged or on a full disk, and the size of the log.
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use ticket_core::{Commit, Error, Options, Tickets};
 
 use crate::{buy, new_concert};
@@ -103,6 +108,113 @@ async fn a_file_that_is_moved_back_is_used_again() {
     buy(&tickets, concert, "ann", 1, None).await.unwrap();
     tickets.ping().await.unwrap();
     assert!(tickets.totals().await.unwrap().balance());
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_not_written_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tickets.db");
+    let tickets = open(&path, Commit::Group).await;
+    let concert = tickets.create_concert(new_concert(10)).await.unwrap().id;
+    let bought = buy(&tickets, concert, "ann", 1, None).await.unwrap();
+    tickets.close().await;
+    let page: u32 =
+        sqlx::query_scalar("SELECT rootpage FROM sqlite_schema WHERE name = 'concerts'")
+            .fetch_one(&mut connect(&format!("sqlite://{}", path.display())).await)
+            .await
+            .unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[(page as usize - 1) * 4096..][..4096].fill(0xff);
+    fs::write(&path, &bytes).unwrap();
+
+    let tickets = open(&path, Commit::Group).await;
+    let problem = unavailable(tickets.create_concert(new_concert(1)).await);
+    assert!(problem.contains("malformed (SQLite code 11)"), "{problem}");
+    for problem in [
+        unavailable(tickets.create_concert(new_concert(1)).await),
+        unavailable(buy(&tickets, concert, "ann", 1, None).await),
+        unavailable(tickets.refund(bought.purchase.id).await),
+        unavailable(tickets.concert(concert).await),
+        unavailable(tickets.ping().await),
+    ] {
+        assert!(
+            problem.contains("tickets.db is damaged") && problem.contains("restore it"),
+            "{problem}"
+        );
+    }
+    tickets.close().await;
+    assert!(fs::read(&path).unwrap() == bytes, "the file was written");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_rejected_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tickets.db");
+    fs::write(&path, "not a database".repeat(1_000)).unwrap();
+    let url = format!("sqlite://{}", path.display());
+    let error = Tickets::open(&url, Options::default()).await.unwrap_err();
+    assert!(matches!(error, Error::Setup { .. }), "{error:?}");
+    let problem = error.to_string();
+    assert!(
+        problem.contains("tickets.db cannot be opened") && problem.contains("not a database"),
+        "{problem}"
+    );
+}
+
+/// Size from which a write truncates the log, and what may be written during one read.
+const MAX_LOG: u64 = 16 * 1024 * 1024 + 4 * 1024 * 1024;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_bounded_while_some_read_is_always_in_progress() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tickets.db");
+    let tickets = open(&path, Commit::Group).await;
+    let log = path.with_extension("db-wal");
+    let size = || fs::metadata(&log).unwrap().len();
+    let url = format!("sqlite://{}", path.display());
+    let done = Arc::new(AtomicBool::new(false));
+    let readers = tokio::spawn({
+        let done = done.clone();
+        async move {
+            let mut readers = [connect(&url).await, connect(&url).await];
+            // Each read begins before the other one ends.
+            sqlx::query("BEGIN").execute(&mut readers[0]).await.unwrap();
+            while !done.load(Relaxed) {
+                readers.swap(0, 1);
+                let [next, last] = &mut readers;
+                sqlx::query("BEGIN").execute(&mut *next).await.unwrap();
+                let read = sqlx::query("SELECT count(*) FROM concerts");
+                read.fetch_one(next).await.unwrap();
+                sqlx::query("ROLLBACK").execute(last).await.unwrap();
+            }
+        }
+    });
+    let (mut written, mut largest, mut before) = (0, 0, 0);
+    let concert = tickets.create_concert(new_concert(1_000_000)).await;
+    let concert = concert.unwrap().id;
+    while written < 2 * MAX_LOG {
+        join_all((0..64).map(|buyer| {
+            let buyer = format!("{buyer}{}", "ann".repeat(60));
+            let tickets = &tickets;
+            async move { buy(tickets, concert, &buyer, 1, None).await.unwrap() }
+        }))
+        .await;
+        let now = size();
+        written += now.saturating_sub(before);
+        before = now;
+        largest = largest.max(now);
+    }
+    done.store(true, Relaxed);
+    readers.await.unwrap();
+    assert!(largest <= MAX_LOG, "{largest} bytes");
+    assert!(tickets.totals().await.unwrap().balance());
+    tickets.close().await;
+}
+
+async fn connect(url: &str) -> sqlx::SqliteConnection {
+    <sqlx::SqliteConnection as sqlx::Connection>::connect(url)
+        .await
+        .unwrap()
 }
 
 /// The path of the database of the process below.

@@ -149,7 +149,7 @@ async fn an_attempt_has_one_outcome_for_every_failure_and_cancellation() {
         (vec![Fate::Failed(Failure::Injected)], vec![], false),
         (vec![Fate::Failed(Failure::RowCountMismatch)], vec![], false),
         (
-            vec![Fate::Failed(Failure::file_replaced("gone".into()))],
+            vec![Fate::Failed(Failure::file_unusable("gone".into()))],
             vec![],
             false,
         ),

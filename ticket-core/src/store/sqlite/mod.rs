@@ -3,7 +3,14 @@
 mod deadline;
 mod transactions;
 
-use std::{pin::Pin, sync::Arc, time::Instant};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
 use jiff::Timestamp;
 use sqlx::{
@@ -20,7 +27,7 @@ use super::{
     Failure, Order, OrderResult, PoolState, Probe, Reads, Response, Stock, Store, Timeouts,
     connections::Connections,
     database_file::DatabaseFile,
-    failure::migration_failed,
+    failure::{is_damage, migration_failed},
     migrate,
     rows::{self, concert_columns, stock_columns},
 };
@@ -33,6 +40,9 @@ const WRITER: &str = "sqlite_writer";
 /// Page cache of a reading connection, where a negative number is in KiB. SQLite's default is 2 MiB.
 /// Every commit invalidates it, so a larger one saves few reads but multiplies by the readers.
 const READER_CACHE: &str = "-256";
+/// Size of the write-ahead log in bytes from which the next write truncates it. The log can exceed it
+/// by what is written during the longest read.
+const MAX_WAL: u64 = 16 * 1024 * 1024;
 
 /// Database in a file.
 pub(crate) struct Sqlite {
@@ -44,6 +54,8 @@ pub(crate) struct Sqlite {
     deadline: Arc<Deadline>,
     readers: Connections<Db>,
     file: Arc<DatabaseFile>,
+    /// Size of the write-ahead log from which it is truncated: [`MAX_WAL`], or more after a failure.
+    wal_limit: AtomicU64,
     timeouts: Timeouts,
     probe: Probe,
 }
@@ -63,20 +75,24 @@ impl Sqlite {
             .busy_timeout(timeouts.lock)
             .disable_statement_logging();
         let path = options.get_filename().to_owned();
-        let cannot_open = |error: sqlx::Error| {
-            setup(format!(
-                "{} cannot be opened: {}",
-                path.display(),
-                describe(&error)
-            ))
-        };
+        let cannot_open_for =
+            |cause: String| setup(format!("{} cannot be opened: {cause}", path.display()));
+        let cannot_open = |error: sqlx::Error| cannot_open_for(describe(&error));
         let mut writer = options
             .clone()
             .create_if_missing(true)
             .connect()
             .await
             .map_err(cannot_open)?;
-        Self::prepare(&mut writer).await?;
+        Self::prepare(&mut writer)
+            .await
+            .map_err(|error| match &error {
+                // Not an outage that passes.
+                Error::Unavailable { source, .. } if is_damage(source) => {
+                    cannot_open_for(describe(source))
+                }
+                _ => error,
+            })?;
         let deadline = Arc::new(Deadline::default());
         deadline.install(&mut writer).await.map_err(refused)?;
         let file = DatabaseFile::new(&path)
@@ -109,6 +125,7 @@ impl Sqlite {
                 file: Some(file.clone()),
             },
             file,
+            wal_limit: AtomicU64::new(MAX_WAL),
             timeouts,
             probe,
         })
@@ -177,16 +194,47 @@ impl Sqlite {
         }
         self.file.check()?;
         if slot.is_none() {
-            let mut writer = self.options.connect().await?;
-            self.deadline.install(&mut writer).await?;
+            let opened = self.open_writer().await;
+            self.file.record(&opened);
+            // The operation that waits for the writer does not begin, so that it cannot record the
+            // failure.
+            self.probe.health.record_write(&opened);
+            *slot = Some(opened?);
             self.file.writer_opened();
-            *slot = Some(writer);
         }
         self.deadline.set(self.timeouts.statement);
-        Ok(Writer {
+        let mut writer = Writer {
             slot,
             file: &self.file,
-        })
+        };
+        if self.file.wal_size() >= self.wal_limit.load(Relaxed) {
+            self.truncate_wal(&mut writer).await;
+        }
+        Ok(writer)
+    }
+
+    async fn open_writer(&self) -> Result<SqliteConnection, Failure> {
+        let mut writer = self.options.connect().await?;
+        self.deadline.install(&mut writer).await?;
+        Ok(writer)
+    }
+
+    /// Truncates the write-ahead log, for which it waits for the reads in progress: as long as any
+    /// read uses the log, SQLite's own checkpoints cannot restart it, and it grows without a bound.
+    async fn truncate_wal(&self, writer: &mut Writer<'_>) {
+        let truncated = transactions::truncate_wal(writer.connection()).await;
+        let truncated = truncated.map_err(Failure::from);
+        if let Err(failure) = &truncated {
+            self.probe.log("checkpoint", failure);
+        }
+        self.file.record(&truncated);
+        // After a failure the next attempt waits for more frames, so that a read that takes long
+        // delays few writes.
+        let limit = match truncated {
+            Ok(true) => MAX_WAL,
+            _ => self.file.wal_size() + MAX_WAL,
+        };
+        self.wal_limit.store(limit, Relaxed);
     }
 }
 
@@ -206,6 +254,7 @@ impl Writer<'_> {
     /// Checks before a success is reported that it was not written to a deleted file. Closes the
     /// writer after an error of SQLite: some errors roll the transaction back without sqlx noticing.
     fn release<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
+        self.file.record(&result);
         if matches!(result, Err(Failure::Sql { .. })) {
             self.file.writer_closed();
             *self.slot = None;
@@ -356,7 +405,7 @@ impl Store for Sqlite {
         Box::pin(async move {
             if self.probe.health.must_test_writes()? {
                 let mut writer = self.writer().await?;
-                let write = async { Ok(transactions::write_header(writer.connection()).await?) };
+                let write = async { Ok(transactions::test_writes(writer.connection()).await?) };
                 let written = self.probe.write("ping", write).await;
                 return writer.release(written);
             }
@@ -367,6 +416,7 @@ impl Store for Sqlite {
                 Ok(())
             };
             let result = self.probe.read("ping", read).await;
+            self.file.record(&result);
             lease.release(result)
         })
     }
