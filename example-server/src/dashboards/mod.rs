@@ -113,6 +113,9 @@ impl Dashboards {
             ),
             ("prometheus/gmp/rules.yaml", rules.google_rules()?),
             ("prometheus/runbook.md", rules.runbook()?),
+            ("prometheus/slo/openslo.yaml", rules.open_slo()?),
+            ("prometheus/slo/sloth.yaml", rules.sloth()?),
+            ("prometheus/slo/pyrra.yaml", rules.pyrra()?),
         ] {
             files.push((PathBuf::from(path), text));
         }

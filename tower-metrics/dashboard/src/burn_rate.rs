@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::period::Period;
 use crate::slo::Slo;
 
 /// Urgency of an alert.
@@ -17,7 +18,7 @@ pub enum Severity {
 /// Burn rate that triggers an alert when both a long and a short window exceed it.
 ///
 /// The long window shows that the loss is significant, the short one that it is ongoing. At a burn
-/// rate of 1 the error budget lasts exactly the 30 days of the objective.
+/// rate of 1 the error budget lasts exactly the period of the objective.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BurnRateAlert {
     /// Urgency.
@@ -40,17 +41,37 @@ pub struct RequestCounts {
 }
 
 impl BurnRateAlert {
-    /// The windows and burn rates that the SRE workbook recommends ("Alerting on SLOs"): they
-    /// detect the loss of 2% of the error budget in an hour, 5% in six hours, 10% in a day and 10%
-    /// in three days.
-    pub const DEFAULTS: [Self; 4] = [
-        Self::hours(Severity::Page, 1, 14.4),
-        Self::hours(Severity::Page, 6, 6.0),
-        Self::hours(Severity::Ticket, 24, 3.0),
-        Self::hours(Severity::Ticket, 72, 1.0),
-    ];
+    /// The windows and burn rates that the SRE workbook recommends ("Alerting on SLOs") for a period
+    /// of 30 days: they detect the loss of 2% of the error budget in an hour, 5% in six hours, 10%
+    /// in a day and 10% in three days.
+    pub const DEFAULTS: [Self; 4] = Self::for_period(Period::Days30);
 
-    const fn hours(severity: Severity, hours: u64, rate: f64) -> Self {
+    /// Returns the windows and burn rates for objectives over `period`.
+    ///
+    /// The windows are those of [`DEFAULTS`](Self::DEFAULTS), and so are the shares of the error
+    /// budget whose loss they detect, from which the burn rates follow: 13.44 in an hour for 28
+    /// days, and 43.2 for 90 days. A week has larger shares, as in Sloth: 8% in an hour, 12.5% in
+    /// six hours, 20% in a day and 42% in three days. A smaller share would alert on failures that
+    /// the budget allows.
+    #[must_use]
+    pub const fn for_period(period: Period) -> [Self; 4] {
+        let shares = match period {
+            Period::Days7 => [0.08, 0.125, 0.2, 0.42],
+            _ => [0.02, 0.05, 0.1, 0.1],
+        };
+        [
+            Self::detecting(Severity::Page, 1, shares[0], period),
+            Self::detecting(Severity::Page, 6, shares[1], period),
+            Self::detecting(Severity::Ticket, 24, shares[2], period),
+            Self::detecting(Severity::Ticket, 72, shares[3], period),
+        ]
+    }
+
+    /// Detects the loss of this share of the error budget within `hours`.
+    const fn detecting(severity: Severity, hours: u64, share: f64, period: Period) -> Self {
+        // Rounded to 1/10,000, which removes the errors of the multiplication.
+        let rate = share * (period.days() * 24) as f64 / hours as f64;
+        let rate = (rate * 10_000.0 + 0.5) as u64 as f64 / 10_000.0;
         Self {
             severity,
             long: Duration::from_secs(hours * 3600),

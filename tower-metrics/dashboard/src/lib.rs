@@ -80,12 +80,14 @@ pub mod guides;
 pub mod live;
 mod objectives;
 mod panel;
+mod period;
 mod promql;
 mod red;
 mod rules;
 mod selector;
 mod slo;
 mod validate;
+mod yaml;
 
 pub use self::burn_rate::{BurnRateAlert, RequestCounts, Severity};
 pub use self::dashboard::{Annotation, Dashboard, Event, Link, Row, Variable};
@@ -97,6 +99,7 @@ pub use self::panel::{
     BarGauge, Color, Column, DataLink, Heatmap, Panel, PanelKind, Series, Stat, Table, Threshold,
     TimeSeries, Unit,
 };
+pub use self::period::Period;
 pub use self::red::{Red, RedBuilder};
 pub use self::rules::{Alert, Rules};
 pub use self::selector::{Matcher, Part, Pattern, Selector};

@@ -26,15 +26,21 @@ use crate::slo::Slo;
 /// ```
 #[must_use]
 pub fn objectives_row<'a>(slos: impl IntoIterator<Item = &'a Slo>) -> Row {
+    let slos: Vec<&Slo> = slos.into_iter().collect();
+    // The lowest rate that pages within an hour. Objectives may have different periods.
+    let fast = (slos.iter())
+        .map(|slo| BurnRateAlert::for_period(slo.period)[0].rate)
+        .reduce(f64::min)
+        .unwrap_or(BurnRateAlert::DEFAULTS[0].rate);
     let mut burn_rate = TimeSeries::new("Burn rate", Unit::Count)
-        .description(
-            "How fast each error budget burns. At 1 it lasts exactly 30 days; at 14.4 it loses 2% \
-             per hour, which pages.",
-        )
+        .description(format!(
+            "How fast each error budget burns. At 1 it lasts exactly the period of the objective; \
+             an hour at {fast} pages.",
+        ))
         .size(18, 8)
         .decimals(1)
         .threshold(1.0, Color::Yellow)
-        .threshold(BurnRateAlert::DEFAULTS[0].rate, Color::Red);
+        .threshold(fast, Color::Red);
     let mut compliance = Stat::new("SLO compliance", Unit::Ratio)
         .description("Ratio of requests that met each objective over the displayed time range.")
         .size(6, 8)

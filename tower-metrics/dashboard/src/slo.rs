@@ -1,13 +1,13 @@
 //! Service level objectives.
 
-use std::time::Duration;
-
 use crate::error::Error;
 use crate::expr::Expr;
+use crate::period::Period;
 use crate::selector::Selector;
 use crate::validate::{check, check_expr, check_filled, check_label};
 
-/// Service level objective: the ratio of requests that must be good over 30 days.
+/// Service level objective: the ratio of requests that must be good over a [`Period`], 30 days by
+/// default.
 ///
 /// [`RedBuilder`](crate::RedBuilder) creates the usual two, availability and latency. Create others
 /// from any counters:
@@ -33,6 +33,8 @@ pub struct Slo {
     pub condition: String,
     /// Ratio of requests that must be good, above 0 and below 1, such as 0.999.
     pub objective: f64,
+    /// Rolling window over which the objective must be met.
+    pub period: Period,
     /// Counters of good or bad requests, and of all requests.
     pub indicator: Indicator,
     /// Traffic below which no alert fires.
@@ -90,10 +92,7 @@ const DEFAULT_RUNBOOK: &str = "\
     **Mitigation.** Roll back the change that caused it, or restore the dependency.";
 
 impl Slo {
-    /// Period of the objective: 30 days.
-    pub const PERIOD: Duration = Duration::from_secs(30 * 24 * 3600);
-
-    /// Creates an objective with the default [`MinimumEvents`].
+    /// Creates an objective over 30 days with the default [`MinimumEvents`].
     ///
     /// `condition` completes "99.9% of requests …". `objective` is above 0 and below 1.
     pub fn new(
@@ -106,10 +105,20 @@ impl Slo {
             name: name.into(),
             condition: condition.into(),
             objective,
+            period: Period::default(),
             indicator,
             minimum_events: MinimumEvents::default(),
             runbook: DEFAULT_RUNBOOK.to_owned(),
         }
+    }
+
+    /// Sets the rolling window over which the objective must be met. Defaults to 30 days.
+    ///
+    /// Prometheus must retain its data for at least this long.
+    #[must_use]
+    pub fn period(mut self, period: Period) -> Self {
+        self.period = period;
+        self
     }
 
     /// Sets the traffic below which no alert fires. Defaults to 20 requests, of which 3 are bad.
@@ -157,7 +166,7 @@ impl Slo {
         self.bad_rate().ratio(self.total_rate())
     }
 
-    /// Returns the burn rate: at 1, the error budget lasts exactly 30 days.
+    /// Returns the burn rate: at 1, the error budget lasts exactly the [period](Self::period).
     #[must_use]
     pub fn burn_rate(&self) -> Expr {
         self.bad_ratio().times(1.0 / self.error_budget())

@@ -30,7 +30,8 @@ pub struct LivePageBuilder {
     dashboard: Dashboard,
     metrics: MetricsSource,
     slos: Vec<Slo>,
-    burn_rate_alerts: Vec<BurnRateAlert>,
+    /// By default the alerts follow from the period of each objective.
+    burn_rate_alerts: Option<Vec<BurnRateAlert>>,
     controls: Vec<Control>,
     checks: Vec<Check>,
     requests: Option<Requests>,
@@ -61,7 +62,7 @@ impl LivePageBuilder {
             dashboard,
             metrics,
             slos: Vec::new(),
-            burn_rate_alerts: BurnRateAlert::DEFAULTS.to_vec(),
+            burn_rate_alerts: None,
             controls: Vec::new(),
             checks: Vec::new(),
             requests: None,
@@ -81,9 +82,9 @@ impl LivePageBuilder {
     /// Sets the burn rate alerts of all objectives. A window longer than the
     /// uptime of the process covers the uptime.
     ///
-    /// Defaults to [`BurnRateAlert::DEFAULTS`].
+    /// Defaults to [`BurnRateAlert::for_period`] of each objective's period.
     pub fn burn_rate_alerts(mut self, alerts: impl IntoIterator<Item = BurnRateAlert>) -> Self {
-        self.burn_rate_alerts = alerts.into_iter().collect();
+        self.burn_rate_alerts = Some(alerts.into_iter().collect());
         self
     }
 
@@ -146,10 +147,17 @@ impl LivePageBuilder {
         let runtime = Handle::try_current().map_err(|_| Error::NoRuntime)?;
         self.validate()?;
         let controls: Arc<[Control]> = self.controls.into();
+        let objectives = self.slos.into_iter().map(|slo| {
+            let alerts = match &self.burn_rate_alerts {
+                Some(alerts) => alerts.clone(),
+                None => BurnRateAlert::for_period(slo.period).to_vec(),
+            };
+            Budget::new(slo, alerts)
+        });
+        let objectives: Vec<Budget> = objectives.collect();
         let contents = Contents {
             dashboard: &self.dashboard,
-            slos: &self.slos,
-            burn_rate_alerts: &self.burn_rate_alerts,
+            objectives: &objectives,
             controls: &controls,
             checks: &self.checks,
             histogram: self.requests.as_ref().map(|r| r.histogram.as_str()),
@@ -157,9 +165,6 @@ impl LivePageBuilder {
             history: self.history,
         };
         let (definition, panels) = definition::define(&contents)?;
-        let alerts = self.burn_rate_alerts;
-        let budgets = self.slos.into_iter();
-        let budgets = budgets.map(|slo| Budget::new(slo, alerts.clone()));
         let spans = Spans {
             window: self.window.as_secs_f64(),
             history: self.history.as_secs_f64(),
@@ -168,7 +173,7 @@ impl LivePageBuilder {
             self.metrics,
             panels,
             self.dashboard.annotations,
-            budgets.collect(),
+            objectives,
             controls.clone(),
             spans,
         );

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::burn::Budget;
 use super::check::Check;
 use super::control::Control;
 use super::error::Error;
@@ -16,13 +17,11 @@ use super::wire;
 use crate::burn_rate::{BurnRateAlert, Severity};
 use crate::dashboard::{Dashboard, Row};
 use crate::panel::{Color, Panel, PanelKind, TimeSeries, Unit};
-use crate::slo::Slo;
 
 /// Contents of a page.
 pub(super) struct Contents<'a> {
     pub(super) dashboard: &'a Dashboard,
-    pub(super) slos: &'a [Slo],
-    pub(super) burn_rate_alerts: &'a [BurnRateAlert],
+    pub(super) objectives: &'a [Budget],
     pub(super) controls: &'a [Control],
     pub(super) checks: &'a [Check],
     /// The histogram whose requests can be opened.
@@ -49,8 +48,7 @@ pub(super) fn define(contents: &Contents<'_>) -> Result<(Bytes, Vec<PlannedPanel
     let panels = plan(&rows);
     let controls = contents.controls.iter();
     let controls = controls.map(|control| define_control(control, &panels));
-    let objectives = contents.slos.iter();
-    let objectives = objectives.map(|slo| define_objective(slo, contents.burn_rate_alerts));
+    let objectives = contents.objectives.iter().map(define_objective);
     let checks = contents.checks.iter().map(
         |check| json!({"id": check.id, "title": check.title, "description": check.description}),
     );
@@ -84,11 +82,11 @@ fn rows(contents: &Contents<'_>) -> Vec<PlannedRow> {
     };
     let rows = contents.dashboard.rows.iter();
     let mut rows: Vec<_> = rows.map(|dashboard| row(dashboard, false)).collect();
-    if !contents.slos.is_empty() {
+    if let Some(first) = contents.objectives.first() {
         let is_stat = |panel: &Panel| matches!(panel.kind, PanelKind::Stat(_));
         let mut positions = rows.iter();
         let below = positions.position(|row| !row.panels.iter().all(is_stat));
-        let objectives = Row::new("Objectives").panel(burn_rate(contents.burn_rate_alerts));
+        let objectives = Row::new("Objectives").panel(burn_rate(&first.alerts));
         rows.insert(below.unwrap_or(rows.len()), row(&objectives, true));
     }
     rows
@@ -157,7 +155,7 @@ fn define_rows(
     rows.iter().map(row).collect()
 }
 
-fn define_objective(slo: &Slo, alerts: &[BurnRateAlert]) -> Value {
+fn define_objective(Budget { slo, alerts, .. }: &Budget) -> Value {
     let alerts = alerts.iter().map(|alert| {
         json!({
             "severity": if alert.severity == Severity::Page { "page" } else { "ticket" },

@@ -7,6 +7,7 @@ use tower_metrics::{Names, Prometheus};
 use super::{LabelVariable, Red};
 use crate::error::Error;
 use crate::format;
+use crate::period::Period;
 use crate::selector::Selector;
 use crate::slo::{Indicator, MinimumEvents, Slo};
 use crate::validate::{check, duplicate};
@@ -25,6 +26,7 @@ pub struct RedBuilder {
     availability: Vec<f64>,
     latency: Vec<(Duration, f64)>,
     minimum_events: MinimumEvents,
+    period: Period,
 }
 
 impl Red {
@@ -56,6 +58,7 @@ impl Red {
             availability: Vec::new(),
             latency: Vec::new(),
             minimum_events: MinimumEvents::default(),
+            period: Period::default(),
         }
     }
 }
@@ -106,6 +109,12 @@ impl RedBuilder {
     /// [`PrometheusBuilder::objective`](tower_metrics::PrometheusBuilder::objective).
     pub fn latency(mut self, threshold: Duration, objective: f64) -> Self {
         self.latency.push((threshold, objective));
+        self
+    }
+
+    /// Sets the rolling window over which the objectives must be met. Defaults to 30 days.
+    pub fn period(mut self, period: Period) -> Self {
+        self.period = period;
         self
     }
 
@@ -165,7 +174,7 @@ impl RedBuilder {
         let latency = self.latency.iter().map(|&(t, o)| latency(&red, t, o));
         let slos: Vec<Slo> = availability
             .chain(latency)
-            .map(|slo| slo.minimum_events(self.minimum_events))
+            .map(|slo| slo.minimum_events(self.minimum_events).period(self.period))
             .collect();
         for (i, slo) in slos.iter().enumerate() {
             slo.validate()?;

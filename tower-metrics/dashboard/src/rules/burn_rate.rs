@@ -1,5 +1,7 @@
 //! Burn-rate alerts.
 
+use std::time::Duration;
+
 use super::rule::{
     AlertText, Rule, RuleKind, Target, camel_case, prometheus_duration, severity_label,
     template_text,
@@ -36,7 +38,7 @@ fn rule(
     let conditions: Vec<String> = alerts.iter().map(|a| condition(target, slo, a)).collect();
     let windows: Vec<String> = alerts.iter().map(|a| prometheus_duration(a.long)).collect();
     let slowest = alerts.iter().map(|a| a.rate).fold(f64::INFINITY, f64::min);
-    let exhausted_in = prometheus_duration(Slo::PERIOD.div_f64(slowest));
+    let exhausted_in = prometheus_duration(whole_hours(slo.period.duration().div_f64(slowest)));
     let (speed, adverb) = match severity {
         Severity::Page => ("Fast", "fast"),
         Severity::Ticket => ("Slow", "slowly"),
@@ -57,16 +59,18 @@ fn rule(
             description: format!(
                 "The objective is that {objective} of requests to {{{{ $labels.job }}}} \
                  {condition}. Over the last {}, {{{{ $value | humanizePercentage }}}} did not. At \
-                 this rate the error budget of 30 days is exhausted in less than {exhausted_in}.",
+                 this rate the error budget of {} is exhausted in less than {exhausted_in}.",
                 windows.join(" or "),
+                slo.period,
             ),
             runbook: format!(
-                "**Meaning.** The objective is that {objective} of requests {}, over 30 \
-                 days. The ratio of bad requests exceeds {} in both a long and a short window: the \
+                "**Meaning.** The objective is that {objective} of requests {}, over \
+                 {}. The ratio of bad requests exceeds {} in both a long and a short window: the \
                  loss is significant and ongoing. The alert resolves soon after the failures stop. \
                  It does not fire with fewer than {} requests, or fewer than {} bad requests, in \
                  the long window.\n\n{}",
                 slo.condition,
+                slo.period,
                 thresholds(slo, alerts),
                 slo.minimum_events.requests,
                 slo.minimum_events.bad_requests,
@@ -100,6 +104,11 @@ fn condition(target: &Target, slo: &Slo, alert: &BurnRateAlert) -> String {
         at_least("requests", slo.minimum_events.requests),
         at_least("bad_requests", slo.minimum_events.bad_requests),
     )
+}
+
+/// Rounds up, so that a text that says "less than" stays true.
+fn whole_hours(duration: Duration) -> Duration {
+    Duration::from_secs((duration.as_secs_f64() / 3600.0).ceil() as u64 * 3600)
 }
 
 fn thresholds(slo: &Slo, alerts: &[&BurnRateAlert]) -> String {

@@ -1,11 +1,15 @@
 //! Prometheus recording and alerting rules for objectives.
 
 mod alert;
+mod budget;
 mod burn_rate;
+mod open_slo;
 mod presence;
+mod pyrra;
 mod recording;
 mod rule;
 mod runbook;
+mod sloth;
 mod yaml;
 
 use std::collections::HashSet;
@@ -20,9 +24,10 @@ use crate::selector::Selector;
 use crate::slo::Slo;
 use crate::validate::{check, check_filled, check_label, check_selector, duplicate};
 
-/// Evaluation interval of the rules.
+/// Evaluation interval of the rules, and its length in seconds.
 const INTERVAL: &str = "30s";
-/// Evaluation interval of the error budget, which covers 30 days and changes slowly.
+const INTERVAL_SECONDS: u32 = 30;
+/// Evaluation interval of the error budget, which covers days and changes slowly.
 const BUDGET_INTERVAL: &str = "5m";
 
 /// Recording and alerting rules of one service.
@@ -32,6 +37,7 @@ const BUDGET_INTERVAL: &str = "5m";
 /// - recording rules for the ratio of bad requests in each window and for the remaining error
 ///   budget, named `level:metric:operations`,
 /// - a `…BurnFast` and a `…BurnSlow` alert per objective (multiwindow, multi-burn-rate),
+/// - a `…BudgetExhausted` alert per objective, once its error budget is spent,
 /// - alerts for a service that is not scraped, does not expose its metrics, or whose recording
 ///   rules have no result,
 /// - further [alerts](Self::alert).
@@ -59,7 +65,8 @@ pub struct Rules {
     target: Target,
     prefix: String,
     slos: Vec<Slo>,
-    burn_rate_alerts: Vec<BurnRateAlert>,
+    /// By default the alerts follow from the period of each objective.
+    burn_rate_alerts: Option<Vec<BurnRateAlert>>,
     alerts: Vec<Alert>,
     presence: Option<Selector>,
     runbook_url: String,
@@ -77,7 +84,7 @@ impl Rules {
             },
             prefix: prefix.into(),
             slos: Vec::new(),
-            burn_rate_alerts: BurnRateAlert::DEFAULTS.to_vec(),
+            burn_rate_alerts: None,
             alerts: Vec::new(),
             presence: None,
             runbook_url: "runbook.md".to_owned(),
@@ -106,10 +113,11 @@ impl Rules {
         self
     }
 
-    /// Sets the windows and burn rates of the alerts. Defaults to [`BurnRateAlert::DEFAULTS`].
+    /// Sets the windows and burn rates of the alerts. Defaults to [`BurnRateAlert::for_period`] of
+    /// each objective's period.
     #[must_use]
     pub fn burn_rate_alerts(mut self, alerts: impl IntoIterator<Item = BurnRateAlert>) -> Self {
-        self.burn_rate_alerts = alerts.into_iter().collect();
+        self.burn_rate_alerts = Some(alerts.into_iter().collect());
         self
     }
 
@@ -177,6 +185,54 @@ impl Rules {
         Ok(yaml::resource(&resource, &groups, &self.links()))
     }
 
+    /// Renders the objectives as [OpenSLO](https://openslo.com) v1: a `Service`, and an `SLO` for each
+    /// objective. Names are those of the job and the objectives, in lower case with `-` for other
+    /// characters.
+    ///
+    /// The queries select cumulative counters (`counter: true`), so that a tool chooses the windows.
+    /// Alert policies are left out: OpenSLO requires notification targets, which this crate does not
+    /// know.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error where [`rule_file`](Self::rule_file) does, or if two names are equal.
+    pub fn open_slo(&self) -> Result<String, Error> {
+        self.validate()?;
+        open_slo::render(self)
+    }
+
+    /// Renders the objectives as a [Sloth](https://sloth.dev) specification, `prometheus/v1`.
+    ///
+    /// Sloth takes the period from its command line: `sloth generate --default-slo-period=28d`. It
+    /// has windows for 28 and 30 days and requires a file of windows for others. A comment in the
+    /// first lines has the command. The alerts that Sloth generates lack the
+    /// [`MinimumEvents`](crate::MinimumEvents).
+    ///
+    /// # Errors
+    ///
+    /// Returns an error where [`rule_file`](Self::rule_file) does, if objectives have different
+    /// periods, or if the job is not a name that Sloth accepts.
+    pub fn sloth(&self) -> Result<String, Error> {
+        self.validate()?;
+        sloth::render(self)
+    }
+
+    /// Renders the objectives as [Pyrra](https://github.com/pyrra-dev/pyrra) resources, a
+    /// `ServiceLevelObjective` each.
+    ///
+    /// Pyrra derives windows and alerts from the period, and groups by the labels of
+    /// [`by`](Self::by).
+    ///
+    /// # Errors
+    ///
+    /// Returns an error where [`rule_file`](Self::rule_file) does, if two names are equal, or if an
+    /// objective is one that Pyrra cannot express: good requests that are not a bucket of a
+    /// histogram.
+    pub fn pyrra(&self) -> Result<String, Error> {
+        self.validate()?;
+        pyrra::render(self)
+    }
+
     /// Renders the runbook in Markdown: a section for each alert with its meaning and mitigation.
     ///
     /// # Errors
@@ -199,18 +255,21 @@ impl Rules {
         let name = prefix.to_lowercase();
         let mut groups = Vec::new();
         for slo in &self.slos {
-            let mut rules = recording::windows(target, slo, &self.burn_rate_alerts);
-            let alerts = &self.burn_rate_alerts;
+            let default = BurnRateAlert::for_period(slo.period);
+            let alerts = self.burn_rate_alerts.as_deref().unwrap_or(&default);
+            let mut rules = recording::windows(target, slo, alerts);
             rules.extend(burn_rate::alerts(target, prefix, slo, alerts));
             groups.push(Group {
                 name: format!("{name}-{}", slo.name),
                 interval: INTERVAL,
                 rules,
             });
+            let mut rules = recording::budget(target, slo);
+            rules.push(budget::exhausted(target, prefix, slo));
             groups.push(Group {
                 name: format!("{name}-{}-budget", slo.name),
                 interval: BUDGET_INTERVAL,
-                rules: recording::budget(target, slo),
+                rules,
             });
         }
         let mut rules = presence::alerts(target, prefix, self.presence.as_ref(), &self.slos);
@@ -262,7 +321,7 @@ impl Rules {
                 return Err(duplicate(&context, "objective", &slo.name));
             }
         }
-        for alert in &self.burn_rate_alerts {
+        for alert in self.burn_rate_alerts.iter().flatten() {
             let rate = alert.rate;
             let valid = rate.is_finite() && rate > 0.0;
             check(&context, "burn rate", &rate.to_string(), valid, "above 0")?;

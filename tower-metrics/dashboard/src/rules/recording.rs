@@ -42,8 +42,8 @@ pub(super) fn windows(target: &Target, slo: &Slo, alerts: &[BurnRateAlert]) -> V
 /// The ratio of bad requests over the period of the objective, and the remaining error budget: 1 is
 /// untouched, 0 is exhausted, a negative value is overspent.
 pub(super) fn budget(target: &Target, slo: &Slo) -> Vec<Rule> {
-    let period = prometheus_duration(Slo::PERIOD);
-    let rate = format!("rate{}", prometheus_duration(SHORTEST));
+    let period = prometheus_duration(slo.period.duration());
+    let rate = shortest_rate();
     let ratio = format!("ratio_rate{period}");
     let metric = "bad_requests_per_requests";
     let ratio_query = format!(
@@ -61,6 +61,11 @@ pub(super) fn budget(target: &Target, slo: &Slo) -> Vec<Rule> {
         record(target, slo, metric, &ratio, ratio_query),
         record(target, slo, "error_budget", &remaining, budget_query),
     ]
+}
+
+/// Operation of the rates from which the error budget is computed.
+pub(super) fn shortest_rate() -> String {
+    format!("rate{}", prometheus_duration(SHORTEST))
 }
 
 fn record(target: &Target, slo: &Slo, metric: &str, operations: &str, expr: String) -> Rule {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use super::Rules;
 use crate::burn_rate::Severity;
+use crate::error::Error;
 use crate::expr::Expr;
 use crate::promql::{Promql, quoted};
 use crate::slo::Slo;
+use crate::validate::{check, duplicate};
 
 /// Group of rules, which Prometheus evaluates in order.
 #[derive(Debug)]
@@ -116,6 +119,40 @@ pub(super) fn prometheus_duration(duration: Duration) -> String {
         Some((size, unit)) => format!("{}{unit}", ms / size),
         None => format!("{ms}ms"),
     }
+}
+
+/// Converts text to a DNS label: at most 63 lowercase letters, digits and `-`.
+pub(super) fn dns_name(text: &str) -> String {
+    let allowed = |c: char| match c.to_ascii_lowercase() {
+        c if c.is_ascii_alphanumeric() => c,
+        _ => '-',
+    };
+    let name: String = text.chars().map(allowed).collect();
+    let name: String = name.trim_start_matches('-').chars().take(63).collect();
+    name.trim_end_matches('-').to_owned()
+}
+
+/// The objectives with a name for each that is unique among the services of a cluster.
+///
+/// # Errors
+///
+/// Returns an error if two names are equal, or if the job has no letter or digit.
+pub(super) fn objective_names<'a>(
+    rules: &'a Rules,
+    service: &str,
+) -> Result<Vec<(&'a Slo, String)>, Error> {
+    let allowed = "text with at least one ASCII letter or digit";
+    let job = &rules.target.job;
+    check(&rules.context(), "job", job, !service.is_empty(), allowed)?;
+    let mut names: Vec<(&Slo, String)> = Vec::new();
+    for slo in &rules.slos {
+        let name = dns_name(&format!("{service}-{}", slo.name));
+        if names.iter().any(|(_, other)| *other == name) {
+            return Err(duplicate(&rules.context(), "name of an objective", &name));
+        }
+        names.push((slo, name));
+    }
+    Ok(names)
 }
 
 /// Converts a name in snake case to CamelCase.

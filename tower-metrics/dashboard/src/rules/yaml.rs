@@ -1,9 +1,7 @@
 //! Rendering of rules as YAML.
 
-use std::fmt::Write as _;
-
-use super::rule::{AlertText, Group, Rule, RuleKind, prometheus_duration};
-use crate::promql::must_be_escaped;
+use super::rule::{Group, Rule, RuleKind, prometheus_duration};
+use crate::yaml::Yaml;
 
 /// Links in the annotations of alerts.
 #[derive(Clone, Copy, Debug)]
@@ -15,95 +13,77 @@ pub(super) struct Links<'a> {
 /// Kubernetes resource that contains rules.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resource<'a> {
-    pub(super) api_version: &'a str,
-    pub(super) kind: &'a str,
+    pub(super) api_version: &'static str,
+    pub(super) kind: &'static str,
     pub(super) name: &'a str,
 }
 
-const HEADER: &str = "# Generated from the service's objectives; do not edit.\n";
+pub(super) const HEADER: &str = "# Generated from the service's objectives; do not edit.\n";
 
 /// A Prometheus rule file.
 pub(super) fn rule_file(groups: &[Group], links: &Links<'_>) -> String {
-    let mut out = HEADER.to_owned();
-    write_groups(&mut out, groups, links, "");
-    out
+    HEADER.to_owned() + &Yaml::Map(vec![("groups", rule_groups(groups, links))]).document()
 }
 
 /// The rules in a Kubernetes resource.
 pub(super) fn resource(resource: &Resource<'_>, groups: &[Group], links: &Links<'_>) -> String {
-    let Resource {
-        api_version,
-        kind,
-        name,
-    } = resource;
-    let mut out = format!(
-        "{HEADER}apiVersion: {api_version}\nkind: {kind}\nmetadata:\n  name: {name}\n  labels:\n    \
-         app.kubernetes.io/part-of: {name}\nspec:\n"
-    );
-    write_groups(&mut out, groups, links, "  ");
-    out
+    let name = || Yaml::plain(resource.name);
+    let labels = Yaml::Map(vec![("app.kubernetes.io/part-of", name())]);
+    let document = Yaml::Map(vec![
+        ("apiVersion", Yaml::plain(resource.api_version)),
+        ("kind", Yaml::plain(resource.kind)),
+        (
+            "metadata",
+            Yaml::Map(vec![("name", name()), ("labels", labels)]),
+        ),
+        (
+            "spec",
+            Yaml::Map(vec![("groups", rule_groups(groups, links))]),
+        ),
+    ]);
+    HEADER.to_owned() + &document.document()
 }
 
-fn write_groups(out: &mut String, groups: &[Group], links: &Links<'_>, indent: &str) {
-    let mut line = |depth: usize, text: &str| {
-        for text in text.lines() {
-            out.push_str(indent);
-            out.extend(std::iter::repeat_n(' ', depth));
-            out.push_str(text);
-            out.push('\n');
-        }
-    };
-    line(0, "groups:");
-    for group in groups {
-        line(2, &format!("- name: {}", group.name));
-        line(4, &format!("interval: {}", group.interval));
-        line(4, "rules:");
-        for Rule { kind, expr, labels } in &group.rules {
-            match kind {
-                RuleKind::Record(name) => line(6, &format!("- record: {name}")),
-                RuleKind::Alert(alert) => line(6, &format!("- alert: {}", alert.name)),
-            }
-            line(8, "expr: |-");
-            line(10, expr);
-            if let RuleKind::Alert(AlertText {
-                pending: Some(pending),
-                ..
-            }) = kind
-            {
-                line(8, &format!("for: {}", prometheus_duration(*pending)));
-            }
-            line(8, "labels:");
-            for (name, value) in labels {
-                line(10, &format!("{name}: {}", quoted(value)));
-            }
-            if let RuleKind::Alert(alert) = kind {
-                line(8, "annotations:");
-                line(10, &format!("summary: {}", quoted(&alert.summary)));
-                line(10, &format!("description: {}", quoted(&alert.description)));
-                let runbook = format!("{}#{}", links.runbook, alert.name.to_lowercase());
-                line(10, &format!("runbook_url: {}", quoted(&runbook)));
-                if let Some(dashboard) = links.dashboard {
-                    line(10, &format!("dashboard_url: {}", quoted(dashboard)));
-                }
-            }
-        }
-    }
+fn rule_groups(groups: &[Group], links: &Links<'_>) -> Yaml {
+    let groups = groups.iter().map(|group| {
+        let rules = group.rules.iter().map(|one| rule(one, links)).collect();
+        Yaml::Map(vec![
+            ("name", Yaml::plain(&*group.name)),
+            ("interval", Yaml::plain(group.interval)),
+            ("rules", Yaml::List(rules)),
+        ])
+    });
+    Yaml::List(groups.collect())
 }
 
-/// Formats text as a double-quoted YAML string.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            c if must_be_escaped(c) => {
-                let _ = write!(out, r"\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
+fn rule(Rule { kind, expr, labels }: &Rule, links: &Links<'_>) -> Yaml {
+    let mut entries = vec![match kind {
+        RuleKind::Record(name) => ("record", Yaml::plain(&**name)),
+        RuleKind::Alert(alert) => ("alert", Yaml::plain(&*alert.name)),
+    }];
+    entries.push(("expr", Yaml::query(&**expr)));
+    if let RuleKind::Alert(alert) = kind
+        && let Some(pending) = alert.pending
+    {
+        entries.push(("for", Yaml::plain(prometheus_duration(pending))));
     }
-    out.push('"');
-    out
+    let labels = labels
+        .iter()
+        .map(|(name, value)| (*name, Yaml::text(value)));
+    entries.push(("labels", Yaml::Map(labels.collect())));
+    if let RuleKind::Alert(alert) = kind {
+        let runbook = format!("{}#{}", links.runbook, alert.name.to_lowercase());
+        let mut annotations = vec![
+            ("summary", Yaml::text(&*alert.summary)),
+            ("description", Yaml::text(&*alert.description)),
+            ("runbook_url", Yaml::text(runbook)),
+        ];
+        annotations.extend(
+            links
+                .dashboard
+                .map(|url| ("dashboard_url", Yaml::text(url))),
+        );
+        entries.push(("annotations", Yaml::Map(annotations)));
+    }
+    Yaml::Map(entries)
 }
