@@ -241,6 +241,7 @@ impl PrometheusBuilder {
             endpoints: RwLock::new(Endpoints::default()),
             overflows: Table::new(64),
             renderers: exposition::Renderers::default(),
+            sources: RwLock::default(),
         }));
         // Exposed from the start, so that `increase()` sees the first overflow.
         inner

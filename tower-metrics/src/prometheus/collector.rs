@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
+use super::Inner;
+use super::family::{Metric, Value, families};
 use super::names::label_names;
-use super::snapshot::{Histogram, Snapshot, View};
-use super::{Inner, Names};
+use super::snapshot::{Histogram, Snapshot};
 
 thread_local! {
     /// Recorder whose request metrics `gather` omits on this thread, because the
@@ -30,96 +31,6 @@ pub(crate) fn gather_others(inner: &'static Inner) -> Vec<proto::MetricFamily> {
     inner.registry.gather()
 }
 
-/// Metric family of the recorder.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Family {
-    pub(crate) name: &'static str,
-    pub(crate) help: &'static str,
-    pub(crate) kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    InFlight,
-    Requests,
-    Duration,
-    TimeToHead,
-    RequestSize,
-    ResponseSize,
-}
-
-impl Kind {
-    pub(crate) fn metric_type(self) -> proto::MetricType {
-        match self {
-            Self::InFlight => proto::MetricType::GAUGE,
-            Self::Requests => proto::MetricType::COUNTER,
-            _ => proto::MetricType::HISTOGRAM,
-        }
-    }
-
-    /// Returns the histogram of this kind, and how many of its units make one
-    /// unit of the family.
-    pub(crate) fn histogram<'a>(self, view: &View<'a>) -> Option<(Histogram<'a>, f64)> {
-        match self {
-            Self::Duration => Some((view.duration(), 1e9)),
-            Self::TimeToHead => Some((view.time_to_head()?, 1e9)),
-            Self::RequestSize => Some((view.request_size(), 1.0)),
-            Self::ResponseSize => Some((view.response_size(), 1.0)),
-            Self::InFlight | Self::Requests => None,
-        }
-    }
-}
-
-/// Returns the families of a recorder with these names, in the order of the
-/// exposition.
-pub(crate) fn families(
-    names: &'static Names,
-    time_to_head: bool,
-) -> impl Iterator<Item = Family> + Clone {
-    let family = |name: &'static str, help, kind| Some(Family { name, help, kind });
-    let optional = |name: &'static Option<String>, help, kind| {
-        name.as_deref().map(|name| Family { name, help, kind })
-    };
-    [
-        family(
-            &names.in_flight,
-            "Number of requests in flight.",
-            Kind::InFlight,
-        ),
-        optional(
-            &names.requests,
-            "Total number of requests that have ended.",
-            Kind::Requests,
-        ),
-        family(
-            &names.duration,
-            "Duration of requests until the end of the response.",
-            Kind::Duration,
-        ),
-        if time_to_head {
-            family(
-                &names.time_to_head,
-                "Duration of requests until the head of the response.",
-                Kind::TimeToHead,
-            )
-        } else {
-            None
-        },
-        optional(
-            &names.request_size,
-            "Size of request bodies.",
-            Kind::RequestSize,
-        ),
-        optional(
-            &names.response_size,
-            "Size of response bodies.",
-            Kind::ResponseSize,
-        ),
-    ]
-    .into_iter()
-    .flatten()
-}
-
 /// Collector of the request metrics.
 pub(crate) struct RequestMetrics {
     inner: &'static Inner,
@@ -133,12 +44,11 @@ impl RequestMetrics {
         let variable: Vec<_> = label_names(names, &[]).map(str::to_owned).collect();
         let descs = families(names, inner.time_to_head)
             .map(|family| {
-                let labels = match family.kind {
-                    Kind::InFlight => {
-                        let labels = names.method.iter().chain([&names.route]);
-                        labels.cloned().collect()
-                    }
-                    _ => variable.clone(),
+                let labels = if family.kind.is_of_endpoint() {
+                    let labels = names.method.iter().chain([&names.route]);
+                    labels.cloned().collect()
+                } else {
+                    variable.clone()
                 };
                 Desc::new(
                     family.name.to_owned(),
@@ -169,18 +79,10 @@ impl Collector for RequestMetrics {
         snapshot.read(&inner.endpoints());
         families(inner.names, inner.time_to_head)
             .map(|family| {
-                let metrics = match family.kind {
-                    Kind::InFlight => in_flight(&snapshot),
-                    Kind::Requests => snapshot.series().map(|view| requests(&view)).collect(),
-                    kind => {
-                        let of = |view: View<'_>| {
-                            let (of, unit) = kind.histogram(&view)?;
-                            Some(histogram(&view, &of, unit))
-                        };
-                        snapshot.series().filter_map(of).collect()
-                    }
-                };
-                self::family(family.name, family.help, family.kind.metric_type(), metrics)
+                let mut metrics = Vec::new();
+                let kind = family.kind;
+                kind.for_each_metric(&snapshot, |one| metrics.push(metric(&one)));
+                self::family(family.name, family.help, kind.metric_type(), metrics)
             })
             .collect()
     }
@@ -207,42 +109,32 @@ fn pair(name: &str, value: &str) -> proto::LabelPair {
     pair
 }
 
-fn labels(view: &View<'_>) -> Vec<proto::LabelPair> {
+fn metric(of: &Metric<'_>) -> proto::Metric {
     let mut labels = Vec::new();
-    let endpoint = view.endpoint;
-    endpoint.for_each_series_label(view.series, |name, value| labels.push(pair(name, value)));
+    of.labels
+        .for_each(|name, value| labels.push(pair(name, value)));
     labels.sort_by(|a, b| a.name().cmp(b.name()));
-    labels
-}
-
-fn in_flight(snapshot: &Snapshot) -> Vec<proto::Metric> {
-    snapshot
-        .endpoints()
-        .map(|(endpoint, in_flight)| {
-            let mut labels = Vec::new();
-            endpoint.for_each_label(|name, value| labels.push(pair(name, value)));
-            labels.sort_by(|a, b| a.name().cmp(b.name()));
+    let mut metric = proto::Metric::from_label(labels);
+    match &of.value {
+        Value::Gauge(value) => {
             let mut gauge = proto::Gauge::default();
-            gauge.set_value(in_flight as f64);
-            let mut metric = proto::Metric::from_label(labels);
+            gauge.set_value(value.as_f64());
             metric.set_gauge(gauge);
-            metric
-        })
-        .collect()
-}
-
-fn requests(view: &View<'_>) -> proto::Metric {
-    let mut counter = proto::Counter::default();
-    counter.set_value(view.count() as f64);
-    let mut metric = proto::Metric::from_label(labels(view));
-    metric.set_counter(counter);
+        }
+        Value::Counter(value) => {
+            let mut counter = proto::Counter::default();
+            counter.set_value(*value as f64);
+            metric.set_counter(counter);
+        }
+        Value::Histogram(value) => metric.set_histogram(histogram(value)),
+    }
     metric
 }
 
-fn histogram(view: &View<'_>, of: &Histogram<'_>, unit: f64) -> proto::Metric {
+fn histogram(of: &Histogram<'_>) -> proto::Histogram {
     let mut histogram = proto::Histogram::default();
     histogram.set_sample_count(of.count);
-    histogram.set_sample_sum(of.sum as f64 / unit);
+    histogram.set_sample_sum(of.sum.as_f64());
     let mut cumulative = 0;
     // Encoders derive `+Inf` from the count. `TextEncoder` would write `inf`.
     let finite = of
@@ -258,9 +150,7 @@ fn histogram(view: &View<'_>, of: &Histogram<'_>, unit: f64) -> proto::Metric {
         bucket
     });
     histogram.set_bucket(buckets.collect());
-    let mut metric = proto::Metric::from_label(labels(view));
-    metric.set_histogram(histogram);
-    metric
+    histogram
 }
 
 const SERIES: &str = "tower_metrics_series";

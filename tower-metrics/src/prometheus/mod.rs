@@ -5,9 +5,11 @@ mod builder;
 mod cells;
 mod collector;
 mod exposition;
+mod family;
 mod key;
 mod local;
 mod names;
+mod other;
 mod reader;
 mod registry;
 mod series;
@@ -30,6 +32,7 @@ pub use self::reader::{ReadSeries, ReadValue, Reader};
 pub use prometheus::{Registry, proto};
 
 use self::cells::Layout;
+use self::other::{OtherFamily, Source};
 use self::registry::RegistryAdditions;
 use self::series::Endpoint;
 use self::thread_endpoint::ThreadEndpoint;
@@ -103,6 +106,8 @@ pub(crate) struct Inner {
     endpoints: RwLock<Endpoints>,
     overflows: Table<AtomicU64>,
     renderers: exposition::Renderers,
+    /// Sources beside the registry, in the order of their addition.
+    sources: RwLock<Vec<Box<dyn Source>>>,
 }
 
 /// Endpoints of a recorder. Several layers may request the same one.
@@ -219,6 +224,15 @@ impl Prometheus {
         Reader::new(*self)
     }
 
+    /// Adds a source whose metrics the exposition shows beside those of the
+    /// registry.
+    #[allow(dead_code, reason = "called by features that add a source")]
+    pub(crate) fn add_source(&self, source: Box<dyn Source>) {
+        let sources = self.0.sources.write();
+        let mut sources = sources.unwrap_or_else(PoisonError::into_inner);
+        sources.push(source);
+    }
+
     /// Returns a service that exposes everything in the registry, for
     /// `Router::route_service` or any HTTP server.
     pub fn exposition(&self) -> Exposition {
@@ -233,6 +247,13 @@ impl Default for Prometheus {
 }
 
 impl Inner {
+    /// Returns the families of the sources beside the registry.
+    fn other_families(&self) -> Vec<OtherFamily<'static>> {
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        let families = sources.iter().flat_map(|source| source.families());
+        families.collect()
+    }
+
     /// Returns all endpoints in the order of their creation.
     fn endpoints(&self) -> Vec<&'static Endpoint> {
         self.endpoints

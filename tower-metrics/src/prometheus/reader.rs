@@ -4,8 +4,9 @@
 use prometheus::proto::MetricFamily;
 
 use super::Prometheus;
-use super::collector::{Kind, families, gather_others};
-use super::snapshot::{Snapshot, View};
+use super::collector::gather_others;
+use super::family::{Labels, Metric, Value, families};
+use super::snapshot::Snapshot;
 
 /// Reads the series of a [`Prometheus`] recorder directly from its counters.
 ///
@@ -39,15 +40,8 @@ pub struct Reader {
 #[derive(Debug)]
 pub struct ReadSeries<'a> {
     family: &'a str,
-    kind: Kind,
-    source: Source<'a>,
+    metric: Metric<'a>,
     additions: &'static [(String, String)],
-}
-
-#[derive(Debug)]
-enum Source<'a> {
-    InFlight(&'static super::Endpoint, u64),
-    Series(View<'a>),
 }
 
 /// Value of a [`ReadSeries`].
@@ -90,31 +84,13 @@ impl Reader {
         self.snapshot.read(&inner.endpoints());
         let families = families(inner.names, inner.time_to_head);
         for (family, name) in families.zip(&self.names) {
-            let mut visit = |source| {
+            family.kind.for_each_metric(&self.snapshot, |metric| {
                 each(&ReadSeries {
                     family: name,
-                    kind: family.kind,
-                    source,
+                    metric,
                     additions: &inner.additions.labels,
                 });
-            };
-            match family.kind {
-                Kind::InFlight => {
-                    for (endpoint, in_flight) in self.snapshot.endpoints() {
-                        visit(Source::InFlight(endpoint, in_flight));
-                    }
-                }
-                Kind::TimeToHead => {
-                    let recorded = |view: &View<'_>| view.time_to_head().is_some();
-                    let series = self.snapshot.series().filter(recorded);
-                    series.for_each(|view| visit(Source::Series(view)));
-                }
-                _ => {
-                    for view in self.snapshot.series() {
-                        visit(Source::Series(view));
-                    }
-                }
-            }
+            });
         }
     }
 
@@ -133,9 +109,9 @@ impl ReadSeries<'_> {
     /// Returns a number that identifies the series among those of its family
     /// for the life of the process.
     pub fn id(&self) -> u64 {
-        let address = match &self.source {
-            Source::InFlight(endpoint, _) => std::ptr::from_ref(*endpoint).addr(),
-            Source::Series(view) => std::ptr::from_ref(view.series).addr(),
+        let address = match &self.metric.labels {
+            Labels::Endpoint(endpoint) => std::ptr::from_ref(*endpoint).addr(),
+            Labels::Series(view) => std::ptr::from_ref(view.series).addr(),
         };
         address as u64
     }
@@ -143,10 +119,7 @@ impl ReadSeries<'_> {
     /// Calls `each` with the name and value of every label, including those
     /// that the registry adds, in no particular order.
     pub fn for_each_label(&self, mut each: impl FnMut(&str, &str)) {
-        match &self.source {
-            Source::InFlight(endpoint, _) => endpoint.for_each_label(&mut each),
-            Source::Series(view) => view.endpoint.for_each_series_label(view.series, &mut each),
-        }
+        self.metric.labels.for_each(&mut each);
         for (name, value) in self.additions {
             each(name, value);
         }
@@ -154,18 +127,15 @@ impl ReadSeries<'_> {
 
     /// Returns the value of the series.
     pub fn value(&self) -> ReadValue<'_> {
-        let view = match &self.source {
-            Source::InFlight(_, in_flight) => return ReadValue::Gauge(*in_flight as f64),
-            Source::Series(view) => view,
-        };
-        match self.kind.histogram(view) {
-            Some((histogram, unit)) => ReadValue::Histogram {
+        match &self.metric.value {
+            Value::Gauge(value) => ReadValue::Gauge(value.as_f64()),
+            Value::Counter(value) => ReadValue::Counter(*value as f64),
+            Value::Histogram(histogram) => ReadValue::Histogram {
                 bounds: histogram.bounds,
                 buckets: histogram.buckets,
                 count: histogram.count,
-                sum: histogram.sum as f64 / unit,
+                sum: histogram.sum.as_f64(),
             },
-            None => ReadValue::Counter(view.count() as f64),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use super::cells::{Cells, Layout};
 use super::key::StatusLabels;
@@ -38,6 +39,8 @@ pub(crate) struct Series {
     pub(crate) labels: Box<str>,
     status: StatusLabels,
     custom: Box<[(&'static str, &'static str)]>,
+    /// When the series began at zero.
+    pub(crate) created: SystemTime,
     cells: BySlot<Cells>,
 }
 
@@ -155,6 +158,7 @@ impl Endpoint {
             labels: labels.into(),
             status,
             custom: custom.into(),
+            created: SystemTime::now(),
             cells: BySlot::new(),
         }));
         all.insert(&series.labels, series);

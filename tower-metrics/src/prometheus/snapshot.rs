@@ -4,6 +4,7 @@
 //! equals the sum of its buckets in every scrape.
 
 use super::cells::{DURATION_SUM, Exemplar, Layout, REQUEST_SUM, RESPONSE_SUM};
+use super::family::Number;
 use super::series::{Endpoint, Series};
 
 /// Values of all series at one time. Reuses its memory for the next reading.
@@ -125,8 +126,7 @@ pub(crate) struct Histogram<'a> {
     /// Observations of each bucket, not cumulative. Empty without finite bounds.
     pub(crate) buckets: &'a [u64],
     pub(crate) count: u64,
-    /// In nanoseconds or bytes.
-    pub(crate) sum: u64,
+    pub(crate) sum: Number,
 }
 
 impl<'a> View<'a> {
@@ -136,12 +136,14 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn duration(&self) -> Histogram<'a> {
-        self.histogram(&self.layout.duration, DURATION_SUM)
+        let sum = Number::Nanoseconds(self.cells[DURATION_SUM]);
+        self.histogram(&self.layout.duration, sum)
     }
 
     pub(crate) fn time_to_head(&self) -> Option<Histogram<'a>> {
         let bounds = self.layout.time_to_head.as_ref()?;
-        Some(self.histogram(bounds, self.layout.time_to_head_sum))
+        let sum = Number::Nanoseconds(self.cells[self.layout.time_to_head_sum]);
+        Some(self.histogram(bounds, sum))
     }
 
     pub(crate) fn request_size(&self) -> Histogram<'a> {
@@ -153,27 +155,28 @@ impl<'a> View<'a> {
     }
 
     fn size(&self, bounds: &'a super::cells::Bounds, sum: usize) -> Histogram<'a> {
+        let sum = Number::Integer(self.cells[sum]);
         if bounds.upper.is_empty() {
             Histogram {
                 bounds: &bounds.bounds,
                 le: &bounds.le,
                 buckets: &[],
                 count: self.count(),
-                sum: self.cells[sum],
+                sum,
             }
         } else {
             self.histogram(bounds, sum)
         }
     }
 
-    fn histogram(&self, bounds: &'a super::cells::Bounds, sum: usize) -> Histogram<'a> {
+    fn histogram(&self, bounds: &'a super::cells::Bounds, sum: Number) -> Histogram<'a> {
         let buckets = &self.cells[bounds.at..bounds.at + bounds.buckets()];
         Histogram {
             bounds: &bounds.bounds,
             le: &bounds.le,
             buckets,
             count: buckets.iter().sum(),
-            sum: self.cells[sum],
+            sum,
         }
     }
 
@@ -237,7 +240,11 @@ mod loom_tests {
         let (_, in_flight) = snapshot.endpoints[0];
         let view = snapshot.series().next().expect("it was made before");
         let (duration, size) = (view.duration(), view.response_size());
-        (in_flight, duration.count, duration.sum, size.sum)
+        let (Number::Nanoseconds(nanoseconds), Number::Integer(bytes)) = (duration.sum, size.sum)
+        else {
+            panic!("the sums have the units of their histograms");
+        };
+        (in_flight, duration.count, nanoseconds, bytes)
     }
 
     #[test]

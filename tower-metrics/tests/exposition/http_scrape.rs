@@ -2,12 +2,21 @@
 
 use super::*;
 
-async fn scrape(
+pub(crate) async fn scrape(
     exposition: Exposition,
     method: &str,
     headers: &[(&str, &str)],
 ) -> (StatusCode, HeaderMap, Vec<u8>) {
-    let mut request = Request::builder().method(method).uri("/metrics");
+    scrape_path(exposition, method, "/metrics", headers).await
+}
+
+pub(crate) async fn scrape_path(
+    exposition: Exposition,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> (StatusCode, HeaderMap, Vec<u8>) {
+    let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -44,8 +53,10 @@ async fn openmetrics_is_served_on_request() {
     let prometheus = Prometheus::new();
     traffic(prometheus, true).await;
     let (_, head, body) = scrape(prometheus.exposition(), "GET", &[OPEN_METRICS]).await;
-    let expected = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    assert_eq!(head["content-type"], expected);
+    assert_eq!(
+        head["content-type"],
+        "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
+    );
     assert_eq!(
         body,
         prometheus

@@ -2,9 +2,12 @@
 
 mod clashes;
 mod http_scrape;
+mod messages;
+mod negotiation;
 #[path = "../programs/mod.rs"]
 mod programs;
 mod prometheus_server;
+mod protobuf;
 #[path = "../scrape/mod.rs"]
 mod scrape;
 #[path = "../script/mod.rs"]

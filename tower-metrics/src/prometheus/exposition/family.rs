@@ -3,15 +3,17 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use prometheus::proto::{MetricFamily, MetricType};
+use prometheus::proto::MetricType;
 
 use super::Format;
+use crate::prometheus::other::{OtherFamily, OtherValue};
 
 /// A family with the name and the form in which it is written.
 #[derive(Debug)]
 pub(super) struct Family<'a> {
     pub(super) name: Cow<'a, str>,
     pub(super) help: &'a str,
+    unit: Option<&'a str>,
     pub(super) kind: MetricType,
     pub(super) form: Form,
 }
@@ -33,23 +35,40 @@ impl<'a> Family<'a> {
         Self {
             name: legacy_name(name, true),
             help,
+            unit: None,
             kind,
             form: Form::Typed,
         }
     }
 
-    /// A family from `gather()`, whose values may be ones that OpenMetrics
+    /// A family of another source, whose values may be ones that OpenMetrics
     /// does not allow for its type.
-    pub(super) fn gathered(family: &'a MetricFamily, format: Format) -> Self {
-        let kind = family.get_field_type();
-        let mut this = Self::new(family.name(), family.help(), kind);
+    pub(super) fn other(family: &'a OtherFamily<'_>, format: Format) -> Self {
+        let mut this = Self::new(&family.name, &family.help, family.kind);
+        this.unit = family.unit.as_deref();
         if format == Format::OpenMetrics && !has_allowed_values(family) {
-            this.form = match kind {
+            this.form = match family.kind {
                 MetricType::COUNTER => Form::Unknown,
                 _ => Form::Samples,
             };
         }
         this
+    }
+
+    /// Returns the unit that the name without `_total` ends in.
+    pub(super) fn unit(&self) -> Option<&'a str> {
+        let base = match self.kind {
+            MetricType::COUNTER => self.name.strip_suffix("_total").unwrap_or(&self.name),
+            _ => &self.name,
+        };
+        unit(base, self.unit)
+    }
+
+    /// Returns whether a request for this name selects the family: its name
+    /// with or without `_total`, or the name of one of its samples.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        let claimed = |format| self.claims(format).any(|claimed| claimed == name);
+        self.name == name || claimed(Format::Text) || claimed(Format::OpenMetrics)
     }
 
     /// The family's name in the metadata of its format. OpenMetrics leaves a
@@ -88,8 +107,17 @@ impl<'a> Family<'a> {
             (MetricType::SUMMARY, _) => "summary",
             _ => format.unknown_type(),
         };
-        write_metadata(out, self.base(format), self.help, kind, format);
+        let base = self.base(format);
+        write_metadata(out, base, self.help, kind, unit(base, self.unit), format);
     }
+}
+
+/// Returns the unit that a name ends in: this one, or a base unit.
+fn unit<'a>(name: &str, known: Option<&'a str>) -> Option<&'a str> {
+    ["seconds", "bytes"].into_iter().chain(known).find(|unit| {
+        let rest = name.strip_suffix(unit);
+        rest.is_some_and(|rest| rest.ends_with('_'))
+    })
 }
 
 /// Chooses the form of every family, so that no two of them claim the same
@@ -129,31 +157,24 @@ fn demote(families: &mut [Family<'_>], format: Format, to: impl Fn(&Family<'_>) 
 }
 
 /// Returns whether OpenMetrics allows the values of this family for its type.
-fn has_allowed_values(family: &MetricFamily) -> bool {
+fn has_allowed_values(family: &OtherFamily<'_>) -> bool {
     // `NaN >= 0.0` is false.
     let is_count = |value: f64| value >= 0.0;
-    family
-        .get_metric()
-        .iter()
-        .all(|metric| match family.get_field_type() {
-            MetricType::COUNTER => is_count(crate::proto::counter_value(metric)),
-            MetricType::HISTOGRAM => {
-                let histogram = metric.get_histogram();
-                let lowest = histogram.get_bucket().first();
-                is_count(histogram.get_sample_sum())
-                    && lowest.is_none_or(|b| b.upper_bound() >= 0.0)
-            }
-            MetricType::SUMMARY => {
-                let summary = metric.get_summary();
-                is_count(summary.sample_sum())
-                    && summary.get_quantile().iter().all(|quantile| {
-                        // Without observations it is NaN.
-                        (0.0..=1.0).contains(&quantile.quantile())
-                            && (quantile.value() >= 0.0 || quantile.value().is_nan())
-                    })
-            }
-            _ => true,
-        })
+    let allowed = |value: &OtherValue<'_>| match value {
+        OtherValue::Number { value, .. } => family.kind != MetricType::COUNTER || is_count(*value),
+        OtherValue::Histogram { buckets, sum, .. } => {
+            let lowest = buckets.first();
+            is_count(*sum) && lowest.is_none_or(|bucket| bucket.upper_bound >= 0.0)
+        }
+        OtherValue::Summary { quantiles, sum, .. } => {
+            is_count(*sum)
+                && quantiles.iter().all(|(quantile, value)| {
+                    // Without observations it is NaN.
+                    (0.0..=1.0).contains(quantile) && (*value >= 0.0 || value.is_nan())
+                })
+        }
+    };
+    family.metrics.iter().all(|metric| allowed(&metric.value))
 }
 
 pub(super) fn write_metadata(
@@ -161,6 +182,7 @@ pub(super) fn write_metadata(
     name: &str,
     help: &str,
     kind: &str,
+    unit: Option<&str>,
     format: Format,
 ) {
     let mut line = |parts: &[&str]| {
@@ -177,29 +199,33 @@ pub(super) fn write_metadata(
         line(&["# HELP ", name, " ", &help]);
     }
     line(&["# TYPE ", name, " ", kind]);
-    if format == Format::OpenMetrics {
-        for unit in ["seconds", "bytes"] {
-            let rest = name.strip_suffix(unit);
-            if rest.is_some_and(|rest| rest.ends_with('_')) {
-                line(&["# UNIT ", name, " ", unit]);
-            }
-        }
+    if format == Format::OpenMetrics
+        && let Some(unit) = unit
+    {
+        line(&["# UNIT ", name, " ", unit]);
     }
+}
+
+/// Returns whether Prometheus allowed the name before it allowed UTF-8.
+pub(super) fn is_legacy_name(name: &str, colons: bool) -> bool {
+    let mut characters = name.char_indices();
+    !name.is_empty() && characters.all(|(i, c)| is_allowed(i, c, colons))
+}
+
+fn is_allowed(i: usize, c: char, colons: bool) -> bool {
+    c.is_ascii_alphabetic() || c == '_' || (colons && c == ':') || (i > 0 && c.is_ascii_digit())
 }
 
 /// Replaces characters that Prometheus does not allow in names with
 /// underscores, as its `underscores` escaping scheme does. The formats
 /// written here have no syntax for other names.
 pub(super) fn legacy_name(name: &str, colons: bool) -> Cow<'_, str> {
-    let allowed = |(i, c): (usize, char)| {
-        c.is_ascii_alphabetic() || c == '_' || (colons && c == ':') || (i > 0 && c.is_ascii_digit())
-    };
-    if !name.is_empty() && name.char_indices().all(allowed) {
+    if is_legacy_name(name, colons) {
         return Cow::Borrowed(name);
     }
     let escaped: String = name
         .char_indices()
-        .map(|(i, c)| if allowed((i, c)) { c } else { '_' })
+        .map(|(i, c)| if is_allowed(i, c, colons) { c } else { '_' })
         .collect();
     Cow::Owned(if escaped.is_empty() {
         "_".to_owned()

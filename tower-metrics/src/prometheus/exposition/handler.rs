@@ -14,7 +14,7 @@ impl<S> Handler<(), S> for Exposition {
     type Future = Ready<Response>;
 
     fn call(self, request: Request, _: S) -> Self::Future {
-        let response = self.respond(request.method(), request.headers());
+        let response = self.respond(request.method(), request.uri(), request.headers());
         ready(response.map(Body::new))
     }
 }

@@ -1,9 +1,10 @@
 //! Exposition of a registry over HTTP.
 //!
 //! The recorder's families are written straight from their cells, all others
-//! from [`Registry::gather`](prometheus::Registry::gather).
+//! from [`Registry::gather`](prometheus::Registry::gather) and other sources.
 
 mod body;
+mod contents;
 mod family;
 mod gathered;
 #[cfg(feature = "gzip")]
@@ -12,9 +13,13 @@ mod gzip;
 mod handler;
 mod negotiate;
 mod number;
+mod others;
 mod output;
+mod protobuf;
+mod query;
 mod recorded;
 mod rendering;
+mod wire;
 mod write;
 
 use std::convert::Infallible;
@@ -22,12 +27,16 @@ use std::fmt;
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use tower_service::Service;
 
 pub use self::body::ExpositionBody;
 pub(super) use self::rendering::Renderers;
 
+use self::negotiate::Protocol;
+use self::query::NameFilter;
+use self::rendering::Syntax;
 use super::Inner;
 
 /// Service that exposes a recorder's registry to Prometheus.
@@ -45,10 +54,29 @@ use super::Inner;
 /// # }
 /// ```
 ///
-/// It responds to `GET` and `HEAD` in the Prometheus text format 0.0.4, or in
-/// OpenMetrics 1.0 if the `Accept` header prefers that. Only OpenMetrics
-/// carries exemplars. With the feature `gzip`, responses are compressed if the
-/// `Accept-Encoding` header allows it.
+/// It responds to `GET` and `HEAD` in the format of the highest quality in the
+/// `Accept` header:
+///
+/// | format | exemplars | native histograms, creation times |
+/// |---|---|---|
+/// | Prometheus text 0.0.4 and 1.0.0 | no | no |
+/// | OpenMetrics text 0.0.1 and 1.0.0 | yes | no |
+/// | delimited protobuf (`io.prometheus.client.MetricFamily`) | yes | yes |
+///
+/// Without one of these, as for `*/*`, the format is text 0.0.4. Prometheus 3
+/// asks for OpenMetrics, and for protobuf with `scrape_native_histograms`. With
+/// the feature `gzip`, responses are compressed if the `Accept-Encoding` header
+/// allows it.
+///
+/// `?name[]=NAME`, which may be repeated, selects families by their name or by
+/// the name of one of their samples.
+///
+/// # Escaping of names
+///
+/// Characters that Prometheus 2 does not allow in names are written as
+/// underscores. The parameter `escaping` of the `Content-Type` says
+/// `underscores`, or `allow-utf-8` or `values` if the scraper asked for that and
+/// no name needs escaping.
 ///
 /// # Family names
 ///
@@ -85,7 +113,9 @@ impl Format {
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::OpenMetrics => {
+                "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
+            }
         }
     }
 
@@ -105,12 +135,44 @@ impl Exposition {
 
     /// Renders everything in the registry.
     pub fn render(&self, format: Format) -> String {
-        let rendering = self.0.renderers.render(self.0, format);
-        // Everything in it was written from `str`s.
-        String::from_utf8(rendering.text.to_vec()).unwrap_or_default()
+        text(&self.0.renderers.render(self.0, Syntax::Text(format)))
     }
 
-    fn respond(&self, method: &Method, headers: &HeaderMap) -> Response<ExpositionBody> {
+    /// Renders the families with one of these names. A name is that of the
+    /// family or of one of its samples, as in the query `?name[]=`.
+    ///
+    /// ```
+    /// use tower_metrics::Prometheus;
+    /// use tower_metrics::prometheus::Format;
+    ///
+    /// let exposition = Prometheus::new().exposition();
+    /// let text = exposition.render_families(Format::Text, ["tower_metrics_series"]);
+    /// assert_eq!(text.matches("# TYPE").count(), 1);
+    /// ```
+    pub fn render_families(
+        &self,
+        format: Format,
+        names: impl IntoIterator<Item: Into<String>>,
+    ) -> String {
+        let filter = NameFilter::new(names.into_iter().map(Into::into));
+        let syntax = Syntax::Text(format);
+        let renderers = &self.0.renderers;
+        text(&renderers.render_selected(self.0, syntax, &filter))
+    }
+
+    /// Renders everything in the registry as length-delimited
+    /// `io.prometheus.client.MetricFamily` messages.
+    ///
+    /// The `Content-Type` is [`PROTOBUF_CONTENT_TYPE`](Self::PROTOBUF_CONTENT_TYPE).
+    pub fn render_protobuf(&self) -> Bytes {
+        let rendering = self.0.renderers.render(self.0, Syntax::Protobuf);
+        rendering.content.clone()
+    }
+
+    /// `Content-Type` of [`render_protobuf`](Self::render_protobuf).
+    pub const PROTOBUF_CONTENT_TYPE: &str = negotiate::PROTOBUF;
+
+    fn respond(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<ExpositionBody> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut response = Response::new(ExpositionBody::default());
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
@@ -118,14 +180,25 @@ impl Exposition {
             response.headers_mut().insert(header::ALLOW, allowed);
             return response;
         }
-        let format = negotiate::format(headers);
-        let rendering = self.0.renderers.render(self.0, format);
+        let protocol = Protocol::accepted(headers);
+        let syntax = match protocol {
+            Protocol::Text0_0_4 | Protocol::Text1_0_0(_) => Syntax::Text(Format::Text),
+            Protocol::OpenMetrics0_0_1 | Protocol::OpenMetrics1_0_0(_) => {
+                Syntax::Text(Format::OpenMetrics)
+            }
+            Protocol::Protobuf => Syntax::Protobuf,
+        };
+        let renderers = &self.0.renderers;
+        let rendering = match NameFilter::of_query(uri.query()) {
+            None => renderers.render(self.0, syntax),
+            Some(filter) => renderers.render_selected(self.0, syntax, &filter),
+        };
         let encoding = negotiate::encoding(headers);
         let content = rendering.encoded(encoding);
 
         let mut response = Response::new(ExpositionBody::default());
         let headers = response.headers_mut();
-        let content_type = HeaderValue::from_static(format.content_type());
+        let content_type = HeaderValue::from_static(protocol.content_type(rendering.names_fit));
         headers.insert(header::CONTENT_TYPE, content_type);
         headers.insert(header::CONTENT_LENGTH, content.len().into());
         let vary = HeaderValue::from_static("accept, accept-encoding");
@@ -140,6 +213,12 @@ impl Exposition {
     }
 }
 
+/// Returns the content of a rendering in a text format.
+fn text(rendering: &rendering::Rendering) -> String {
+    // Everything in it was written from `str`s.
+    String::from_utf8(rendering.content.to_vec()).unwrap_or_default()
+}
+
 impl<B> Service<Request<B>> for Exposition {
     type Response = Response<ExpositionBody>;
     type Error = Infallible;
@@ -150,7 +229,8 @@ impl<B> Service<Request<B>> for Exposition {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(self.respond(request.method(), request.headers())))
+        let (method, uri) = (request.method(), request.uri());
+        ready(Ok(self.respond(method, uri, request.headers())))
     }
 }
 

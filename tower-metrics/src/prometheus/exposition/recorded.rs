@@ -3,8 +3,8 @@
 use super::number::{integer, seconds};
 use super::output::Output;
 use crate::prometheus::cells::Exemplar;
-use crate::prometheus::collector::Kind;
-use crate::prometheus::snapshot::{Snapshot, View};
+use crate::prometheus::family::{Kind, Number, Value};
+use crate::prometheus::snapshot::{Histogram, Snapshot, View};
 
 /// Writes the samples of a family with this name. `added_labels` are those of
 /// the registry, each followed by a comma.
@@ -17,34 +17,36 @@ pub(super) fn write_samples(
     exemplars: bool,
 ) {
     let added = added_labels.as_bytes();
-    match kind {
-        Kind::InFlight => {
-            for (endpoint, in_flight) in snapshot.endpoints() {
-                write_integer(out.block(), name, added, &endpoint.labels, in_flight);
-                out.written();
+    let mut line = Vec::new();
+    kind.for_each_metric(snapshot, |metric| {
+        let labels = metric.labels.text();
+        let block = out.block();
+        match &metric.value {
+            Value::Gauge(value) => write_number(block, name, added, labels, *value),
+            Value::Counter(value) => {
+                write_number(block, name, added, labels, Number::Integer(*value));
+            }
+            Value::Histogram(histogram) => {
+                let exemplars = metric.labels.view().filter(|_| exemplars);
+                write_histogram(block, &mut line, name, labels, histogram, added, exemplars);
             }
         }
-        Kind::Requests => {
-            for view in snapshot.series() {
-                write_integer(out.block(), name, added, &view.series.labels, view.count());
-                out.written();
-            }
-        }
-        kind => {
-            let mut line = Vec::new();
-            for view in snapshot.series() {
-                write_histogram(out.block(), &mut line, name, &view, kind, added, exemplars);
-                out.written();
-            }
-        }
-    }
+        out.written();
+    });
 }
 
-fn write_integer(out: &mut Vec<u8>, name: &str, added: &[u8], labels: &str, value: u64) {
+fn write_number(out: &mut Vec<u8>, name: &str, added: &[u8], labels: &str, value: Number) {
     let series = [name.as_bytes(), b"{", added, labels.as_bytes(), b"} "];
     append(out, &series);
-    integer(out, value);
+    number(out, value);
     out.push(b'\n');
+}
+
+fn number(out: &mut Vec<u8>, value: Number) {
+    match value {
+        Number::Integer(n) => integer(out, n),
+        Number::Nanoseconds(n) => seconds(out, n),
+    }
 }
 
 /// Writes one series of a histogram. `line` is scratch space for the part that
@@ -53,16 +55,13 @@ fn write_histogram(
     out: &mut Vec<u8>,
     line: &mut Vec<u8>,
     name: &str,
-    view: &View<'_>,
-    kind: Kind,
+    labels: &str,
+    histogram: &Histogram<'_>,
     added: &[u8],
-    exemplars: bool,
+    exemplars: Option<&View<'_>>,
 ) {
-    let Some((histogram, unit)) = kind.histogram(view) else {
-        return;
-    };
     let name = name.as_bytes();
-    let labels = view.series.labels.as_bytes();
+    let labels = labels.as_bytes();
     line.clear();
     append(line, &[name, b"_bucket{", added, labels, b",le=\""]);
 
@@ -71,7 +70,7 @@ fn write_histogram(
         cumulative += in_bucket;
         append(out, &[line, le.as_bytes(), b"\"} "]);
         integer(out, cumulative);
-        if exemplars
+        if let Some(view) = exemplars
             && *in_bucket > 0
             && let Some(exemplar) = view.exemplar(bucket)
         {
@@ -85,11 +84,7 @@ fn write_histogram(
         out.push(b'\n');
     }
     append(out, &[name, b"_sum{", added, labels, b"} "]);
-    if unit == 1.0 {
-        integer(out, histogram.sum);
-    } else {
-        seconds(out, histogram.sum);
-    }
+    number(out, histogram.sum);
     append(out, &[b"\n", name, b"_count{", added, labels, b"} "]);
     integer(out, histogram.count);
     out.push(b'\n');

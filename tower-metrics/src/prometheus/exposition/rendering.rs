@@ -5,54 +5,100 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::contents::Contents;
 use super::negotiate::Encoding;
 use super::output::Output;
-use super::{Format, write};
-use crate::prometheus::Inner;
+use super::query::NameFilter;
+use super::{Format, protobuf, write};
 use crate::prometheus::snapshot::Snapshot;
+use crate::prometheus::{Inner, collector};
 
-/// Everything in a registry at one time, in one format.
+/// Everything in a registry at one time, in one syntax.
 #[derive(Debug, Default)]
 pub(super) struct Rendering {
-    pub(super) text: Bytes,
+    pub(super) content: Bytes,
+    /// Whether all names are written as they are, without escaping.
+    pub(super) names_fit: bool,
     #[cfg(feature = "gzip")]
     gzip: std::sync::OnceLock<Bytes>,
 }
 
 impl Rendering {
-    fn new(text: Bytes) -> Self {
+    fn new(content: Bytes, names_fit: bool) -> Self {
         Self {
-            text,
+            content,
+            names_fit,
             #[cfg(feature = "gzip")]
             gzip: std::sync::OnceLock::new(),
         }
     }
 
-    /// Returns the text in this encoding. The first scrape that asks for gzip
-    /// compresses the text for all that share the rendering.
+    /// Returns the content in this encoding. The first scrape that asks for gzip
+    /// compresses the content for all that share the rendering.
     pub(super) fn encoded(&self, encoding: Encoding) -> &Bytes {
         match encoding {
-            Encoding::Identity => &self.text,
+            Encoding::Identity => &self.content,
             #[cfg(feature = "gzip")]
-            Encoding::Gzip => self.gzip.get_or_init(|| super::gzip::gzip(&self.text)),
+            Encoding::Gzip => self.gzip.get_or_init(|| super::gzip::gzip(&self.content)),
         }
     }
 }
 
-/// The renderer of each format.
+/// Syntax in which metrics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Syntax {
+    Text(Format),
+    Protobuf,
+}
+
+/// The renderer of each syntax.
 #[derive(Debug, Default)]
 pub(crate) struct Renderers {
     text: Renderer,
     open_metrics: Renderer,
+    protobuf: Renderer,
+    /// Reading of scrapes that ask for some families only, which are not shared.
+    selected: Mutex<Snapshot>,
 }
 
 impl Renderers {
-    pub(super) fn render(&self, inner: &'static Inner, format: Format) -> Arc<Rendering> {
-        match format {
-            Format::Text => self.text.render(inner, format),
-            Format::OpenMetrics => self.open_metrics.render(inner, format),
-        }
+    /// Renders everything.
+    pub(super) fn render(&self, inner: &'static Inner, syntax: Syntax) -> Arc<Rendering> {
+        let renderer = match syntax {
+            Syntax::Text(Format::Text) => &self.text,
+            Syntax::Text(Format::OpenMetrics) => &self.open_metrics,
+            Syntax::Protobuf => &self.protobuf,
+        };
+        renderer.render(inner, syntax)
     }
+
+    /// Renders the families that the filter selects.
+    pub(super) fn render_selected(
+        &self,
+        inner: &'static Inner,
+        syntax: Syntax,
+        filter: &NameFilter,
+    ) -> Arc<Rendering> {
+        let mut snapshot = self.selected.lock().unwrap_or_else(PoisonError::into_inner);
+        let output = Output::default();
+        Arc::new(render(inner, syntax, output, &mut snapshot, Some(filter)))
+    }
+}
+
+fn render(
+    inner: &'static Inner,
+    syntax: Syntax,
+    mut output: Output,
+    snapshot: &mut Snapshot,
+    filter: Option<&NameFilter>,
+) -> Rendering {
+    let gathered = collector::gather_others(inner);
+    let contents = Contents::new(inner, snapshot, &gathered, filter);
+    match syntax {
+        Syntax::Text(format) => write::write_text(&mut output, &contents, format),
+        Syntax::Protobuf => protobuf::write_protobuf(&mut output, &contents),
+    }
+    Rendering::new(output.finish(), contents.has_legacy_names())
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +118,7 @@ struct Last {
 
 impl Renderer {
     /// Returns a rendering that began after this call did.
-    fn render(&self, inner: &'static Inner, format: Format) -> Arc<Rendering> {
+    fn render(&self, inner: &'static Inner, syntax: Syntax) -> Arc<Rendering> {
         // A read-modify-write operation reads the latest value in the
         // modification order. A load could miss a rendering that has begun, and
         // a client that counts a request and then scrapes would receive a
@@ -89,9 +135,9 @@ impl Renderer {
         last.number = 0;
         // Reuse the memory of the last rendering unless a response still holds it.
         let spare = Arc::try_unwrap(std::mem::take(&mut last.rendering)).unwrap_or_default();
-        let mut output = Output::reusing(spare.text);
-        write::write_registry(&mut output, inner, &mut last.snapshot, format);
-        last.rendering = Arc::new(Rendering::new(output.finish()));
+        let output = Output::reusing(spare.content);
+        let rendering = render(inner, syntax, output, &mut last.snapshot, None);
+        last.rendering = Arc::new(rendering);
         last.number = number;
         Arc::clone(&last.rendering)
     }

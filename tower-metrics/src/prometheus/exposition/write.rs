@@ -1,36 +1,21 @@
-//! Writes a registry in the text formats.
+//! Writes everything that an exposition contains in the text formats.
 
 use std::collections::BTreeMap;
 
-use prometheus::proto::{MetricFamily, MetricType};
-
+use super::contents::{Contents, Source};
 use super::family::{Family, Form, resolve_clashes, write_metadata};
 use super::output::Output;
-use super::{Format, Inner, gathered, recorded};
-use crate::prometheus::collector::{self, Kind};
+use super::{Format, others, recorded};
+use crate::prometheus::family::Kind;
 use crate::prometheus::series::push_label;
-use crate::prometheus::snapshot::Snapshot;
 
-/// Origin of the samples of a family: the recorder, a collector, or both.
-struct Source<'a> {
-    recorded: Option<Kind>,
-    gathered: Option<&'a MetricFamily>,
-}
-
-/// Writes everything in the recorder's registry.
-pub(super) fn write_registry(
-    out: &mut Output,
-    inner: &'static Inner,
-    snapshot: &mut Snapshot,
-    format: Format,
-) {
-    let others = collector::gather_others(inner);
-    snapshot.read(&inner.endpoints());
-    let (mut families, sources) = families(inner, snapshot, &others, format);
+/// Writes the contents in a text format.
+pub(super) fn write_text(out: &mut Output, contents: &Contents<'_>, format: Format) {
+    let (mut families, sources) = contents.families(format);
     resolve_clashes(&mut families, format);
 
     let mut added_labels = String::new();
-    for (name, value) in &inner.additions.labels {
+    for (name, value) in contents.added_labels() {
         push_label(&mut added_labels, name, value);
     }
     if !added_labels.is_empty() {
@@ -40,19 +25,7 @@ pub(super) fn write_registry(
     let mut by_sample = SampleFamilies::default();
     for (family, source) in families.iter().zip(&sources) {
         let samples = |out: &mut Output| {
-            if let Some(kind) = source.recorded {
-                let exemplars = kind == Kind::Duration
-                    && family.form == Form::Typed
-                    && format == Format::OpenMetrics;
-                let name = &family.name;
-                recorded::write_samples(out, name, kind, snapshot, &added_labels, exemplars);
-            }
-            if let Some(gathered) = source.gathered {
-                for metric in gathered.get_metric() {
-                    gathered::write_metric(out.block(), &family.name, gathered, metric, format);
-                    out.written();
-                }
-            }
+            write_samples(out, contents, family, source, &added_labels, format);
         };
         if family.form == Form::Samples {
             let mut lines = Output::default();
@@ -69,56 +42,27 @@ pub(super) fn write_registry(
     }
 }
 
-/// The families that have samples, the recorder's first.
-fn families<'a>(
-    inner: &'static Inner,
-    snapshot: &Snapshot,
-    others: &'a [MetricFamily],
+fn write_samples(
+    out: &mut Output,
+    contents: &Contents<'_>,
+    family: &Family<'_>,
+    source: &Source<'_>,
+    added_labels: &str,
     format: Format,
-) -> (Vec<Family<'a>>, Vec<Source<'a>>) {
-    let mut families = Vec::new();
-    let mut sources = Vec::new();
-    for family in collector::families(&inner.exposed_names, inner.time_to_head) {
-        let empty = match family.kind {
-            Kind::InFlight => snapshot.endpoints().next().is_none(),
-            _ => snapshot.series().next().is_none(),
-        };
-        if !empty {
-            families.push(Family::new(
-                family.name,
-                family.help,
-                family.kind.metric_type(),
-            ));
-            sources.push(Source {
-                recorded: Some(family.kind),
-                gathered: None,
-            });
+) {
+    let name = &*family.name;
+    if let Some(kind) = source.recorded {
+        let exemplars =
+            kind == Kind::Duration && family.form == Form::Typed && format == Format::OpenMetrics;
+        let snapshot = contents.snapshot;
+        recorded::write_samples(out, name, kind, snapshot, added_labels, exemplars);
+    }
+    if let Some(other) = source.other {
+        for metric in &other.metrics {
+            others::write_metric(out.block(), name, metric, family.form, format);
+            out.written();
         }
     }
-    let recorded = families.len();
-    for other in others {
-        let family = Family::gathered(other, format);
-        if family.kind == MetricType::UNTYPED {
-            continue;
-        }
-        // A collector that forwards another recorder's families: they are
-        // continuations of this recorder's.
-        let same = |own: &Family<'_>| own.name == family.name && own.kind == family.kind;
-        let own = families[..recorded].iter().position(same);
-        if let Some(own) = own
-            && family.form == Form::Typed
-            && sources[own].gathered.is_none()
-        {
-            sources[own].gathered = Some(other);
-        } else {
-            families.push(family);
-            sources.push(Source {
-                recorded: None,
-                gathered: Some(other),
-            });
-        }
-    }
-    (families, sources)
 }
 
 /// Families whose names clash, regrouped by the names of their samples.
@@ -143,7 +87,7 @@ impl<'a> SampleFamilies<'a> {
     fn write(&self, out: &mut Vec<u8>, format: Format) {
         for (name, (help, samples)) in &self.0 {
             let name = String::from_utf8_lossy(name);
-            write_metadata(out, &name, help, format.unknown_type(), format);
+            write_metadata(out, &name, help, format.unknown_type(), None, format);
             out.extend_from_slice(samples);
         }
     }

@@ -1,0 +1,108 @@
+//! What a scrape contains, whatever its format.
+
+use prometheus::proto::MetricFamily;
+
+use super::family::{Family, Form, is_legacy_name};
+use super::query::NameFilter;
+use super::{Format, Inner, gathered};
+use crate::prometheus::family::{Kind, families};
+use crate::prometheus::other::OtherFamily;
+use crate::prometheus::snapshot::Snapshot;
+
+/// Families that a scrape writes.
+pub(super) struct Contents<'a> {
+    inner: &'static Inner,
+    pub(super) snapshot: &'a Snapshot,
+    others: Vec<OtherFamily<'a>>,
+    filter: Option<&'a NameFilter>,
+}
+
+/// Origin of the samples of a family: the recorder, another source, or both.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    pub(super) recorded: Option<Kind>,
+    pub(super) other: Option<&'a OtherFamily<'a>>,
+}
+
+impl<'a> Contents<'a> {
+    /// Collects the metrics of all sources. `gathered` are those of
+    /// [`gather_others`](crate::prometheus::collector::gather_others).
+    pub(super) fn new(
+        inner: &'static Inner,
+        snapshot: &'a mut Snapshot,
+        gathered: &'a [MetricFamily],
+        filter: Option<&'a NameFilter>,
+    ) -> Self {
+        let mut others: Vec<_> = gathered.iter().filter_map(gathered::convert).collect();
+        others.extend(inner.other_families());
+        // Read last: a request that a collector caused is part of the scrape.
+        snapshot.read(&inner.endpoints());
+        Self {
+            inner,
+            snapshot,
+            others,
+            filter,
+        }
+    }
+
+    /// Returns the labels that the registry adds to the recorder's metrics.
+    pub(super) fn added_labels(&self) -> &'static [(String, String)] {
+        &self.inner.additions.labels
+    }
+
+    /// Returns whether every name is one that Prometheus allows without
+    /// escaping.
+    pub(super) fn has_legacy_names(&self) -> bool {
+        self.others.iter().all(|family| {
+            let mut metrics = family.metrics.iter();
+            is_legacy_name(&family.name, true)
+                && metrics.all(|metric| {
+                    let mut labels = metric.labels.iter();
+                    labels.all(|(name, _)| is_legacy_name(name, false))
+                })
+        })
+    }
+
+    /// Returns the families that have samples, the recorder's first, and their
+    /// sources.
+    pub(super) fn families(&self, format: Format) -> (Vec<Family<'_>>, Vec<Source<'_>>) {
+        let mut all = Vec::new();
+        let mut sources = Vec::new();
+        let selects = |family: &Family<'_>| self.filter.is_none_or(|filter| filter.selects(family));
+        for family in families(&self.inner.exposed_names, self.inner.time_to_head) {
+            let kind = family.kind;
+            let family = Family::new(family.name, family.help, kind.metric_type());
+            if !kind.is_empty(self.snapshot) && selects(&family) {
+                all.push(family);
+                sources.push(Source {
+                    recorded: Some(kind),
+                    other: None,
+                });
+            }
+        }
+        let recorded = all.len();
+        for other in &self.others {
+            let family = Family::other(other, format);
+            if other.metrics.is_empty() || !selects(&family) {
+                continue;
+            }
+            // A collector that forwards another recorder's families: they are
+            // continuations of this recorder's.
+            let same = |own: &Family<'_>| own.name == family.name && own.kind == family.kind;
+            let own = all[..recorded].iter().position(same);
+            if let Some(own) = own
+                && family.form == Form::Typed
+                && sources[own].other.is_none()
+            {
+                sources[own].other = Some(other);
+            } else {
+                all.push(family);
+                sources.push(Source {
+                    recorded: None,
+                    other: Some(other),
+                });
+            }
+        }
+        (all, sources)
+    }
+}
