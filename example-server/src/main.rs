@@ -55,7 +55,7 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Load(options) => load::run(options).await?,
         Command::Faults(options) => faults_command::run(options).await?,
         Command::Dashboards(options) => dashboards::write(&options.out)?,
-        Command::Openapi => output::write(api::DOCUMENT)?,
+        Command::Openapi => output::write(&api::DOCUMENT)?,
     }
     Ok(())
 }

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "utoipa")]
+use crate::schema;
 use crate::{ConcertId, Error, Money, json, text, time, time::RequestTime};
 
 /// The maximum capacity of a concert.
@@ -145,19 +147,39 @@ fn check_range(field: &str, value: i64, max: u32) -> Result<u32, Error> {
 
 /// JSON of a new concert, before validation.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "utoipa", schema(as = NewConcert, description = "A concert to create."))]
+#[cfg_attr(feature = "utoipa", schema(examples(schema::new_concert)))]
 #[serde(deny_unknown_fields)]
-struct Draft {
+pub(crate) struct Draft {
+    /// Title, in Unicode normalization form C.
+    #[cfg_attr(feature = "utoipa", schema(min_length = 1, max_length = 200))]
     title: String,
+    /// Venue, in Unicode normalization form C.
+    #[cfg_attr(feature = "utoipa", schema(min_length = 1, max_length = 200))]
     venue: String,
+    /// Start of the concert, from 2000-01-01T00:00:00Z to 9998-12-31T23:59:59.999999Z, with
+    /// microsecond precision.
+    #[cfg_attr(feature = "utoipa", schema(value_type = String, format = DateTime))]
     starts_at: RequestTime,
+    /// Start of the sale. Defaults to the creation of the concert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "utoipa", schema(value_type = Option<String>, format = DateTime))]
     on_sale_from: Option<RequestTime>,
+    /// End of the sale. Defaults to `starts_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "utoipa", schema(value_type = Option<String>, format = DateTime))]
     on_sale_until: Option<RequestTime>,
+    /// Number of tickets.
+    #[cfg_attr(feature = "utoipa", schema(minimum = 1, maximum = 10_000_000))]
     capacity: i64,
+    /// Price of a ticket, at most 100,000,000 minor units.
     #[serde(deserialize_with = "json::object")]
+    #[cfg_attr(feature = "utoipa", schema(schema_with = schema::price))]
     price: Money,
+    /// Maximum number of tickets that one buyer may hold. Defaults to no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "utoipa", schema(minimum = 1, maximum = 10_000_000))]
     max_per_buyer: Option<i64>,
 }
 
@@ -269,20 +291,36 @@ impl Concert {
 
 /// JSON of a concert.
 #[derive(Serialize, Deserialize)]
-struct ConcertJson {
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "utoipa", schema(as = Concert, description = "A concert."))]
+#[cfg_attr(feature = "utoipa", schema(examples(schema::concert)))]
+pub(crate) struct ConcertJson {
+    #[cfg_attr(feature = "utoipa", schema(value_type = String, format = "uuid"))]
     id: ConcertId,
+    /// Unique name for URLs and metric labels, derived from the title.
     slug: String,
     title: String,
     venue: String,
+    #[cfg_attr(feature = "utoipa", schema(value_type = String, format = DateTime))]
     starts_at: Timestamp,
+    /// Start of the sale, if it is limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "utoipa", schema(value_type = String, format = DateTime))]
     on_sale_from: Option<Timestamp>,
+    /// End of the sale, if it is not the start of the concert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "utoipa", schema(value_type = String, format = DateTime))]
     on_sale_until: Option<Timestamp>,
+    /// Number of tickets.
     capacity: u32,
+    /// Price of a ticket.
     price: Money,
+    /// Maximum number of tickets that one buyer may hold, or null without a limit.
+    #[cfg_attr(feature = "utoipa", schema(required = true))]
     max_per_buyer: Option<u32>,
+    /// Tickets that are sold and not refunded.
     sold: u32,
+    /// Tickets that can still be bought.
     available: u32,
 }
 

@@ -29,6 +29,10 @@
 //! # }
 //! ```
 //!
+//! # Feature flags
+//!
+//! - `utoipa`: implements `utoipa::ToSchema` for what requests and responses contain. Off by default.
+//!
 //! # Memory
 //!
 //! Pending writes are bounded by [`Options::queue`], about 4 kB each. The terms of up to 10,000
@@ -50,6 +54,8 @@ mod page;
 mod payment;
 mod purchase;
 mod retry;
+#[cfg(feature = "utoipa")]
+mod schema;
 mod store;
 mod text;
 mod tickets;

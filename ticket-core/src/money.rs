@@ -8,11 +8,13 @@ use crate::{Error, text};
 
 /// An amount of money in integer minor units of a currency, such as cents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Money {
-    /// Number of minor units.
+    /// Amount in the minor unit of the currency, such as cents.
     pub amount: i64,
-    /// The currency.
+    /// ISO 4217 code of an active currency.
+    #[cfg_attr(feature = "utoipa", schema(value_type = String, pattern = "^[A-Z]{3}$"))]
     pub currency: Currency,
 }
 

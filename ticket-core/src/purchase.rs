@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+#[cfg(feature = "utoipa")]
+use crate::schema;
 use crate::{Concert, ConcertId, Error, Money, PurchaseId, json, text, time};
 
 /// The maximum number of tickets in a purchase.
@@ -66,9 +68,16 @@ impl NewPurchase {
 
 /// JSON of a new purchase, before validation.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "utoipa", schema(as = NewPurchase, description = "Tickets to buy."))]
+#[cfg_attr(feature = "utoipa", schema(examples(schema::new_purchase)))]
 #[serde(deny_unknown_fields)]
-struct Draft {
+pub(crate) struct Draft {
+    /// Name of the buyer, in Unicode normalization form C.
+    #[cfg_attr(feature = "utoipa", schema(min_length = 1, max_length = 200))]
     buyer: String,
+    /// Number of tickets.
+    #[cfg_attr(feature = "utoipa", schema(minimum = 1, maximum = 10))]
     quantity: i64,
 }
 
@@ -132,6 +141,7 @@ impl FromStr for IdempotencyKey {
 
 /// Status of a purchase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Status {
@@ -158,11 +168,18 @@ impl fmt::Display for Status {
 
 /// A purchase as of the time it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "utoipa", derive(utoipa::ToSchema))]
+#[cfg_attr(
+    feature = "utoipa",
+    schema(description = "A purchase.", examples(schema::purchase))
+)]
 #[non_exhaustive]
 pub struct Purchase {
     /// The id.
+    #[cfg_attr(feature = "utoipa", schema(value_type = String, format = "uuid"))]
     pub id: PurchaseId,
     /// The concert.
+    #[cfg_attr(feature = "utoipa", schema(value_type = String, format = "uuid"))]
     pub concert_id: ConcertId,
     /// The buyer.
     pub buyer: String,
@@ -173,6 +190,7 @@ pub struct Purchase {
     /// The status.
     pub status: Status,
     /// Time of the purchase.
+    #[cfg_attr(feature = "utoipa", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,
 }
 

@@ -9,7 +9,9 @@ use axum::response::IntoResponse;
 use http::{StatusCode, header};
 use serde::Deserialize;
 use ticket_core::{Concert, Cursor, MAX_PAGE, NewConcert, Page, Tickets};
+use utoipa::IntoParams;
 
+use super::openapi::responses::{Failures, Forbidden, Invalid, NotFound, NotJson, Unauthorized};
 use crate::body::JsonBody;
 use crate::guard::Authorized;
 use crate::problem::Problem;
@@ -17,10 +19,17 @@ use crate::problem::Problem;
 /// Default number of concerts on a page.
 const DEFAULT_LIMIT: u32 = 20;
 
+type ConcertPage = Page<Concert>;
+
 /// Query parameters of a list.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Paging {
+    /// Maximum number of concerts on the page.
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 100, default = json!(DEFAULT_LIMIT))]
     limit: Option<String>,
+    /// `next_cursor` of the previous page.
+    #[param(value_type = String, required = false, pattern = "^[0-9a-f]{32}$")]
     cursor: Option<String>,
 }
 
@@ -51,10 +60,24 @@ impl Paging {
 }
 
 /// `GET /concerts`
+#[utoipa::path(
+    get,
+    path = "/concerts",
+    tag = "concerts",
+    operation_id = "listConcerts",
+    summary = "List concerts",
+    description = "Concerts in order of creation, one page at a time.",
+    params(Paging),
+    responses(
+        (status = 200, description = "A page of concerts.", body = ConcertPage),
+        Invalid,
+        Failures,
+    ),
+)]
 pub(super) async fn list(
     State(tickets): State<Tickets>,
     paging: Result<Query<Paging>, QueryRejection>,
-) -> Result<Json<Page<Concert>>, Problem> {
+) -> Result<Json<ConcertPage>, Problem> {
     let Query(paging) = paging.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
     let page = tickets
         .list_concerts(paging.limit()?, paging.cursor()?)
@@ -63,6 +86,29 @@ pub(super) async fn list(
 }
 
 /// `POST /concerts`
+#[utoipa::path(
+    post,
+    path = "/concerts",
+    tag = "concerts",
+    operation_id = "createConcert",
+    summary = "Create a concert",
+    description = "Requires the admin token if the server has one. Otherwise, requires that the server listens on loopback addresses only, and a `Host` header with `localhost` or an IP address.",
+    security((), ("token" = [])),
+    request_body = NewConcert,
+    responses(
+        (
+            status = 201,
+            description = "The concert was created.",
+            body = Concert,
+            headers(("Location" = String, description = "URL of the concert.")),
+        ),
+        Unauthorized,
+        Forbidden,
+        NotJson,
+        Invalid,
+        Failures,
+    ),
+)]
 pub(super) async fn create(
     State(tickets): State<Tickets>,
     _: Authorized,
@@ -76,6 +122,19 @@ pub(super) async fn create(
 }
 
 /// `GET /concerts/{concert_id}`
+#[utoipa::path(
+    get,
+    path = "/concerts/{concert_id}",
+    tag = "concerts",
+    operation_id = "readConcert",
+    summary = "Read a concert",
+    params(("concert_id" = String, Path, format = "uuid", description = "ID of the concert.")),
+    responses(
+        (status = 200, description = "The concert.", body = Concert),
+        NotFound,
+        Failures,
+    ),
+)]
 pub(super) async fn read(
     State(tickets): State<Tickets>,
     id: Result<Path<String>, PathRejection>,

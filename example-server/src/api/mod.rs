@@ -1,6 +1,7 @@
 //! The API: routes and middleware.
 
 mod concerts;
+mod docs;
 mod layers;
 mod log;
 mod openapi;
@@ -8,10 +9,11 @@ mod purchases;
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::routing::{get, post};
 use http::{Method, StatusCode};
 use ticket_core::Tickets;
 use tower_metrics::{BuildError, ErrorType, InitialSeries, MetricsLayer, Prometheus, TraceId};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::guard::Guard;
 use crate::problem;
@@ -80,6 +82,18 @@ pub(crate) fn metrics(prometheus: Prometheus) -> Result<layers::Metrics, BuildEr
         .build()
 }
 
+/// Returns the routes with their descriptions.
+fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(concerts::list, concerts::create))
+        .routes(routes!(concerts::read))
+        .routes(routes!(purchases::create))
+        .routes(routes!(purchases::read, purchases::refund))
+        .routes(routes!(openapi::document))
+        .routes(routes!(docs::page))
+        .routes(routes!(docs::file))
+}
+
 /// Creates the router of the API.
 pub(crate) fn router(
     api: Api,
@@ -87,16 +101,7 @@ pub(crate) fn router(
     limits: Limits,
     monitor: RequestMonitor,
 ) -> Router {
-    let routes = Router::new()
-        .route("/concerts", get(concerts::list).post(concerts::create))
-        .route("/concerts/{concert_id}", get(concerts::read))
-        .route("/concerts/{concert_id}/purchases", post(purchases::create))
-        .route(
-            "/purchases/{purchase_id}",
-            get(purchases::read).delete(purchases::refund),
-        )
-        .route("/openapi.json", get(openapi::document))
-        .route("/docs", get(openapi::page))
+    let routes = Router::from(routes())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(api);

@@ -334,7 +334,8 @@ fn problem_types(document: &Value) -> HashSet<String> {
         .map(|response| &response["x-problem-types"]);
     lists
         .chain([&document["x-problem-types"]])
-        .flat_map(|kinds| kinds.as_object().unwrap().keys().cloned())
+        .filter_map(Value::as_object)
+        .flat_map(|kinds| kinds.keys().cloned())
         .collect()
 }
 

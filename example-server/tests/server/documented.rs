@@ -2,17 +2,20 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::Value;
 
-const DOCUMENT: &str = include_str!("../../src/api/openapi.json");
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    let printed = super::program().arg("openapi").output().unwrap();
+    serde_json::from_slice(&printed.stdout).unwrap()
+});
 
 /// Returns the responses of the server, as method, route and status, that the OpenAPI document does
 /// not have; none if the server is unreachable.
 pub(crate) fn undocumented(ops_url: &str) -> Vec<String> {
     let metrics = scrape(ops_url).unwrap_or_default();
-    let document: Value = serde_json::from_str(DOCUMENT).unwrap();
     let mut undocumented = Vec::new();
     for series in metrics.lines() {
         let Some(series) = series.strip_prefix("http_server_request_duration_seconds_count{")
@@ -32,7 +35,7 @@ pub(crate) fn undocumented(ops_url: &str) -> Vec<String> {
             "HEAD" => "get".to_owned(),
             method => method.to_lowercase(),
         };
-        let is_documented = match &document["paths"][route][&method]["responses"] {
+        let is_documented = match &DOCUMENT["paths"][route][&method]["responses"] {
             Value::Object(responses) => responses.contains_key(status),
             // The path has no such operation; these come from the layers around all of them.
             _ => ["405", "503", "504"].contains(&status),

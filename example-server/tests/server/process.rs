@@ -225,7 +225,7 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if !std::thread::panicking() {
-            assert_eq!(undocumented, [""; 0], "not in openapi.json");
+            assert_eq!(undocumented, [""; 0], "not in the OpenAPI document");
         }
     }
 }

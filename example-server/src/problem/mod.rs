@@ -1,5 +1,8 @@
 //! Error responses as `application/problem+json` (RFC 9457).
 
+mod examples;
+pub(crate) mod types;
+
 use std::any::Any;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,6 +13,10 @@ use http::{HeaderValue, Method, StatusCode, Uri, header};
 use serde::Serialize;
 use ticket_core::Error;
 use tower_metrics::ErrorType;
+use utoipa::ToSchema;
+
+pub(crate) use examples::examples;
+use types::ProblemType;
 
 /// The database did not complete the work in time, for example because no connection was available.
 pub(crate) const DATABASE_BUSY: ErrorType = ErrorType::new("database_busy");
@@ -23,19 +30,27 @@ pub(crate) const SHUTTING_DOWN: ErrorType = ErrorType::new("shutting_down");
 /// An error response.
 ///
 /// `type` is stable and links to the description on the documentation page; `detail` is for humans.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(description = "Problem details as defined by RFC 9457.")]
 pub(crate) struct Problem {
-    #[serde(rename = "type")]
-    problem_type: ProblemType,
+    /// Stable identifier of the problem, which links to its description.
+    #[serde(rename = "type", serialize_with = "as_uri")]
+    #[schema(value_type = String, format = "uri-reference")]
+    problem_type: &'static ProblemType,
     title: &'static str,
     #[serde(serialize_with = "as_u16")]
+    #[schema(value_type = u16)]
     status: StatusCode,
+    /// Explanation of this occurrence, for humans.
+    #[schema(value_type = String)]
     detail: Cow<'static, str>,
     /// The fields that are malformed or invalid.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(inline)]
     errors: Vec<Field>,
     /// Available tickets, if there are fewer than requested.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u32)]
     available: Option<u32>,
     #[serde(skip)]
     retry_after: Option<Duration>,
@@ -46,7 +61,7 @@ pub(crate) struct Problem {
 }
 
 /// A field of the request with the reason why it is rejected.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 struct Field {
     field: String,
     detail: String,
@@ -56,14 +71,9 @@ struct Field {
 #[derive(Clone, Debug)]
 pub(crate) struct Cause(pub(crate) String);
 
-/// Stable identifier of a problem, serialized as a relative URI reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ProblemType(&'static str);
-
-impl Serialize for ProblemType {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("/docs#{}", self.0))
-    }
+/// Serializes the type as a relative URI reference.
+fn as_uri<S: serde::Serializer>(of: &&ProblemType, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("/docs#{}", of.id))
 }
 
 fn as_u16<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
@@ -71,16 +81,11 @@ fn as_u16<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S:
 }
 
 impl Problem {
-    fn new(
-        status: StatusCode,
-        problem_type: &'static str,
-        title: &'static str,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    fn new(problem_type: &'static ProblemType, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            problem_type: ProblemType(problem_type),
-            title,
-            status,
+            problem_type,
+            title: problem_type.title,
+            status: problem_type.status,
             detail: detail.into(),
             errors: Vec::new(),
             available: None,
@@ -88,6 +93,10 @@ impl Problem {
             error_type: None,
             cause: None,
         }
+    }
+
+    pub(crate) fn problem_type(&self) -> &'static ProblemType {
+        self.problem_type
     }
 
     fn retry_after(mut self, wait: Duration) -> Self {
@@ -115,12 +124,7 @@ impl Problem {
 
     /// The request cannot be parsed.
     pub(crate) fn malformed(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "malformed",
-            "Malformed request",
-            detail,
-        )
+        Self::new(&types::MALFORMED, detail)
     }
 
     /// A parameter of the path, the query or the headers cannot be parsed.
@@ -132,21 +136,13 @@ impl Problem {
     /// A value is well-formed but not allowed.
     pub(crate) fn invalid(field: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "invalid",
-            "Invalid value",
-            format!("{field}: {detail}"),
-        )
-        .field(field, detail)
+        Self::new(&types::INVALID, format!("{field}: {detail}")).field(field, detail)
     }
 
     /// The token is missing or wrong.
     pub(crate) fn unauthorized() -> Self {
         Self::new(
-            StatusCode::UNAUTHORIZED,
-            "unauthorized",
-            "Authentication required",
+            &types::UNAUTHORIZED,
             "this request changes the server and requires the admin token: `Authorization: Bearer TOKEN`",
         )
     }
@@ -154,9 +150,7 @@ impl Problem {
     /// The server has no token and is reachable from other machines, so that it accepts no changes.
     pub(crate) fn changes_disabled() -> Self {
         Self::new(
-            StatusCode::FORBIDDEN,
-            "changes-disabled",
-            "Changes disabled",
+            &types::CHANGES_DISABLED,
             "without --admin-token, changes require that both --listen and --ops-listen are loopback addresses",
         )
     }
@@ -164,30 +158,20 @@ impl Problem {
     /// The request's host name may have been rebound to this machine by an attacker.
     pub(crate) fn host_not_allowed() -> Self {
         Self::new(
-            StatusCode::FORBIDDEN,
-            "host-not-allowed",
-            "Host not allowed",
+            &types::HOST_NOT_ALLOWED,
             "without --admin-token, changes require a Host header with `localhost` or an IP address",
         )
     }
 
     /// The server is not ready to serve.
     pub(crate) fn not_ready(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not-ready",
-            "Not ready",
-            detail,
-        )
-        .retry_after(Duration::from_secs(1))
+        Self::new(&types::NOT_READY, detail).retry_after(Duration::from_secs(1))
     }
 
     /// The server is at its concurrency limit.
     pub(crate) fn overloaded() -> Self {
         Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "overloaded",
-            "Overloaded",
+            &types::OVERLOADED,
             "the server is at its limit of concurrent requests",
         )
         .retry_after(Duration::from_secs(1))
@@ -197,9 +181,7 @@ impl Problem {
     /// The ops port serves as many event streams as it can.
     pub(crate) fn too_many_streams() -> Self {
         Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too-many-streams",
-            "Too many event streams",
+            &types::TOO_MANY_STREAMS,
             "close other tabs that show the live page",
         )
         .retry_after(Duration::from_secs(10))
@@ -207,11 +189,7 @@ impl Problem {
 
     /// Too many different renderings of the metrics are requested concurrently.
     pub(crate) fn too_many_scrapes() -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too-many-scrapes",
-            "Too many scrapes",
-            "too many scrapes with different queries, Accept or Accept-Encoding headers are waiting",
+        Self::new(&types::TOO_MANY_SCRAPES, "too many scrapes with different queries, Accept or Accept-Encoding headers are waiting",
         )
         .retry_after(Duration::from_secs(1))
     }
@@ -219,29 +197,20 @@ impl Problem {
     /// The request body did not arrive in time.
     pub(crate) fn body_timeout() -> Self {
         Self::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body-timeout",
-            "Request body timeout",
+            &types::BODY_TIMEOUT,
             "the request body did not arrive in time and the connection is closed; send the request again",
         )
     }
 
     /// The request body is larger than the limit.
     pub(crate) fn too_large(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            "Request body too large",
-            detail,
-        )
+        Self::new(&types::TOO_LARGE, detail)
     }
 
     /// The `Content-Type` of the request is not JSON.
     pub(crate) fn not_json() -> Self {
         Self::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "Unsupported media type",
+            &types::UNSUPPORTED_MEDIA_TYPE,
             "expected a JSON body with `Content-Type: application/json`",
         )
     }
@@ -250,19 +219,19 @@ impl Problem {
 /// Responds to a path that no route matches.
 pub(crate) async fn not_found(uri: Uri) -> Problem {
     Problem::new(
-        StatusCode::NOT_FOUND,
-        "not-found",
-        "Not found",
+        &types::NOT_FOUND,
         format!("no route matches {}", uri.path()),
     )
 }
 
 /// Responds to a method that the route does not support.
 pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    unsupported(&method, &uri)
+}
+
+fn unsupported(method: &Method, uri: &Uri) -> Problem {
     Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method-not-allowed",
-        "Method not allowed",
+        &types::METHOD_NOT_ALLOWED,
         format!(
             "{method} is not allowed for {}, see the Allow header",
             uri.path()
@@ -273,13 +242,7 @@ pub(crate) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
 /// Converts the error of a layer into a response.
 pub(crate) async fn from_layer_error(error: BoxError) -> Problem {
     if error.is::<tower::timeout::error::Elapsed>() {
-        Problem::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "timeout",
-            "Request timeout",
-            "the request timed out; a purchase may have been made, so repeat it with the same Idempotency-Key",
-        )
-        .error_type(ErrorType::TIMEOUT)
+        timeout()
     } else {
         internal().cause(error.to_string())
     }
@@ -298,70 +261,50 @@ pub(crate) fn from_panic(panic: Box<dyn Any + Send>) -> Response {
         .into_response()
 }
 
+fn timeout() -> Problem {
+    Problem::new(
+        &types::TIMEOUT,
+        "the request timed out; a purchase may have been made, so repeat it with the same Idempotency-Key",
+    )
+    .error_type(ErrorType::TIMEOUT)
+}
+
 fn internal() -> Problem {
     Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "internal",
-        "Internal error",
+        &types::INTERNAL,
         "the server's log contains the cause; search it for the x-request-id of this response",
     )
 }
 
 fn overloaded(detail: impl Into<Cow<'static, str>>, retry_after: Duration) -> Problem {
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "overloaded",
-        "Overloaded",
-        detail,
-    )
-    .retry_after(retry_after)
-    .error_type(ErrorType::SHED)
+    Problem::new(&types::OVERLOADED, detail)
+        .retry_after(retry_after)
+        .error_type(ErrorType::SHED)
 }
 
 fn unavailable(detail: String, retry_after: Duration) -> Problem {
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "unavailable",
-        "Service unavailable",
-        detail,
-    )
-    .retry_after(retry_after)
+    Problem::new(&types::UNAVAILABLE, detail).retry_after(retry_after)
 }
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let detail = error.to_string();
-        let conflict = |problem_type, title, detail| {
-            Self::new(StatusCode::CONFLICT, problem_type, title, detail)
-        };
         let retry_after = error.retry_after().unwrap_or(Duration::from_secs(1));
         match error {
             Error::Malformed { problem } => Self::malformed(problem),
             Error::Invalid { field, problem } => Self::invalid(&field, problem),
-            Error::NotFound { .. } => {
-                Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
-            }
+            Error::NotFound { .. } => Self::new(&types::NOT_FOUND, detail),
             Error::Declined => Self::new(
-                StatusCode::PAYMENT_REQUIRED,
-                "payment-declined",
-                "Payment declined",
+                &types::PAYMENT_DECLINED,
                 "no tickets were bought; a retry may use the same Idempotency-Key",
             ),
             Error::SoldOut { available } => Self {
                 available: Some(available),
-                ..conflict("sold-out", "Sold out", detail)
+                ..Self::new(&types::SOLD_OUT, detail)
             },
-            Error::NotOnSale { .. } => conflict("not-on-sale", "Not on sale", detail),
-            Error::PerBuyerLimit { .. } => {
-                conflict("buyer-limit", "Per-buyer limit exceeded", detail)
-            }
-            Error::KeyReused => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "key-reused",
-                "Idempotency key reused",
-                detail,
-            )
-            .field(
+            Error::NotOnSale { .. } => Self::new(&types::NOT_ON_SALE, detail),
+            Error::PerBuyerLimit { .. } => Self::new(&types::BUYER_LIMIT, detail),
+            Error::KeyReused => Self::new(&types::KEY_REUSED, detail).field(
                 "idempotency-key",
                 "already used for a request with a different body",
             ),
@@ -369,27 +312,17 @@ impl From<Error> for Problem {
                 unavailable(detail, retry_after).error_type(ErrorType::INJECTED)
             }
             Error::Overloaded { .. } => overloaded(detail, retry_after),
-            Error::Busy { .. } => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "database-busy",
-                "Database busy",
-                detail,
-            )
-            .retry_after(retry_after)
-            .error_type(DATABASE_BUSY)
-            .cause(error.report()),
+            Error::Busy { .. } => Self::new(&types::DATABASE_BUSY, detail)
+                .retry_after(retry_after)
+                .error_type(DATABASE_BUSY)
+                .cause(error.report()),
             Error::Unavailable { .. } => unavailable(detail, retry_after)
                 .error_type(DATABASE_UNAVAILABLE)
                 .cause(error.report()),
-            Error::OutcomeUnknown { .. } => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "outcome-unknown",
-                "Outcome unknown",
-                detail,
-            )
-            .retry_after(retry_after)
-            .error_type(OUTCOME_UNKNOWN)
-            .cause(error.report()),
+            Error::OutcomeUnknown { .. } => Self::new(&types::OUTCOME_UNKNOWN, detail)
+                .retry_after(retry_after)
+                .error_type(OUTCOME_UNKNOWN)
+                .cause(error.report()),
             Error::Closed => unavailable(detail, retry_after).error_type(SHUTTING_DOWN),
             error => internal().cause(error.report()),
         }

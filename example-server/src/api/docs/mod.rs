@@ -1,0 +1,207 @@
+//! The documentation page: Swagger UI, and the problem types, to which the `type` of problems links.
+//! Everything is embedded in the binary.
+
+use std::fmt::Write;
+use std::io::Read;
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::response::{Html, IntoResponse, Response};
+use flate2::read::GzDecoder;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+
+use super::openapi::responses::{Failures, NotFound};
+use crate::problem::types::{self, ProblemType};
+use crate::problem::{self, Problem};
+use crate::security;
+
+/// Swagger UI sets styles from scripts. Its script sends requests, to this server only.
+const POLICY: &str = "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Browsers check whether a file has changed, because its name has no version.
+const NO_CACHE: (HeaderName, &str) = (header::CACHE_CONTROL, "no-cache");
+
+static PAGE: LazyLock<String> = LazyLock::new(|| {
+    include_str!("page.html").replace("{{problem types}}", &rows(types::API, types::OPS))
+});
+
+/// A file of the page.
+struct File {
+    name: &'static str,
+    content_type: &'static str,
+    content: Content,
+}
+
+enum Content {
+    Text(&'static str),
+    Gzip(&'static [u8]),
+}
+
+static FILES: [File; 4] = [
+    File {
+        name: "page.css",
+        content_type: "text/css; charset=utf-8",
+        content: Content::Text(include_str!("page.css")),
+    },
+    File {
+        name: "page.js",
+        content_type: "text/javascript; charset=utf-8",
+        content: Content::Text(include_str!("page.js")),
+    },
+    File {
+        name: "swagger-ui.css",
+        content_type: "text/css; charset=utf-8",
+        content: Content::Gzip(include_bytes!(concat!(
+            env!("OUT_DIR"),
+            "/swagger-ui.css.gz"
+        ))),
+    },
+    File {
+        name: "swagger-ui-bundle.js",
+        content_type: "text/javascript; charset=utf-8",
+        content: Content::Gzip(include_bytes!(concat!(
+            env!("OUT_DIR"),
+            "/swagger-ui-bundle.js.gz"
+        ))),
+    },
+];
+
+/// `GET /docs`
+#[utoipa::path(
+    get,
+    path = "/docs",
+    tag = "documentation",
+    operation_id = "readDocumentation",
+    summary = "Get the documentation page",
+    responses(
+        (status = 200, description = "An HTML page that renders the OpenAPI document.", body = String, content_type = "text/html"),
+        Failures,
+    ),
+)]
+pub(super) async fn page() -> impl IntoResponse {
+    (
+        [(header::CONTENT_SECURITY_POLICY, POLICY), NO_CACHE],
+        security::PAGE,
+        Html(PAGE.as_str()),
+    )
+}
+
+/// `GET /docs/{file}`
+#[utoipa::path(
+    get,
+    path = "/docs/{file}",
+    tag = "documentation",
+    operation_id = "readDocumentationFile",
+    summary = "Get a file of the documentation page",
+    params(("file" = String, Path, description = "Name of the file.")),
+    responses(
+        (status = 200, description = "A style sheet or a script.", content(
+            (String = "text/css"),
+            (String = "text/javascript"),
+        )),
+        NotFound,
+        Failures,
+    ),
+)]
+pub(super) async fn file(
+    name: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let Path(name) = name.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+    let Some(file) = FILES.iter().find(|file| file.name == name) else {
+        return Err(problem::not_found(uri).await);
+    };
+    let content_type = [(header::CONTENT_TYPE, file.content_type), NO_CACHE];
+    let gzip = (header::CONTENT_ENCODING, "gzip");
+    let vary = (header::VARY, "accept-encoding");
+    Ok(match file.content {
+        Content::Text(text) => (content_type, text).into_response(),
+        Content::Gzip(bytes) if accepts_gzip(&headers) => {
+            (content_type, [gzip, vary], bytes).into_response()
+        }
+        Content::Gzip(bytes) => {
+            let mut text = Vec::new();
+            let read = GzDecoder::new(bytes).read_to_end(&mut text);
+            read.expect("the build wrote a gzip file");
+            (content_type, [vary], text).into_response()
+        }
+    })
+}
+
+fn accepts_gzip(headers: &HeaderMap<HeaderValue>) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let mut codings = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    codings.any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let weight = weight.trim().strip_prefix("q=");
+        let refused = weight.and_then(|weight| weight.parse().ok()) == Some(0.0);
+        ["gzip", "*"].contains(&name.trim()) && !refused
+    })
+}
+
+/// Renders the rows of the table of problem types.
+fn rows(api: &[&ProblemType], ops: &[&ProblemType]) -> String {
+    let mut rows = String::new();
+    for (types, port) in [(api, ""), (ops, " On the ops port.")] {
+        for it in types {
+            let (id, status, title) = (it.id, it.status.as_u16(), it.title);
+            let help = code_spans(it.help);
+            write!(
+                rows,
+                "\n<tr id=\"{id}\"><td><a href=\"#{id}\">{id}</a></td><td>{status}</td><td><b>{title}.</b> {help}{port}</td></tr>"
+            )
+            .expect("a string can be written to");
+        }
+    }
+    rows
+}
+
+/// Renders text between backticks as code. The texts of the catalog have no other markup.
+fn code_spans(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    parts
+        .map(|(index, part)| match index % 2 {
+            0 => part.to_owned(),
+            _ => format!("<code>{part}</code>"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_sent_only_to_clients_that_accept_it() {
+        for (value, accepted) in [
+            ("gzip", true),
+            ("br, gzip;q=0.5", true),
+            ("*", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0", false),
+            ("br", false),
+            ("", false),
+        ] {
+            let headers = [(header::ACCEPT_ENCODING, HeaderValue::from_static(value))];
+            assert_eq!(
+                accepts_gzip(&HeaderMap::from_iter(headers)),
+                accepted,
+                "{value:?}"
+            );
+        }
+        assert!(!accepts_gzip(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_texts_of_the_catalog_need_no_escaping() {
+        for it in types::API.iter().chain(types::OPS) {
+            for text in [it.id, it.title, it.help] {
+                assert!(!text.contains(['<', '>', '&', '"']), "{text}");
+            }
+        }
+    }
+}
