@@ -1,10 +1,14 @@
 //! The checked-in dashboards and rules: equal to what the code renders, and accepted by Grafana's
-//! linter.
+//! linter and Google's importer.
 
 #[path = "../src/dashboards/mod.rs"]
 mod dashboards;
+#[path = "../../tower-metrics/dashboard/tests/google_importer/mod.rs"]
+mod google_importer;
 #[path = "../../tower-metrics/dashboard/tests/grafana_linter/mod.rs"]
 mod grafana_linter;
+#[path = "../../tower-metrics/dashboard/tests/schema/mod.rs"]
+mod schema;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,10 +44,15 @@ fn the_checked_in_files_match_the_generated_ones() {
 fn every_checked_in_dashboard_is_generated() {
     let files = dashboards().files().unwrap();
     let rendered: Vec<PathBuf> = files.iter().map(|(path, _)| k8s().join(path)).collect();
-    for folder in ["grafana/dashboards", "grafana/import"] {
+    for folder in ["grafana/dashboards", "grafana/import", "google"] {
         for file in fs::read_dir(k8s().join(folder)).unwrap() {
             let file = file.unwrap().path();
-            assert!(rendered.contains(&file), "{}", file.display());
+            let is_document = file.extension().is_some_and(|e| e == "md");
+            assert!(
+                is_document || rendered.contains(&file),
+                "{}",
+                file.display()
+            );
         }
     }
 }
@@ -51,16 +60,54 @@ fn every_checked_in_dashboard_is_generated() {
 #[test]
 fn the_linter_accepts_every_dashboard() {
     for (path, text) in dashboards().files().unwrap() {
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-        {
+        if path.starts_with("grafana") {
             let dashboard = serde_json::from_str(&text).unwrap();
             let problems = grafana_linter::lint(&dashboard);
             assert!(problems.is_empty(), "{}: {problems:#?}", path.display());
             assert!(grafana_linter::panels(&dashboard).count() > 5);
         }
     }
+}
+
+#[test]
+fn cloud_monitoring_has_every_field_of_the_dashboards() {
+    let schema = schema::Schema::load("cloud-monitoring-dashboard.json");
+    let files = dashboards().files().unwrap().into_iter();
+    let files: Vec<_> = files
+        .filter(|(path, _)| path.starts_with("google"))
+        .collect();
+    assert_eq!(files.len(), 4);
+    for (path, text) in files {
+        let problems = schema.problems(&serde_json::from_str(&text).unwrap());
+        assert_eq!(problems, Vec::<String>::new(), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_list_of_what_googles_importer_loses_is_up_to_date() {
+    let mut list = String::new();
+    for (path, text) in dashboards().files().unwrap() {
+        if !path.starts_with("grafana/import") {
+            continue;
+        }
+        let report = google_importer::import(&serde_json::from_str(&text).unwrap());
+        assert_eq!(report.broken, Vec::<String>::new(), "{}", path.display());
+        let name = path.file_name().unwrap().to_str().unwrap();
+        list.push_str(&format!("\n### {name}\n\n| lost | of |\n|---|---|\n"));
+        for (what, of) in report.lost {
+            let of = match of.len() {
+                0..9 => of.join(", "),
+                many => format!("{many} panels"),
+            };
+            list.push_str(&format!("| {what} | {of} |\n"));
+        }
+    }
+    let document = fs::read_to_string(k8s().join("google/README.md")).unwrap();
+    let (_, checked_in) = document.split_once("<!-- derived by a test -->\n").unwrap();
+    assert!(
+        checked_in == list,
+        "replace the end of k8s/google/README.md by\n{list}"
+    );
 }
 
 #[test]

@@ -103,6 +103,8 @@ impl Dashboards {
                 let path = Path::new(folder).join(&name);
                 files.push((path, dashboard.grafana_json(target)?));
             }
+            let path = Path::new("google").join(&name);
+            files.push((path, dashboard.cloud_monitoring_json()?));
         }
         let rules = self.rules();
         for (path, text) in [

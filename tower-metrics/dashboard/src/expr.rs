@@ -36,7 +36,7 @@ pub enum Expr {
     /// Increase per second of each counter over the evaluator's window. A counter reset is not a
     /// decrease.
     Rate(Selector),
-    /// Increase of each counter over the displayed time range (`$__range` in Grafana).
+    /// Increase of each counter over the displayed time range (`${__range}` in Grafana).
     Increase(Selector),
     /// Aggregates values that agree on the labels `by`; all values where `by` is empty.
     Aggregate {

@@ -1,4 +1,5 @@
-//! Grafana dashboards, Prometheus rules and a live page for services measured by [tower-metrics].
+//! Dashboards for Grafana and Cloud Monitoring, Prometheus rules and a live page for services measured
+//! by [tower-metrics].
 //!
 //! [`Red`] knows the metrics of a recorder and creates an overview dashboard, a dashboard with the
 //! details of each route, service level objectives, and recording and alerting rules. Because it
@@ -69,6 +70,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod burn_rate;
+mod cloud_monitoring;
 mod dashboard;
 mod error;
 mod expr;
@@ -76,6 +78,8 @@ mod format;
 mod grafana;
 #[cfg(any(doc, doctest))]
 pub mod guides;
+mod json;
+mod layout;
 #[cfg(feature = "live")]
 pub mod live;
 mod objectives;

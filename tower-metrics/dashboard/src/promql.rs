@@ -17,10 +17,21 @@ pub(crate) struct Promql<'a> {
     pub(crate) range: &'a str,
     /// Matchers to add to every selector.
     pub(crate) matchers: &'a [&'a str],
-    /// If `false`, matchers on dashboard variables are omitted, so that they match everything.
-    pub(crate) variables: bool,
+    /// How matchers refer to dashboard variables.
+    pub(crate) variables: Variables,
     /// Labels that every aggregation keeps in addition to its own.
     pub(crate) keep: &'a [String],
+}
+
+/// How matchers refer to dashboard variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Variables {
+    /// Not at all, so that they match everything.
+    Omitted,
+    /// `$name`
+    Grafana,
+    /// `${name.value}`
+    CloudMonitoring,
 }
 
 impl Promql<'_> {
@@ -117,11 +128,15 @@ impl Promql<'_> {
                 values => (regex, alternatives(values)),
             },
             Pattern::Prefix(prefix) => (regex, format!("{}.*", escaped(prefix))),
-            // Grafana escapes the values that it inserts.
-            Pattern::Variable(name) if self.variables => {
-                return Some(format!("{}{regex}\"${name}\"", matcher.label));
+            // The viewer escapes the values that it inserts.
+            Pattern::Variable(name) => {
+                let value = match self.variables {
+                    Variables::Omitted => return None,
+                    Variables::Grafana => format!("${name}"),
+                    Variables::CloudMonitoring => format!("${{{name}.value}}"),
+                };
+                return Some(format!("{}{regex}\"{value}\"", matcher.label));
             }
-            Pattern::Variable(_) => return None,
         };
         Some(format!("{}{operator}{}", matcher.label, quoted(&value)))
     }

@@ -2,6 +2,7 @@
 //! that the rules for Prometheus select.
 
 mod schema;
+mod yaml;
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use tower_metrics_dashboard::{
     BurnRateAlert, Error, Indicator, Period, Red, RedBuilder, Rules, Selector, Slo,
 };
 
-use crate::schema::{Schema, documents};
+use crate::schema::Schema;
+use crate::yaml::documents;
 
 fn red(names: &Names) -> RedBuilder {
     Red::from_names(names)

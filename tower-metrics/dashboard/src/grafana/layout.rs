@@ -1,11 +1,10 @@
-//! Layout of rows and panels in Grafana's grid of 24 columns.
+//! Rows and panels in Grafana's model.
 
 use serde_json::{Value, json};
 
 use super::panels;
 use crate::dashboard::Dashboard;
-
-const COLUMNS: u32 = 24;
+use crate::layout::{COLUMNS, Placed, place};
 
 /// Rows and panels in Grafana's order: panels follow an open row, and are part of a collapsed one.
 pub(super) fn panels(dashboard: &Dashboard) -> Vec<Value> {
@@ -23,27 +22,20 @@ pub(super) fn panels(dashboard: &Dashboard) -> Vec<Value> {
             "panels": [],
         });
         y += 1;
-        let mut placed = Vec::new();
-        let (mut x, mut line) = (0, 0);
-        for panel in &row.panels {
-            let (w, h) = (u32::from(panel.width), u32::from(panel.height));
-            if x + w > COLUMNS {
-                y += line;
-                (x, line) = (0, 0);
-            }
+        let (placed, height) = place(&row.panels);
+        let placed = placed.into_iter().map(|Placed { panel, x, y: line }| {
             let mut json = panels::panel(panel);
             json["id"] = json!(next_id());
-            json["gridPos"] = json!({ "h": h, "w": w, "x": x, "y": y });
-            placed.push(json);
-            x += w;
-            line = line.max(h);
-        }
+            json["gridPos"] = json!({ "h": panel.height, "w": panel.width, "x": x, "y": y + line });
+            json
+        });
+        let placed: Vec<Value> = placed.collect();
         if row.collapsed {
             // A collapsed row occupies only the line of its heading.
             heading["panels"] = Value::Array(placed);
             out.push(heading);
         } else {
-            y += line;
+            y += height;
             out.push(heading);
             out.extend(placed);
         }

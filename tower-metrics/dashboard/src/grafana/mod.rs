@@ -4,12 +4,13 @@ mod fields;
 mod layout;
 mod panels;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::dashboard::{Annotation, Dashboard, Link, Variable};
 use crate::error::Error;
+use crate::json::sorted;
 use crate::panel::PanelKind;
-use crate::promql::Promql;
+use crate::promql::{Promql, Variables};
 use crate::selector::Selector;
 
 /// Version of the schema in Grafana 10.4. Later versions of Grafana migrate it when they load it.
@@ -154,9 +155,10 @@ impl Dashboard {
 fn promql() -> Promql<'static> {
     Promql {
         window: "$__rate_interval",
-        range: "$__range",
+        // With braces, Google's importer of Grafana dashboards keeps it.
+        range: "${__range}",
         matchers: &["job=~\"$job\"", "instance=~\"$instance\""],
-        variables: true,
+        variables: Variables::Grafana,
         keep: &[],
     }
 }
@@ -219,18 +221,4 @@ fn annotation(annotation: &Annotation) -> Value {
         "textFormat": text.join(", "),
         "tagKeys": annotation.by.join(","),
     })
-}
-
-/// Sorts the keys, so that the output does not depend on the features of `serde_json`.
-fn sorted(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.into_iter().collect();
-            entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-            let entries = entries.into_iter().map(|(k, v)| (k, sorted(v)));
-            Value::Object(entries.collect::<Map<_, _>>())
-        }
-        Value::Array(list) => Value::Array(list.into_iter().map(sorted).collect()),
-        other => other,
-    }
 }

@@ -78,7 +78,6 @@ pub(super) fn at_a_glance(red: &Red) -> Row {
 }
 
 fn requests(red: &Red) -> Row {
-    let names = &red.names;
     let requests = red.selected(red.requests());
     let by = red.route_labels();
     let legend = red.route_legend();

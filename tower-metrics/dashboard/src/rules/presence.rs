@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::rule::{AlertText, Rule, RuleKind, Target, camel_case, severity_label, template_text};
 use crate::burn_rate::Severity;
-use crate::promql::Promql;
+use crate::promql::{Promql, Variables};
 use crate::selector::Selector;
 use crate::slo::Slo;
 
@@ -56,7 +56,7 @@ fn metrics_absent(target: &Target, prefix: &str, metric: &Selector) -> Rule {
         window: "5m",
         range: "5m",
         matchers: &[&job],
-        variables: false,
+        variables: Variables::Omitted,
         keep: &[],
     };
     Rule {

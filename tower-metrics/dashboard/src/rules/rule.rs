@@ -6,7 +6,7 @@ use super::Rules;
 use crate::burn_rate::Severity;
 use crate::error::Error;
 use crate::expr::Expr;
-use crate::promql::{Promql, quoted};
+use crate::promql::{Promql, Variables, quoted};
 use crate::slo::Slo;
 use crate::validate::{check, duplicate};
 
@@ -69,7 +69,7 @@ impl Target {
             window,
             range: window,
             matchers: &[&self.matcher()],
-            variables: false,
+            variables: Variables::Omitted,
             keep: &self.labels(),
         };
         promql.expr(expr)

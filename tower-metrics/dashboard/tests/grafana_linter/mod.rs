@@ -172,7 +172,7 @@ impl Problems {
             let range = selector.range.as_deref();
             let ranged = match selector.function.as_deref() {
                 Some("rate" | "irate") => range == Some("$__rate_interval"),
-                Some("increase") => range == Some("$__range"),
+                Some("increase") => range == Some("${__range}"),
                 _ => range.is_none(),
             };
             self.check(ranged, "target-rate-interval-rule", context);
