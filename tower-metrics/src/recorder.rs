@@ -1,5 +1,7 @@
 //! Interface between the middleware and its storage backends.
 
+use std::sync::Arc;
+
 use crate::completed_request::CompletedRequest;
 use crate::error::LabelError;
 use crate::initial_series::InitialSeries;
@@ -14,8 +16,9 @@ use crate::label::LabelValues;
 /// [`abandon`](Self::abandon), even if the request is cancelled or panics. In
 /// between, the request may move to another thread.
 ///
-/// A pair `(A, B)` records every request in both recorders, and `Option<R>` records
-/// if it is `Some`, so that configuration can enable a recorder at run time.
+/// A pair `(A, B)` records every request in both recorders. `Option<R>` records if it
+/// is `Some`, so that configuration can enable a recorder at run time, and `Arc<R>`
+/// shares a recorder with the rest of the program.
 ///
 #[cfg_attr(
     feature = "prometheus",
@@ -194,5 +197,44 @@ impl<R: Recorder> Recorder for Option<R> {
 
     fn wants_time_to_head(&self) -> bool {
         self.as_ref().is_some_and(R::wants_time_to_head)
+    }
+}
+
+/// Records with the recorder that the `Arc` points to, so that a program can keep
+/// access to a recorder that is not [`Clone`].
+impl<R: Recorder> Recorder for Arc<R> {
+    type Series = R::Series;
+    type InFlight = R::InFlight;
+
+    fn series(&self, method: &'static str, route: &'static str) -> Self::Series {
+        R::series(self, method, route)
+    }
+
+    fn begin(&self, series: Self::Series) -> Self::InFlight {
+        R::begin(self, series)
+    }
+
+    fn end(&self, series: Self::Series, in_flight: Self::InFlight, request: &CompletedRequest<'_>) {
+        R::end(self, series, in_flight, request);
+    }
+
+    fn abandon(&self, series: Self::Series, in_flight: Self::InFlight) {
+        R::abandon(self, series, in_flight);
+    }
+
+    fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {
+        R::declare_labels(self, names)
+    }
+
+    fn initialize(&self, series: Self::Series, initial: InitialSeries, labels: LabelValues<'_>) {
+        R::initialize(self, series, initial, labels);
+    }
+
+    fn overflowed(&self, limit: Limit) {
+        R::overflowed(self, limit);
+    }
+
+    fn wants_time_to_head(&self) -> bool {
+        R::wants_time_to_head(self)
     }
 }
