@@ -80,6 +80,15 @@ impl SqliteUrl {
         }
         Ok(options)
     }
+
+    /// Returns whether the URL selects how SQLite accesses the file.
+    pub(crate) fn has_file_options(&self) -> bool {
+        let parameters = self.0.split_once('?').map_or("", |(_, query)| query);
+        let mut names = parameters
+            .split('&')
+            .filter_map(|text| text.split('=').next());
+        names.any(|name| matches!(name, "cache" | "immutable" | "vfs"))
+    }
 }
 
 impl PostgresUrl {

@@ -125,6 +125,16 @@ impl Faults {
         }
     }
 
+    /// Returns whether the active document can affect `operation`, or expires, after which another
+    /// document may.
+    pub(crate) fn may_apply_to(&self, operation: Operation) -> bool {
+        if !self.shared.enabled.load(Relaxed) {
+            return false;
+        }
+        let active = self.shared.active_document.load();
+        active.running.expires.is_some() || active.running.applies_to(operation)
+    }
+
     /// Returns the active document.
     pub fn document(&self) -> Arc<Document> {
         self.current().document

@@ -64,6 +64,18 @@ impl Probe {
         }
     }
 
+    /// Returns whether no fault can apply on `database`.
+    pub(super) fn is_undisturbed(&self) -> bool {
+        !self.faults.may_apply_to(Operation::Database)
+    }
+
+    /// Reports a read that succeeded.
+    pub(super) fn has_read(&self, operation: &'static str, duration: Duration) {
+        self.health.record(&Ok(()));
+        self.observer
+            .database_operation(self.system, operation, duration, true);
+    }
+
     /// Runs and measures a read.
     pub(crate) async fn read<T>(
         &self,

@@ -13,6 +13,28 @@ use super::{
 };
 use crate::{Concert, ConcertId, Purchase, PurchaseId};
 
+pub(super) const READ_CONCERT: &str = concat!(
+    "SELECT ",
+    concert_columns!(),
+    " FROM concerts WHERE id = $1"
+);
+pub(super) const LIST_CONCERTS: &str = concat!(
+    "SELECT ",
+    concert_columns!(),
+    " FROM concerts WHERE id > $1 ORDER BY id LIMIT $2"
+);
+pub(super) const READ_PURCHASE: &str = concat!(
+    "SELECT ",
+    purchase_columns!(),
+    " FROM purchases WHERE id = $1"
+);
+pub(super) const FIND_KEY: &str = concat!(
+    "SELECT ",
+    purchase_columns!(),
+    ", request_digest, idempotency_key FROM purchases \
+     WHERE concert_id = $1 AND idempotency_key = $2"
+);
+
 /// Reads. All of them are idempotent.
 pub(crate) trait Reads: Send + Sync {
     fn concert(&self, id: ConcertId) -> Response<'_, Option<Concert>>;
@@ -96,11 +118,7 @@ where
 {
     fn concert(&self, id: ConcertId) -> Response<'_, Option<Concert>> {
         Box::pin(async move {
-            let query = sqlx::query(concat!(
-                "SELECT ",
-                concert_columns!(),
-                " FROM concerts WHERE id = $1"
-            ));
+            let query = sqlx::query(READ_CONCERT);
             let rows = self.rows("read_concert", query.bind(id.as_uuid())).await?;
             Ok(rows.first().map(rows::concert).transpose()?)
         })
@@ -108,12 +126,7 @@ where
 
     fn concerts(&self, limit: u32, after: Option<ConcertId>) -> Response<'_, Vec<Concert>> {
         Box::pin(async move {
-            let query = sqlx::query(concat!(
-                "SELECT ",
-                concert_columns!(),
-                " FROM concerts WHERE id > $1 ORDER BY id LIMIT $2"
-            ));
-            let query = query
+            let query = sqlx::query(LIST_CONCERTS)
                 .bind(after.map_or(Uuid::nil(), ConcertId::as_uuid))
                 .bind(i64::from(limit));
             let rows = self.rows("list_concerts", query).await?;
@@ -123,11 +136,7 @@ where
 
     fn purchase(&self, id: PurchaseId) -> Response<'_, Option<Purchase>> {
         Box::pin(async move {
-            let query = sqlx::query(concat!(
-                "SELECT ",
-                purchase_columns!(),
-                " FROM purchases WHERE id = $1"
-            ));
+            let query = sqlx::query(READ_PURCHASE);
             let rows = self.rows("read_purchase", query.bind(id.as_uuid())).await?;
             Ok(rows.first().map(rows::purchase).transpose()?)
         })
@@ -139,12 +148,7 @@ where
         key: &'a str,
     ) -> Response<'a, Option<(Purchase, Vec<u8>)>> {
         Box::pin(async move {
-            let query = sqlx::query(concat!(
-                "SELECT ",
-                purchase_columns!(),
-                ", request_digest, idempotency_key FROM purchases \
-                 WHERE concert_id = $1 AND idempotency_key = $2"
-            ));
+            let query = sqlx::query(FIND_KEY);
             let query = query.bind(concert.as_uuid()).bind(key);
             let rows = self.rows("find_key", query).await?;
             Ok(rows.first().map(rows::keyed).transpose()?)

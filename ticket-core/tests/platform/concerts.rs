@@ -2,9 +2,10 @@ use std::collections::HashSet;
 
 use ticket_core::{
     Concert, Cursor, Error, MAX_CAPACITY, NewConcert, NewPurchase, Options, Tickets,
+    policy::{Document, Faults},
 };
 
-use crate::{at, euros, new_concert, platforms};
+use crate::{at, euros, new_concert, platforms, platforms_with};
 
 #[tokio::test]
 async fn a_concert_is_read_back_as_it_was_created() {
@@ -312,4 +313,45 @@ async fn the_json_of_a_concert_matches_the_documentation() {
         serde_json::from_value::<ticket_core::Purchase>(json).unwrap(),
         purchase
     );
+}
+
+/// With a fault on `database`, SQLite reads through its pool, and otherwise on the calling thread.
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_show_every_acknowledged_purchase() {
+    let fault = r#"{"faults": [{"operation": "database", "delay": {"fixed": {"ms": 1}}}]}"#;
+    for document in [Document::calm(), Document::from_json(fault).unwrap()] {
+        let options = Options {
+            faults: Faults::new(document),
+            ..Options::default()
+        };
+        for platform in platforms_with(options).await {
+            let concert = platform.concert(1000).await;
+            let buys = (0..20).map(|_| async {
+                let bought = platform.buy(&concert, 1).await.unwrap().purchase;
+                let read = platform.tickets.read_purchase(bought.id).await.unwrap();
+                assert_eq!(read, bought, "{}", platform.name);
+            });
+            futures_util::future::join_all(buys).await;
+            for sold in 21..40 {
+                platform.buy(&concert, 1).await.unwrap();
+                let read = platform.tickets.concert(concert.id).await.unwrap();
+                assert_eq!(read.sold, sold, "{}", platform.name);
+                let page = platform.tickets.list_concerts(1, None).await.unwrap();
+                assert_eq!(page.items[0].sold, sold, "{}", platform.name);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn closing_after_reads_leaves_no_log_of_sqlite_and_rejects_further_reads() {
+    let platform = platforms().await.remove(0);
+    let concert = platform.concert(10).await;
+    platform.tickets.concert(concert.id).await.unwrap();
+    platform.tickets.close().await;
+    let path = platform.url.strip_prefix("sqlite://").unwrap();
+    assert!(std::fs::exists(path).unwrap());
+    assert!(!std::fs::exists(format!("{path}-wal")).unwrap());
+    let error = platform.tickets.concert(concert.id).await.unwrap_err();
+    assert!(matches!(error, Error::Closed), "{error}");
 }

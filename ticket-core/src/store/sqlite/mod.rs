@@ -1,6 +1,7 @@
 //! SQLite store: one connection that writes and a pool of connections that read.
 
 mod deadline;
+mod direct;
 mod transactions;
 
 use std::{
@@ -21,6 +22,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use self::{
     deadline::Deadline,
+    direct::DirectReads,
     transactions::{hex, json},
 };
 use super::{
@@ -53,6 +55,7 @@ pub(crate) struct Sqlite {
     /// The time limit of the writer's current operation.
     deadline: Arc<Deadline>,
     readers: Connections<Db>,
+    direct: DirectReads,
     file: Arc<DatabaseFile>,
     /// Size of the write-ahead log from which it is truncated: [`MAX_WAL`], or more after a failure.
     wal_limit: AtomicU64,
@@ -114,6 +117,7 @@ impl Sqlite {
             .await
             .map_err(cannot_open)?;
         Ok(Self {
+            direct: DirectReads::new(url, &path, readers),
             options,
             writer: Mutex::new(Some(writer)),
             deadline,
@@ -267,7 +271,7 @@ impl Writer<'_> {
 
 impl Store for Sqlite {
     fn reads(&self) -> &dyn Reads {
-        &self.readers
+        self
     }
 
     fn lanes(&self) -> usize {
@@ -442,6 +446,7 @@ impl Store for Sqlite {
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             self.readers.pool.close().await;
+            self.direct.close();
             let mut slot = self.writer.lock().await;
             self.file.writer_closed();
             if let Some(writer) = slot.take()
