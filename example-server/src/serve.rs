@@ -112,7 +112,7 @@ impl Server {
             },
         )
         .await?;
-        register_process(&registry, tickets.clone(), Handle::current())?;
+        register_process(&registry, tickets.clone(), &Handle::current())?;
 
         let guard = Guard::new(options.admin_token.as_ref(), [api_address, ops_address]);
         let limits = Limits {
@@ -170,6 +170,7 @@ impl Server {
         let guard = ops.guard.clone();
         let ops_router = ops::router(ops, prometheus);
         let ops_thread = ops::serve(
+            &registry,
             ops::Port {
                 listener: ops_listener,
                 settings: net::Settings {

@@ -107,7 +107,9 @@
 //! - `prometheus` (default): the recorder for Prometheus and its exposition.
 //! - `gzip`: compresses the exposition for scrapers that accept it.
 //! - `opentelemetry`: the recorder for an OpenTelemetry meter.
+//! - `process`: collector of the standard metrics of the process.
 //! - `quanta`: reads the clock from the processor's time stamp counter.
+//! - `tokio`: collector of the metrics of a Tokio runtime, including its scheduling delay.
 //! - `tracing-opentelemetry`: trace IDs of the current span as exemplars.
 //!
 //! To record with OpenTelemetry only, disable the default features. The feature `axum`
@@ -147,6 +149,8 @@ mod matched_path_cache;
 pub mod opentelemetry;
 mod outcome;
 mod pool;
+#[cfg(feature = "process")]
+mod process;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 #[cfg(feature = "prometheus")]
@@ -156,6 +160,10 @@ mod recorder;
 mod request_body;
 mod route;
 mod routes;
+#[cfg(feature = "tokio")]
+mod runtime;
+#[cfg(any(feature = "process", feature = "tokio"))]
+mod sampled;
 mod service;
 mod shared;
 mod side;
@@ -178,10 +186,14 @@ pub use self::layer::MetricsLayer;
 #[cfg(feature = "opentelemetry")]
 pub use self::opentelemetry::{OpenTelemetry, OpenTelemetryBuilder};
 pub use self::outcome::Outcome;
+#[cfg(feature = "process")]
+pub use self::process::ProcessCollector;
 #[cfg(feature = "prometheus")]
 pub use self::prometheus::{Names, Prometheus, PrometheusBuilder};
 pub use self::recorder::{Limit, Recorder};
 pub use self::request_body::{CountRequestBytes, RequestBody, RequestBodyService};
 pub use self::route::{DurationFrom, DurationTo, Route, Skip};
+#[cfg(feature = "tokio")]
+pub use self::runtime::TokioCollector;
 pub use self::service::MetricsService;
 pub use self::trace_id::TraceId;

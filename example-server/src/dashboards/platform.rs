@@ -147,9 +147,12 @@ fn database() -> Row {
 }
 
 fn runtime() -> Row {
+    const RUNTIME: &str = "runtime";
+    const LEGEND: &str = "{instance} {runtime}";
+    let by_runtime = |gauge: &str| of(gauge).value().sum_by([INSTANCE, RUNTIME]);
     let busy = of("tokio_worker_busy_seconds_total")
         .rate()
-        .sum_by([INSTANCE]);
+        .sum_by([INSTANCE, RUNTIME]);
     Row::new("Tokio runtime")
         .panel(
             TimeSeries::new("Worker utilization", Unit::Ratio)
@@ -160,21 +163,21 @@ fn runtime() -> Row {
                 .size(8, 8)
                 .decimals(0)
                 .threshold(0.9, Color::Red)
-                .series("{instance}", busy.ratio(by_instance("tokio_workers"))),
+                .series(LEGEND, busy.ratio(by_runtime("tokio_workers"))),
         )
         .panel(
             TimeSeries::new("Tasks", Unit::Count)
                 .description("Tasks that are alive: connections, requests and background work.")
                 .size(8, 8)
                 .decimals(0)
-                .series("{instance}", by_instance("tokio_alive_tasks")),
+                .series(LEGEND, by_runtime("tokio_alive_tasks")),
         )
         .panel(
             TimeSeries::new("Global queue", Unit::Count)
                 .description("Tasks in the runtime's global queue. Grows when workers fall behind.")
                 .size(8, 8)
                 .decimals(0)
-                .series("{instance}", by_instance("tokio_global_queue_depth")),
+                .series(LEGEND, by_runtime("tokio_global_queue_depth")),
         )
 }
 

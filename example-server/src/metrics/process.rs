@@ -1,17 +1,14 @@
-//! Metrics of the process, the Tokio runtime, the build and the database pools.
+//! Metrics of the process, the API's runtime, the build and the database pools.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use prometheus::core::{Collector, Desc};
-#[cfg(target_os = "linux")]
-use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{IntGaugeVec, Opts, Registry};
-#[cfg(target_os = "linux")]
-use rustix::time::{ClockId, clock_gettime};
 use ticket_core::Tickets;
 use tokio::runtime::Handle;
+use tower_metrics::{ProcessCollector, TokioCollector};
 
 use crate::logging;
 
@@ -23,20 +20,17 @@ use crate::logging;
 pub(crate) fn register_process(
     registry: &Registry,
     tickets: Tickets,
-    runtime: Handle,
+    runtime: &Handle,
 ) -> Result<(), prometheus::Error> {
     registry.register(Box::new(FamilyCollector::new(&POOLS, move || {
         pools(&tickets)
     })?))?;
-    registry.register(Box::new(FamilyCollector::new(&RUNTIME, move || {
-        measure(&runtime)
-    })?))?;
+    registry.register(Box::new(TokioCollector::new("api", runtime)))?;
     registry.register(Box::new(FamilyCollector::new(&LOG, || {
         [vec![(Vec::new(), logging::dropped() as f64)]]
     })?))?;
     registry.register(Box::new(build()?))?;
-    #[cfg(target_os = "linux")]
-    registry.register(Box::new(Process(ProcessCollector::for_self())))?;
+    registry.register(Box::new(ProcessCollector::new()))?;
     Ok(())
 }
 
@@ -68,38 +62,6 @@ fn build() -> Result<IntGaugeVec, prometheus::Error> {
         ])
         .set(1);
     Ok(build)
-}
-
-/// Process metrics with CPU time in fractions of a second. [`ProcessCollector`] counts whole seconds,
-/// so that a rate over a few seconds alternates between zero and a spike.
-#[cfg(target_os = "linux")]
-struct Process(ProcessCollector);
-
-#[cfg(target_os = "linux")]
-const CPU: Family = Family {
-    name: "process_cpu_seconds_total",
-    help: "User and system CPU time of the process.",
-    kind: MetricType::COUNTER,
-    labels: &[],
-};
-
-#[cfg(target_os = "linux")]
-impl Collector for Process {
-    fn desc(&self) -> Vec<&Desc> {
-        self.0.desc()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let time = clock_gettime(ClockId::ProcessCPUTime);
-        let seconds = time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
-        let mut families = self.0.collect();
-        for family in &mut families {
-            if family.name() == CPU.name {
-                *family = CPU.with(vec![(Vec::new(), seconds)]);
-            }
-        }
-        families
-    }
 }
 
 /// A metric family whose values are read at each scrape.
@@ -142,59 +104,6 @@ fn pools(tickets: &Tickets) -> [Samples; 2] {
         max.push((vec![pool.name.to_owned()], f64::from(pool.max)));
     }
     [count, max]
-}
-
-/// The stable part of Tokio's runtime metrics.
-const RUNTIME: [Family; 5] = [
-    Family {
-        name: "tokio_workers",
-        help: "Worker threads of the API's runtime.",
-        kind: MetricType::GAUGE,
-        labels: &[],
-    },
-    Family {
-        name: "tokio_alive_tasks",
-        help: "Alive tasks of the API's runtime.",
-        kind: MetricType::GAUGE,
-        labels: &[],
-    },
-    Family {
-        name: "tokio_global_queue_depth",
-        help: "Tasks in the global queue of the API's runtime.",
-        kind: MetricType::GAUGE,
-        labels: &[],
-    },
-    Family {
-        name: "tokio_worker_busy_seconds_total",
-        help: "Busy time of a worker thread.",
-        kind: MetricType::COUNTER,
-        labels: &["worker"],
-    },
-    Family {
-        name: "tokio_worker_parks_total",
-        help: "Number of times a worker thread parked because it had no work.",
-        kind: MetricType::COUNTER,
-        labels: &["worker"],
-    },
-];
-
-fn measure(runtime: &Handle) -> [Samples; 5] {
-    let metrics = runtime.metrics();
-    let one = |value: usize| vec![(Vec::new(), value as f64)];
-    let workers = 0..metrics.num_workers();
-    let each = |value: &dyn Fn(usize) -> f64| {
-        let samples = workers
-            .clone()
-            .map(|worker| (vec![worker.to_string()], value(worker)));
-        samples.collect()
-    };
-    [
-        one(metrics.num_workers()),
-        one(metrics.num_alive_tasks()),
-        one(metrics.global_queue_depth()),
-        each(&|worker| metrics.worker_total_busy_duration(worker).as_secs_f64()),
-        each(&|worker| metrics.worker_park_count(worker) as f64),
-    ]
 }
 
 /// Collector of families that a function reads.

@@ -20,11 +20,12 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
+use prometheus::Registry;
 use ticket_core::{Commit, Tickets};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
-use tower_metrics::Prometheus;
+use tower_metrics::{Prometheus, TokioCollector};
 use tower_metrics_dashboard::live::LivePageBuilder;
 
 use crate::body::MAX_DOCUMENT;
@@ -116,8 +117,10 @@ impl Port {
 /// Serves `router` and the live page until `stop` is cancelled, on a dedicated thread and runtime.
 ///
 /// # Errors
-/// Returns an error when the runtime or the thread cannot be started.
+/// Returns an error when the runtime or the thread cannot be started, or when the registry already
+/// has the runtime's metrics.
 pub(crate) fn serve(
+    registry: &Registry,
     port: Port,
     router: Router,
     page: LivePageBuilder,
@@ -129,6 +132,9 @@ pub(crate) fn serve(
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build()?;
+    registry
+        .register(Box::new(TokioCollector::new("ops", runtime.handle())))
+        .map_err(io::Error::other)?;
     let built = {
         let _context = runtime.enter();
         let page = page.graceful_shutdown(stop.clone().cancelled_owned());
