@@ -65,6 +65,12 @@ pub enum BuildError {
         /// The maximum number.
         max: usize,
     },
+    /// The maximum number of connections is 0.
+    #[error("max_connections {max}: must be at least 1")]
+    MaxConnections {
+        /// The invalid number.
+        max: usize,
+    },
     /// A bucket bound is not a finite number, or is out of range.
     #[error("bound {bound} of {histogram}: must be a finite number, {allowed}")]
     Bound {

@@ -93,7 +93,7 @@
 //! - [`guides::custom_recorders`]: recording to other systems.
 //!
 //! `cargo run -p tower-metrics --example NAME` runs a complete example: `axum`,
-//! `tonic`, `hyper` or `client`.
+//! `tonic`, `hyper`, `client` or `connections`.
 //!
 //! # Dashboards
 //!
@@ -105,10 +105,12 @@
 //! - `axum` (default): routes from axum's `MatchedPath`, and the exposition as
 //!   an axum handler.
 //! - `prometheus` (default): the recorder for Prometheus and its exposition.
+//! - `connections`: metrics of connections, their bytes and their limit.
 //! - `gzip`: compresses the exposition for scrapers that accept it.
 //! - `opentelemetry`: the recorder for an OpenTelemetry meter.
 //! - `process`: collector of the standard metrics of the process.
 //! - `quanta`: reads the clock from the processor's time stamp counter.
+//! - `rustls`: metrics of TLS handshakes, with tokio-rustls.
 //! - `tokio`: collector of the metrics of a Tokio runtime, including its scheduling delay.
 //! - `tracing-opentelemetry`: trace IDs of the current span as exemplars.
 //!
@@ -131,6 +133,8 @@ mod builder;
 mod classify;
 mod clock;
 mod completed_request;
+#[cfg(feature = "connections")]
+pub mod connections;
 mod error;
 mod error_type;
 mod future;
@@ -175,6 +179,8 @@ pub use self::body::ResponseBody;
 pub use self::builder::MetricsLayerBuilder;
 pub use self::classify::{ClassifyError, ServiceError};
 pub use self::completed_request::CompletedRequest;
+#[cfg(feature = "connections")]
+pub use self::connections::{Connections, ConnectionsBuilder};
 pub use self::error::{BuildError, LabelError};
 pub use self::error_type::ErrorType;
 pub use self::future::ResponseFuture;

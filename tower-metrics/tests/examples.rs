@@ -46,7 +46,11 @@ struct Server {
 
 impl Server {
     fn start(example: &str) -> Self {
-        let mut child = program(example).stdout(Stdio::piped()).spawn().unwrap();
+        Self::run(program(example))
+    }
+
+    fn run(mut program: Command) -> Self {
+        let mut child = program.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -233,6 +237,90 @@ async fn tonic_records_the_statuses_of_unary_and_streaming_calls() {
     assert_eq!(samples.requests(&[]), 5.0);
     drop((client, whole, broken));
     server.stop().await;
+}
+
+#[cfg(feature = "connections")]
+#[tokio::test]
+async fn connections_are_measured_and_limited() {
+    let server = Server::start("connections");
+    let url = server.address();
+    let address = url.strip_prefix("http://").unwrap();
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    let (status, text) = get(format!("{url}/")).await;
+    assert_eq!((status, &*text), (StatusCode::OK, "hello 127.0.0.1\n"));
+    let samples = samples(format!("{url}/metrics")).await;
+    // One more for the scrape. That of the request may have closed.
+    let connections = samples.sum("http_server_open_connections", &[]);
+    assert!((4.0..=5.0).contains(&connections), "{connections}");
+    for direction in ["receive", "transmit"] {
+        let labels = [("network_io_direction", direction)];
+        assert!(samples.sum("http_server_network_io_bytes_total", &labels) > 50.0);
+    }
+    drop(open);
+    server.stop().await;
+}
+
+/// The process has file descriptors for a few connections only.
+#[cfg(feature = "connections")]
+#[tokio::test]
+async fn a_lack_of_file_descriptors_is_counted_and_does_not_spin() {
+    let example = program("connections");
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -n 20 && exec \"$0\""])
+        .arg(example.get_program());
+    let server = Server::run(limited);
+    let url = server.address();
+    let address = url.strip_prefix("http://").unwrap();
+    let mut first = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut open = Vec::new();
+    for _ in 0..30 {
+        // The kernel establishes them whether the server accepts them or not.
+        open.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    let started = std::time::Instant::now();
+    let mut errors = 0.0;
+    while errors == 0.0 {
+        let samples = tokio::time::timeout(TIMEOUT, scrape_over(&mut first));
+        errors = samples.await.unwrap().sum(
+            "http_server_rejected_connections_total",
+            &[("reason", "accept_error")],
+        );
+    }
+    // Attempts follow after 5, 10, 20, … ms, and then after a second each.
+    let most = 9.0 + started.elapsed().as_secs_f64();
+    assert!(errors < most, "{errors}");
+    // Waiting connections are accepted once descriptors are available.
+    drop(open);
+    let (status, _) = get(format!("{url}/")).await;
+    assert_eq!(status, StatusCode::OK);
+    drop(first);
+    server.stop().await;
+}
+
+/// Scrapes over an open connection.
+#[cfg(feature = "connections")]
+async fn scrape_over(connection: &mut tokio::net::TcpStream) -> Samples {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let request = "GET /metrics HTTP/1.1\r\nhost: test\r\n\r\n";
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut text = Vec::new();
+    loop {
+        assert_ne!(connection.read_buf(&mut text).await.unwrap(), 0);
+        let text = str::from_utf8(&text).unwrap();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
+            if length.unwrap().parse() == Ok(body.len()) {
+                return Samples::parse(body);
+            }
+        }
+    }
 }
 
 #[test]

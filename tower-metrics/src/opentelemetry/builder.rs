@@ -182,6 +182,8 @@ impl OpenTelemetryBuilder {
                 .with_unit("{request}")
                 .with_description("Requests whose route or label value exceeded a limit.")
                 .build(),
+            #[cfg(feature = "connections")]
+            connections: super::connections::ConnectionInstruments::new(meter),
             logged_limits: Table::new(64),
             scheme: self.scheme.leak(),
         };

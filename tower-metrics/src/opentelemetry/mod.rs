@@ -1,6 +1,8 @@
 //! Recorder for an OpenTelemetry meter.
 
 mod builder;
+#[cfg(feature = "connections")]
+mod connections;
 mod series;
 
 use std::fmt;
@@ -105,6 +107,8 @@ struct Inner {
     response_size: Histogram<f64>,
     active: UpDownCounter<i64>,
     overflow: Counter<u64>,
+    #[cfg(feature = "connections")]
+    connections: connections::ConnectionInstruments,
     /// Limits that were exceeded, each of which is logged once.
     logged_limits: Table<()>,
 }

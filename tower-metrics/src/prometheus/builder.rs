@@ -183,8 +183,9 @@ impl PrometheusBuilder {
     /// - the registry already contains a metric of the same name.
     pub fn build(self) -> Result<Prometheus, BuildError> {
         let mut names = self.names;
-        if let Some(prefix) = self.prefix.filter(|prefix| !prefix.is_empty()) {
-            names = names.prefixed(&prefix);
+        let prefix = self.prefix.filter(|prefix| !prefix.is_empty());
+        if let Some(prefix) = &prefix {
+            names = names.prefixed(prefix);
         }
         let name = names.duration.clone();
         let failed = |error: prometheus::Error| BuildError::Registration {
@@ -234,6 +235,10 @@ impl PrometheusBuilder {
             names,
             exposed_names,
             constant: constant.leak(),
+            #[cfg(feature = "connections")]
+            prefix,
+            #[cfg(feature = "connections")]
+            connections: super::connections::PreparedSeries::new(),
             custom_labels: Mutex::default(),
             layout: default_layout,
             route_layouts,

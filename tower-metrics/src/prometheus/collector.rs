@@ -88,7 +88,7 @@ impl Collector for RequestMetrics {
     }
 }
 
-fn family(
+pub(super) fn family(
     name: &str,
     help: &str,
     kind: proto::MetricType,
@@ -102,7 +102,7 @@ fn family(
     family
 }
 
-fn pair(name: &str, value: &str) -> proto::LabelPair {
+pub(super) fn pair(name: &str, value: &str) -> proto::LabelPair {
     let mut pair = proto::LabelPair::default();
     pair.set_name(name.to_owned());
     pair.set_value(value.to_owned());

@@ -4,6 +4,8 @@ mod bound;
 mod builder;
 mod cells;
 mod collector;
+#[cfg(feature = "connections")]
+mod connections;
 mod exposition;
 mod family;
 mod key;
@@ -25,6 +27,8 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 pub use self::bound::format_bound;
 pub use self::builder::PrometheusBuilder;
+#[cfg(feature = "connections")]
+pub use self::connections::ConnectionNames;
 pub use self::exposition::{Exposition, ExpositionBody, Format};
 pub use self::names::Names;
 pub use self::reader::{ReadSeries, ReadValue, Reader};
@@ -98,6 +102,11 @@ pub(crate) struct Inner {
     /// With the registry's prefix too, as exposed.
     exposed_names: Names,
     constant: &'static [(String, String)],
+    /// Prefix of the builder.
+    #[cfg(feature = "connections")]
+    prefix: Option<String>,
+    #[cfg(feature = "connections")]
+    connections: connections::PreparedSeries,
     /// Names of the layers' labels in the order of their declaration.
     custom_labels: Mutex<Vec<&'static str>>,
     layout: &'static Layout,

@@ -46,15 +46,15 @@ pub(crate) struct Series {
 
 /// One value per slot.
 #[derive(Debug)]
-struct BySlot<T: 'static>(Mutex<Vec<(Slot, &'static T)>>);
+pub(super) struct BySlot<T: 'static>(Mutex<Vec<(Slot, &'static T)>>);
 
 impl<T> BySlot<T> {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Mutex::new(Vec::new()))
     }
 
     /// Returns the slot's value, creating it if necessary.
-    fn get(&self, slot: Slot, make: impl FnOnce() -> T) -> &'static T {
+    pub(super) fn get(&self, slot: Slot, make: impl FnOnce() -> T) -> &'static T {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, found)) = all.iter().find(|(owner, _)| *owner == slot) {
             return found;
@@ -64,7 +64,7 @@ impl<T> BySlot<T> {
         all[all.len() - 1].1
     }
 
-    fn for_each(&self, mut each: impl FnMut(&'static T)) {
+    pub(super) fn for_each(&self, mut each: impl FnMut(&'static T)) {
         for (_, one) in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             each(one);
         }
