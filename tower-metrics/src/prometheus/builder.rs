@@ -43,6 +43,7 @@ pub struct PrometheusBuilder {
     request_size_bounds: Vec<f64>,
     response_size_bounds: Vec<f64>,
     time_to_head: bool,
+    native_histogram: bool,
 }
 
 impl Default for PrometheusBuilder {
@@ -59,6 +60,7 @@ impl Default for PrometheusBuilder {
             request_size_bounds: Vec::new(),
             response_size_bounds: Vec::new(),
             time_to_head: false,
+            native_histogram: false,
         }
     }
 }
@@ -171,6 +173,37 @@ impl PrometheusBuilder {
         self
     }
 
+    /// Sets whether the duration histogram also has native buckets, for
+    /// quantiles with a relative error of at most 4.5 % at any duration. Defaults
+    /// to `false`.
+    ///
+    /// Prometheus scrapes them as protobuf, with `scrape_native_histograms: true`.
+    /// It keeps the classic buckets as well with
+    /// `always_scrape_classic_histograms: true`. The text formats contain the
+    /// classic buckets only, as without this option: scrapers that cannot read
+    /// native histograms, such as Google Cloud Managed Service for Prometheus,
+    /// lose nothing.
+    ///
+    /// The buckets are those of schema 3, eight per power of two seconds, with a
+    /// zero bucket for durations of zero. A series with more than 160 populated
+    /// buckets, which are 20 octaves, is exposed in the highest schema at which it
+    /// has at most 160.
+    ///
+    /// Each thread that records a series needs 64 bytes more for each octave of
+    /// durations that occurs, and 272 to 1,296 bytes for tables: about 500 bytes
+    /// for durations between 5 and 100 ms, and never more than 5,456 bytes.
+    ///
+    /// ```
+    /// # use tower_metrics::Prometheus;
+    /// let prometheus = Prometheus::builder().native_histogram(true).build()?;
+    /// assert!(prometheus.records_native_histogram());
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn native_histogram(mut self, enabled: bool) -> Self {
+        self.native_histogram = enabled;
+        self
+    }
+
     /// Builds the recorder and registers its metrics.
     ///
     /// # Errors
@@ -217,7 +250,13 @@ impl PrometheusBuilder {
             optional_bounds(names.response_size.as_deref(), &self.response_size_bounds)?;
         let layout = |bounds: &[f64]| {
             let duration = duration_bounds(&names.duration, bounds, &self.objectives)?;
-            let layout = Layout::new(&duration, &request_size, &response_size, self.time_to_head);
+            let layout = Layout::new(
+                &duration,
+                &request_size,
+                &response_size,
+                self.time_to_head,
+                self.native_histogram,
+            );
             Ok::<&'static Layout, BuildError>(Box::leak(Box::new(layout)))
         };
         let default_layout = layout(&self.duration_bounds)?;

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use super::bound::format_bound;
+use super::native::{self, NativeCells, NativeLayout};
 use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::{Mutex, PoisonError};
 use crate::completed_request::CompletedRequest;
@@ -60,6 +61,13 @@ impl Cell {
 #[repr(align(64))]
 pub(crate) struct Line([Cell; 8]);
 
+impl Line {
+    #[inline]
+    pub(crate) fn cell(&self, index: usize) -> &Cell {
+        &self.0[index]
+    }
+}
+
 /// Index of each value within a series' cells.
 ///
 /// The sums come first and the duration's buckets next, so that recording a
@@ -72,6 +80,8 @@ pub(crate) struct Layout {
     /// `None` unless the time to head is recorded.
     pub(crate) time_to_head: Option<Bounds>,
     pub(crate) time_to_head_sum: usize,
+    /// `None` unless the duration has native buckets.
+    pub(crate) native: Option<NativeLayout>,
     pub(crate) cells: usize,
 }
 
@@ -128,8 +138,13 @@ impl Layout {
         request_size: &[(u64, f64)],
         response_size: &[(u64, f64)],
         time_to_head: bool,
+        native_histogram: bool,
     ) -> Self {
-        let mut cells = DURATION_BUCKETS;
+        let duration_bounds = Bounds::new(duration, DURATION_BUCKETS);
+        let mut cells = DURATION_BUCKETS + duration_bounds.buckets();
+        // Directly after the buckets, as which it is read.
+        let native = native_histogram.then(|| NativeLayout::new(&duration_bounds, cells));
+        cells += usize::from(native_histogram);
         let mut place = |bounds: &[(u64, f64)], wanted: bool| {
             let bounds = Bounds::new(bounds, cells);
             if wanted {
@@ -137,7 +152,6 @@ impl Layout {
             }
             bounds
         };
-        let duration_bounds = place(duration, true);
         // Without finite bounds every request falls into `+Inf`, whose count is
         // that of the duration histogram.
         let request_size = place(request_size, !request_size.is_empty());
@@ -151,6 +165,7 @@ impl Layout {
             response_size,
             time_to_head,
             time_to_head_sum,
+            native,
             cells,
         }
     }
@@ -162,6 +177,8 @@ pub(crate) struct Cells {
     lines: Box<[Line]>,
     /// Latest exemplar of each duration bucket. Allocated with the first one.
     exemplars: OnceLock<Box<[Mutex<Option<Exemplar>>]>>,
+    /// `None` unless the duration has native buckets.
+    pub(crate) native: Option<Box<NativeCells>>,
 }
 
 /// Reference to the trace of a request.
@@ -179,6 +196,7 @@ impl Cells {
                 .map(|_| Line::default())
                 .collect(),
             exemplars: OnceLock::new(),
+            native: layout.native.is_some().then(Box::default),
         }
     }
 
@@ -217,15 +235,25 @@ impl Cells {
             self.cell(layout.time_to_head_sum).add_to_sum(time);
             self.cell(bounds.bucket(time)).add(1);
         }
-        let bucket = layout.duration.bucket(nanoseconds);
-        self.cell(bucket).add_release(1);
+        self.duration_cell(layout, nanoseconds).add_release(1);
         if let Some(trace_id) = end.trace_id {
-            self.record_exemplar(layout, bucket, trace_id, nanoseconds);
+            self.record_exemplar(layout, trace_id, nanoseconds);
+        }
+    }
+
+    /// Returns the cell that counts a duration.
+    #[inline(always)]
+    fn duration_cell(&self, layout: &Layout, nanoseconds: u64) -> &Cell {
+        let classic = &layout.duration;
+        match (&layout.native, &self.native) {
+            (Some(layout), Some(cells)) => native::cell(self, cells, layout, classic, nanoseconds),
+            _ => self.cell(classic.bucket(nanoseconds)),
         }
     }
 
     #[cold]
-    fn record_exemplar(&self, layout: &Layout, bucket: usize, trace_id: TraceId, nanoseconds: u64) {
+    fn record_exemplar(&self, layout: &Layout, trace_id: TraceId, nanoseconds: u64) {
+        let bucket = layout.duration.bucket(nanoseconds);
         let exemplars = self.exemplars.get_or_init(|| {
             (0..layout.duration.buckets())
                 .map(|_| Mutex::new(None))
@@ -272,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_cells_of_a_fast_request_share_a_cache_line() {
-        let layout = Layout::new(&[(1, 1.0)], &[], &[], false);
+        let layout = Layout::new(&[(1, 1.0)], &[], &[], false, false);
         assert!(layout.duration.bucket(0) < 8);
         assert_eq!(size_of::<Line>(), 64);
     }

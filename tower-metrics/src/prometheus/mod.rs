@@ -11,6 +11,7 @@ mod family;
 mod key;
 mod local;
 mod names;
+mod native;
 mod other;
 mod reader;
 mod registry;
@@ -225,6 +226,12 @@ impl Prometheus {
     /// to the response's head.
     pub fn records_time_to_head(&self) -> bool {
         self.0.time_to_head
+    }
+
+    /// Returns whether the duration has
+    /// [native buckets](PrometheusBuilder::native_histogram).
+    pub fn records_native_histogram(&self) -> bool {
+        self.0.layout.native.is_some()
     }
 
     /// Returns a [`Reader`] of the recorder's series, for evaluation inside the

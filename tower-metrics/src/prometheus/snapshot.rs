@@ -5,6 +5,7 @@
 
 use super::cells::{DURATION_SUM, Exemplar, Layout, REQUEST_SUM, RESPONSE_SUM};
 use super::family::Number;
+use super::native::{NativeBuckets, Sums};
 use super::series::{Endpoint, Series};
 
 /// Values of all series at one time. Reuses its memory for the next reading.
@@ -13,6 +14,9 @@ pub(crate) struct Snapshot {
     endpoints: Vec<(&'static Endpoint, u64)>,
     rows: Vec<Row>,
     cells: Vec<u64>,
+    /// Populated native buckets of all rows.
+    native: Vec<(u16, u64)>,
+    sums: Sums,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +24,8 @@ struct Row {
     endpoint: &'static Endpoint,
     series: &'static Series,
     cells: usize,
+    /// Range of its native buckets.
+    native: (usize, usize),
 }
 
 impl Snapshot {
@@ -28,6 +34,7 @@ impl Snapshot {
         self.endpoints.clear();
         self.rows.clear();
         self.cells.clear();
+        self.native.clear();
         for endpoint in endpoints {
             let in_flight = self.read_endpoint(endpoint);
             self.endpoints.push((endpoint, in_flight));
@@ -37,7 +44,7 @@ impl Snapshot {
     /// Reads an endpoint's series and returns the number of its requests in
     /// flight.
     fn read_endpoint(&mut self, endpoint: &'static Endpoint) -> u64 {
-        let (rows, cells) = (self.rows.len(), self.cells.len());
+        let (rows, cells, native) = (self.rows.len(), self.cells.len(), self.native.len());
         let mut attempts = 3;
         loop {
             let before = endpoint.begun();
@@ -57,6 +64,7 @@ impl Snapshot {
             }
             self.rows.truncate(rows);
             self.cells.truncate(cells);
+            self.native.truncate(native);
         }
     }
 
@@ -65,21 +73,33 @@ impl Snapshot {
         let at = self.cells.len();
         self.cells.resize(at + layout.cells, 0);
         let totals = &mut self.cells[at..];
-        let buckets = layout.duration.at..layout.duration.at + layout.duration.buckets();
+        let classic = layout.duration.at..layout.duration.at + layout.duration.buckets();
+        let native = layout.native.as_ref();
+        let buckets = classic.start..native.map_or(classic.end, |native| native.zero + 1);
         series.for_each_cells(|cells| {
             // The buckets first: the release store that increments a bucket
             // follows the stores to all other cells.
             for index in buckets.clone() {
                 totals[index] = totals[index].wrapping_add(cells.cell(index).get_acquire());
             }
+            if let Some(native) = &cells.native {
+                self.sums.add(native);
+            }
             for index in (0..layout.cells).filter(|index| !buckets.contains(index)) {
                 totals[index] = totals[index].saturating_add(cells.cell(index).get_acquire());
             }
         });
+        let begin = self.native.len();
+        if let Some(native) = native {
+            let zero = totals[native.zero];
+            let classic = &mut totals[classic];
+            self.sums.finish(native, classic, zero, &mut self.native);
+        }
         self.rows.push(Row {
             endpoint,
             series,
             cells: at,
+            native: (begin, self.native.len()),
         });
     }
 
@@ -103,6 +123,7 @@ impl Snapshot {
             series: row.series,
             layout,
             cells: &self.cells[row.cells..row.cells + layout.cells],
+            native: &self.native[row.native.0..row.native.1],
         }
     }
 }
@@ -114,6 +135,7 @@ pub(crate) struct View<'a> {
     pub(crate) series: &'static Series,
     layout: &'static Layout,
     cells: &'a [u64],
+    native: &'a [(u16, u64)],
 }
 
 /// Values of a histogram.
@@ -127,6 +149,7 @@ pub(crate) struct Histogram<'a> {
     pub(crate) buckets: &'a [u64],
     pub(crate) count: u64,
     pub(crate) sum: Number,
+    pub(crate) native: Option<NativeBuckets<'a>>,
 }
 
 impl<'a> View<'a> {
@@ -137,7 +160,14 @@ impl<'a> View<'a> {
 
     pub(crate) fn duration(&self) -> Histogram<'a> {
         let sum = Number::Nanoseconds(self.cells[DURATION_SUM]);
-        self.histogram(&self.layout.duration, sum)
+        let layout = self.layout.native.as_ref();
+        Histogram {
+            native: layout.map(|layout| NativeBuckets {
+                zero_count: self.cells[layout.zero],
+                populated: self.native,
+            }),
+            ..self.histogram(&self.layout.duration, sum)
+        }
     }
 
     pub(crate) fn time_to_head(&self) -> Option<Histogram<'a>> {
@@ -163,6 +193,7 @@ impl<'a> View<'a> {
                 buckets: &[],
                 count: self.count(),
                 sum,
+                native: None,
             }
         } else {
             self.histogram(bounds, sum)
@@ -177,6 +208,7 @@ impl<'a> View<'a> {
             buckets,
             count: buckets.iter().sum(),
             sum,
+            native: None,
         }
     }
 
@@ -214,7 +246,7 @@ mod loom_tests {
     use crate::prometheus::Names;
 
     fn endpoint() -> &'static Endpoint {
-        let layout = Box::leak(Box::new(Layout::new(&[(10, 1e-8)], &[], &[], false)));
+        let layout = Box::leak(Box::new(Layout::new(&[(10, 1e-8)], &[], &[], false, false)));
         let names = Box::leak(Box::new(Names::open_telemetry()));
         Box::leak(Box::new(Endpoint::new("GET", "/", layout, names, &[])))
     }

@@ -3,6 +3,7 @@
 mod clashes;
 mod http_scrape;
 mod messages;
+mod native;
 mod negotiation;
 #[path = "../programs/mod.rs"]
 mod programs;

@@ -50,6 +50,11 @@ impl<'a> Contents<'a> {
         &self.inner.additions.labels
     }
 
+    /// Returns whether the duration has native buckets.
+    pub(super) fn has_native(&self) -> bool {
+        self.inner.layout.native.is_some()
+    }
+
     /// Returns whether every name is one that Prometheus allows without
     /// escaping.
     pub(super) fn has_legacy_names(&self) -> bool {

@@ -12,9 +12,10 @@ use super::contents::Contents;
 use super::family::{Family, legacy_name};
 use super::others::distinct;
 use super::output::Output;
-use super::wire::{Field, double, embedded, length, number, text};
+use super::wire::{Field, double, embedded, length, number, text, zigzag};
 use crate::prometheus::cells::Exemplar;
 use crate::prometheus::family::{Kind, Metric, Number, Value};
+use crate::prometheus::native::{NativeBuckets, ZERO_THRESHOLD};
 use crate::prometheus::other::{OtherExemplar, OtherMetric, OtherValue};
 use crate::prometheus::snapshot::{Histogram, View};
 
@@ -48,6 +49,11 @@ mod field {
     pub(super) const SAMPLE_COUNT: Field = Field(1);
     pub(super) const SAMPLE_SUM: Field = Field(2);
     pub(super) const HISTOGRAM_BUCKET: Field = Field(3);
+    pub(super) const SCHEMA: Field = Field(5);
+    pub(super) const ZERO_THRESHOLD: Field = Field(6);
+    pub(super) const ZERO_COUNT: Field = Field(7);
+    pub(super) const POSITIVE_SPAN: Field = Field(12);
+    pub(super) const POSITIVE_DELTA: Field = Field(13);
     pub(super) const HISTOGRAM_CREATED: Field = Field(15);
     pub(super) const SUMMARY_QUANTILE: Field = Field(3);
     pub(super) const SUMMARY_CREATED: Field = Field(4);
@@ -55,6 +61,9 @@ mod field {
     pub(super) const BUCKET_COUNT: Field = Field(1);
     pub(super) const BUCKET_BOUND: Field = Field(2);
     pub(super) const BUCKET_EXEMPLAR: Field = Field(3);
+
+    pub(super) const SPAN_OFFSET: Field = Field(1);
+    pub(super) const SPAN_LENGTH: Field = Field(2);
 
     pub(super) const QUANTILE: Field = Field(1);
     pub(super) const QUANTILE_VALUE: Field = Field(2);
@@ -82,6 +91,13 @@ pub(super) fn write_protobuf(out: &mut Output, contents: &Contents<'_>) {
         write_family(out.block(), family);
         if let Some(kind) = source.recorded {
             write_recorded(out, contents, kind, &added);
+            // Prometheus reads all histograms of a message as native ones if the
+            // first one is.
+            if source.other.is_some() && kind == Kind::Duration && contents.has_native() {
+                out.end_message();
+                out.begin_message();
+                write_family(out.block(), family);
+            }
         }
         for metric in source.other.iter().flat_map(|other| &other.metrics) {
             write_other(out.block(), family.kind, metric);
@@ -114,6 +130,7 @@ fn write_family(out: &mut Vec<u8>, family: &Family<'_>) {
 fn write_recorded(out: &mut Output, contents: &Contents<'_>, kind: Kind, added: &[u8]) {
     let mut labels = Vec::new();
     let mut value = Vec::new();
+    let mut native = Vec::new();
     let exemplars = kind == Kind::Duration;
     kind.for_each_metric(contents.snapshot, |metric| {
         labels.clear();
@@ -125,14 +142,20 @@ fn write_recorded(out: &mut Output, contents: &Contents<'_>, kind: Kind, added: 
         });
         labels.extend_from_slice(added);
         value.clear();
-        let field = write_value(&mut value, &metric, exemplars);
+        let field = write_value(&mut value, &mut native, &metric, exemplars);
         write_metric(out.block(), &labels, field, &value, None);
         out.written();
     });
 }
 
-/// Writes the message of a metric's value and returns its field.
-fn write_value(out: &mut Vec<u8>, metric: &Metric<'_>, exemplars: bool) -> Field {
+/// Writes the message of a metric's value and returns its field. `native` is
+/// scratch space.
+fn write_value(
+    out: &mut Vec<u8>,
+    native: &mut Vec<(i32, u64)>,
+    metric: &Metric<'_>,
+    exemplars: bool,
+) -> Field {
     let view = metric.labels.view();
     let created = view.map(|view| view.series.created);
     match &metric.value {
@@ -147,6 +170,9 @@ fn write_value(out: &mut Vec<u8>, metric: &Metric<'_>, exemplars: bool) -> Field
         }
         Value::Histogram(histogram) => {
             write_histogram(out, histogram, view.filter(|_| exemplars));
+            if let Some(buckets) = &histogram.native {
+                write_native(out, native, buckets);
+            }
             timestamp(out, field::HISTOGRAM_CREATED, created);
             field::METRIC_HISTOGRAM
         }
@@ -175,6 +201,45 @@ fn write_histogram(out: &mut Vec<u8>, histogram: &Histogram<'_>, exemplars: Opti
         }
     }
 }
+
+/// Writes the native buckets of a histogram. `buckets` is scratch space.
+fn write_native(out: &mut Vec<u8>, buckets: &mut Vec<(i32, u64)>, native: &NativeBuckets<'_>) {
+    let schema = native.reduced(buckets);
+    number(out, field::SCHEMA, zigzag(i64::from(schema)));
+    double(out, field::ZERO_THRESHOLD, ZERO_THRESHOLD);
+    number(out, field::ZERO_COUNT, native.zero_count);
+    // The bucket after the last span.
+    let mut next = 0;
+    for span in buckets.chunk_by(|a, b| b.0 - a.0 <= MAX_GAP + 1) {
+        let (first, last) = (span[0].0, span[span.len() - 1].0);
+        let offset = zigzag(i64::from(first - next));
+        next = last + 1;
+        let span = (next - first) as u64;
+        embedded(out, field::POSITIVE_SPAN, 2 + length(offset) + length(span));
+        number(out, field::SPAN_OFFSET, offset);
+        number(out, field::SPAN_LENGTH, span);
+    }
+    let mut previous = 0;
+    let mut delta = |out: &mut Vec<u8>, count: u64| {
+        let delta = (count as i64).wrapping_sub(previous);
+        number(out, field::POSITIVE_DELTA, zigzag(delta));
+        previous = count as i64;
+    };
+    for span in buckets.chunk_by(|a, b| b.0 - a.0 <= MAX_GAP + 1) {
+        let mut next = span[0].0;
+        for (bucket, count) in span {
+            for _ in next..*bucket {
+                delta(out, 0);
+            }
+            delta(out, *count);
+            next = bucket + 1;
+        }
+    }
+}
+
+/// Highest number of empty buckets within a span. More of them take more bytes
+/// than another span.
+const MAX_GAP: i32 = 2;
 
 #[inline]
 fn write_bucket(out: &mut Vec<u8>, bound: f64, cumulative: u64, exemplar: &[u8]) {

@@ -30,6 +30,12 @@ pub(super) fn length(n: u64) -> usize {
     bits.div_ceil(7)
 }
 
+/// Encodes a signed number, so that those close to zero are short.
+#[inline]
+pub(super) fn zigzag(n: i64) -> u64 {
+    (n << 1 ^ n >> 63) as u64
+}
+
 #[inline]
 pub(super) fn number(out: &mut Vec<u8>, field: Field, n: u64) {
     out.push(field.tag(VARINT));
@@ -58,6 +64,12 @@ pub(super) fn text(out: &mut Vec<u8>, field: Field, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signed_numbers_alternate() {
+        let encoded = [0, -1, 1, -2, 2, i64::MAX, i64::MIN].map(zigzag);
+        assert_eq!(encoded, [0, 1, 2, 3, 4, u64::MAX - 1, u64::MAX]);
+    }
 
     #[test]
     fn varints_have_the_announced_length() {
