@@ -35,7 +35,10 @@ const POOL: &str = "db_client_connection_pool_name";
 ///
 /// Returns an error if a metric cannot be registered.
 pub(crate) fn recorder() -> Result<Prometheus, tower_metrics::BuildError> {
-    Prometheus::builder().objective(LATENCY_THRESHOLD).build()
+    Prometheus::builder()
+        .objective(LATENCY_THRESHOLD)
+        .native_histogram(true)
+        .build()
 }
 
 /// The dashboards, objectives and rules of the platform.

@@ -21,7 +21,7 @@ thread_local! {
 }
 
 /// Recorder whose requests take the time in [`NEXT`].
-struct Fixed(Prometheus);
+pub(crate) struct Fixed(Prometheus);
 
 impl Recorder for Fixed {
     type Series = <Prometheus as Recorder>::Series;
@@ -52,13 +52,13 @@ impl Recorder for Fixed {
     }
 }
 
-fn layer(prometheus: Prometheus) -> MetricsLayer<Fixed> {
+pub(crate) fn layer(prometheus: Prometheus) -> MetricsLayer<Fixed> {
     let builder = MetricsLayer::builder(Fixed(prometheus)).route(Route::fixed("/"));
     builder.build().unwrap()
 }
 
 /// Records requests with these durations in nanoseconds on this thread.
-fn record(layer: &MetricsLayer<Fixed>, nanoseconds: &[u64]) {
+pub(crate) fn record(layer: &MetricsLayer<Fixed>, nanoseconds: &[u64]) {
     use tower::Service;
     let respond =
         |_: Request<String>| std::future::ready(Ok::<_, Infallible>(Response::new(String::new())));

@@ -4,6 +4,9 @@ use super::*;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
+
+use super::native::{layer, record};
 
 /// Prometheus server on a free port, with a temporary directory.
 struct Server {
@@ -14,6 +17,10 @@ struct Server {
 
 impl Server {
     fn start(scrape_configs: &str) -> Self {
+        Self::start_program("prometheus".as_ref(), scrape_configs)
+    }
+
+    fn start_program(program: &Path, scrape_configs: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("prometheus.yml");
         let global = "global: {scrape_interval: 100ms, scrape_timeout: 100ms}";
@@ -22,7 +29,7 @@ impl Server {
             format!("{global}\nscrape_configs:\n{scrape_configs}"),
         )
         .unwrap();
-        let mut child = Command::new("prometheus")
+        let mut child = Command::new(program)
             .arg(format!("--config.file={}", config.display()))
             .arg(format!(
                 "--storage.tsdb.path={}",
@@ -138,6 +145,130 @@ async fn prometheus_stores_samples_and_exemplars() {
     assert!(!exemplars.contains("\"job\":\"text\""), "{exemplars}");
 }
 
+fn escaped(query: &str) -> String {
+    query.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+/// Returns the value of a query that has one series, once it is the expected one.
+async fn expect_value(server: &Server, query: &str, expected: f64) {
+    let path = format!("/api/v1/query?query={}", escaped(query));
+    let expected = format!(",\"{expected}\"]");
+    server.ask(&path, |answer| answer.contains(&expected)).await;
+}
+
+/// Prometheus 3 scrapes protobuf and stores native histograms, classic ones, or both.
+#[tokio::test]
+async fn prometheus_3_stores_native_histograms() {
+    let Some(program) = programs::prometheus_3() else {
+        return;
+    };
+    let builder = Prometheus::builder().native_histogram(true);
+    let prometheus = builder.build().unwrap();
+    register_others(prometheus.registry());
+    let quarter = 250_000_000;
+    let durations = [
+        0,
+        100_000_000,
+        110_000_000,
+        quarter,
+        400_000_000,
+        quarter + 1,
+    ];
+    record(&layer(prometheus), &durations);
+    // Every octave, at a lower resolution.
+    let wide = Prometheus::builder()
+        .native_histogram(true)
+        .build()
+        .unwrap();
+    let octaves: Vec<_> = (0..500).map(|i| 1.09f64.powi(i) as u64).collect();
+    record(&layer(wide), &octaves);
+
+    let (target, wide) = (
+        serve(prometheus.exposition()).await,
+        serve(wide.exposition()).await,
+    );
+    let job = |name: &str, settings: &str, target: SocketAddr| {
+        format!("- {{job_name: {name}, {settings}, static_configs: [{{targets: ['{target}']}}]}}\n")
+    };
+    let native = "scrape_native_histograms: true";
+    let both = format!("{native}, always_scrape_classic_histograms: true");
+    let jobs = [
+        job("native", native, target),
+        job("both", &both, target),
+        job("classic", "scrape_native_histograms: false", target),
+        // Protobuf without native histograms.
+        job("protobuf", "scrape_protocols: [PrometheusProto]", target),
+        job("wide", native, wide),
+    ];
+    let server = Server::start_program(&program, &jobs.concat());
+
+    expect_value(&server, "sum(up)", 5.0).await;
+    let metric = "http_server_request_duration_seconds";
+    for job in ["native", "both"] {
+        let metric = format!("{metric}{{job=\"{job}\"}}");
+        expect_value(&server, &format!("histogram_count({metric})"), 6.0).await;
+        expect_value(&server, &format!("histogram_sum({metric})"), 1.110000001).await;
+        // A quarter of a second is a bound of both kinds of buckets.
+        let within = format!("histogram_fraction(-Inf, 0.25, {metric}) * 6");
+        expect_value(&server, &within, 4.0).await;
+        let quantile = format!("round(histogram_quantile(0.4, {metric}), 0.01)");
+        expect_value(&server, &quantile, 0.11).await;
+    }
+    for (job, buckets) in [
+        ("native", 0),
+        ("both", 15),
+        ("classic", 15),
+        ("protobuf", 15),
+    ] {
+        let buckets_of = format!("count({metric}_bucket{{job=\"{job}\"}}) or vector(0)");
+        expect_value(&server, &buckets_of, f64::from(buckets)).await;
+        // The registry's counter and gauge.
+        let others = format!("seconds_total{{job=\"{job}\"}} + free_bytes{{job=\"{job}\"}}");
+        expect_value(&server, &format!("sum({others})"), 4.5).await;
+        if buckets > 0 {
+            let le = "le=\"0.25\"";
+            let within = format!("{metric}_bucket{{job=\"{job}\", {le}}}");
+            expect_value(&server, &within, 4.0).await;
+        }
+    }
+    let all = format!("histogram_count({metric}{{job=\"wide\"}})");
+    expect_value(&server, &all, 500.0).await;
+    let metadata = format!("/api/v1/metadata?metric={metric}");
+    let unit = |answer: &str| answer.contains("\"unit\":\"seconds\"");
+    server.ask(&metadata, unit).await;
+}
+
+#[tokio::test]
+async fn prometheus_3_stores_exemplars_of_native_histograms() {
+    let Some(program) = programs::prometheus_3() else {
+        return;
+    };
+    let builder = Prometheus::builder().native_histogram(true);
+    let prometheus = builder.build().unwrap();
+    traffic(prometheus, true).await;
+    let target = serve(prometheus.exposition()).await;
+    let job = |name: &str, settings: &str| {
+        format!("- {{job_name: {name}, {settings}, static_configs: [{{targets: ['{target}']}}]}}\n")
+    };
+    let jobs = [
+        job("native", "scrape_native_histograms: true"),
+        job(
+            "both",
+            "scrape_native_histograms: true, always_scrape_classic_histograms: true",
+        ),
+    ];
+    let server = Server::start_program(&program, &jobs.concat());
+    let metric = "http_server_request_duration_seconds";
+    // Without the classic ones, Prometheus 3.16 reads the exemplars of a family's
+    // first histogram only.
+    for (job, exemplars) in [("native", 1), ("both", 6)] {
+        let query = escaped(&format!("{metric}{{job=\"{job}\"}}"));
+        let query = format!("/api/v1/query_exemplars?query={query}&start=0&end=9999999999");
+        let wanted = |answer: &str| answer.matches(TRACE).count() >= exemplars;
+        server.ask(&query, wanted).await;
+    }
+}
+
 /// Queries of dashboards and alerts for axum-prometheus. The crate provides none.
 const DASHBOARDS: &str = r#"
 rate(axum_http_requests_total[5m])
@@ -187,8 +318,7 @@ async fn queries_for_axum_prometheus_work() {
     assert_eq!(queries.len(), 5, "{queries:#?}");
     let theirs = DASHBOARDS.trim().lines().map(str::to_owned);
     for query in queries.into_iter().chain(theirs) {
-        let escaped: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let path = format!("/api/v1/query?query={escaped}");
+        let path = format!("/api/v1/query?query={}", escaped(&query));
         let answered = |answer: &str| {
             answer.contains("\"status\":\"success\"")
                 && answer.contains("\"value\"")

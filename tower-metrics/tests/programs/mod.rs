@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Returns whether a program can be run. Panics if it cannot and `CI` is set.
@@ -22,6 +23,25 @@ pub(crate) fn present(program: &str, arguments: &[&str]) -> bool {
         eprintln!("skipped: {missing}");
     }
     present
+}
+
+/// Returns Prometheus 3 or later: the one in `$PROMETHEUS3_DIR`, or the one in `PATH`.
+/// Debian's version is older, so that its absence is no failure even if `CI` is set.
+pub(crate) fn prometheus_3() -> Option<PathBuf> {
+    let directory = env::var_os("PROMETHEUS3_DIR").map(PathBuf::from);
+    let program = directory.unwrap_or_default().join("prometheus");
+    let output = Command::new(&program).arg("--version").output();
+    let version = output.map(|output| [output.stdout, output.stderr].concat());
+    let major = version.ok().and_then(|version| {
+        let version = String::from_utf8(version).ok()?;
+        let version = version.strip_prefix("prometheus, version ")?;
+        version.split('.').next()?.parse::<u32>().ok()
+    });
+    if major.is_some_and(|major| major >= 3) {
+        return Some(program);
+    }
+    eprintln!("skipped: Prometheus 3 is neither in `$PROMETHEUS3_DIR` nor in `PATH`");
+    None
 }
 
 /// Returns a Python interpreter with prometheus_client: `$PYTHON` or `python3`.
