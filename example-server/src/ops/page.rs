@@ -9,7 +9,7 @@ use ticket_core::Commit;
 use ticket_core::policy::Document;
 use tower_metrics::Prometheus;
 use tower_metrics_dashboard::live::{Control, LivePage, LivePageBuilder};
-use tower_metrics_dashboard::{BurnRateAlert, Dashboard, Stat, Unit};
+use tower_metrics_dashboard::{BurnRateAlert, Dashboard, Row, Stat, Unit};
 
 use super::{ConsistencyCheck, Ops};
 use crate::api::RequestMonitor;
@@ -47,8 +47,8 @@ pub(crate) fn page(
 
 /// Combines the rows of the overview, sales and platform dashboards that concern users.
 fn dashboard(dashboards: &Dashboards) -> Dashboard {
-    // The live page shows objectives itself. The others are for operators, in Grafana.
-    const EXCLUDED: [&str; 4] = ["Objectives", "Instrumentation", "Tokio runtime", "Process"];
+    // For operators, in Grafana.
+    const EXCLUDED: [&str; 3] = ["Instrumentation", "Tokio runtime", "Process"];
     let mut page = Dashboard::new(
         "tickets",
         "Tickets",
@@ -86,16 +86,46 @@ fn dashboard(dashboards: &Dashboards) -> Dashboard {
             row
         }));
     }
-    // Traffic and sales are adjacent, so that both are visible without scrolling.
-    let sales = page
-        .rows
-        .iter()
-        .position(|row| row.title == "Sales at a glance");
-    if let Some(sales) = sales {
-        let sales = page.rows.remove(sales);
-        page.rows.insert(1, sales);
-    }
+    highlight(&mut page.rows);
     page
+}
+
+/// Charts that the page shows at the top: rate, errors, duration and sales.
+const HIGHLIGHTS: [&str; 4] = [
+    "Requests by status",
+    "Errors by type",
+    "Duration",
+    "Purchase attempts per minute",
+];
+
+/// Moves the current values of sales and the highlights to the top, where they are visible without
+/// scrolling on a screen of 1440 by 900 pixels, and widens the panels that remain in their rows.
+fn highlight(rows: &mut Vec<Row>) {
+    if let Some(sales) = rows.iter().position(|row| row.title == "Sales at a glance") {
+        let sales = rows.remove(sales);
+        rows.insert(1, sales);
+    }
+    let mut highlights = Row::new("Rate, errors, duration and sales");
+    for title in HIGHLIGHTS {
+        for row in rows.iter_mut() {
+            let Some(at) = row.panels.iter().position(|panel| panel.title == title) else {
+                continue;
+            };
+            let mut panel = row.panels.remove(at);
+            (panel.width, panel.height) = (6, 6);
+            highlights = highlights.panel(panel);
+            if let Some(width) = [6, 8, 12, 24]
+                .into_iter()
+                .find(|width| row.panels.len() * width == 24)
+            {
+                row.panels
+                    .iter_mut()
+                    .for_each(|panel| panel.width = width as u8);
+            }
+            break;
+        }
+    }
+    rows.insert(2, highlights);
 }
 
 /// Returns the panel whose value shows the effect of the commit mode.

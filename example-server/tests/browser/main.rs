@@ -7,6 +7,7 @@ mod client;
 #[path = "../server/process.rs"]
 #[allow(dead_code)]
 mod process;
+mod screenshots;
 
 use std::time::{Duration, Instant};
 
@@ -126,7 +127,7 @@ async fn the_page_shows_the_values_of_the_metrics() {
     let sold = server.metric("tickets_sold_total", &[]).await;
     let amount = server.metric("ticket_sales_amount_total", &[]).await;
     wait_for_text(&mut page, "tickets-in-range", &sold.to_string()).await;
-    wait_for_text(&mut page, "revenue-in-range", &format!("EUR {amount}")).await;
+    wait_for_text(&mut page, "revenue-in-range", &format!("{amount} EUR")).await;
     let requests = server.requests(&[]).await;
     assert_eq!((sold, amount, requests), (9.0, 585.0, 24.0));
 
@@ -395,12 +396,109 @@ async fn objectives_and_legends_are_shown_in_full_at_every_width() {
                    .filter(e => e.getBoundingClientRect().right > e.closest('.objective').getBoundingClientRect().right)\
                    .map(e => e.innerText)";
         assert_eq!(page.evaluate(cut).await, json!([]), "{width}");
+        let cut = "[...document.querySelectorAll('ol.bars .label, h3, .stats dd')]\
+                   .filter(e => e.scrollWidth > e.clientWidth + 1)\
+                   .map(e => `${e.innerText} in ${e.closest('[data-panel]')?.dataset.panel}`)";
+        assert_eq!(page.evaluate(cut).await, json!([]), "{width}");
         let cut = "[...document.querySelectorAll('.legend .label')]\
                    .filter(e => e.scrollWidth > e.clientWidth)\
                    .filter(e => e.closest('li').offsetWidth < e.closest('.legend').clientWidth)\
                    .map(e => e.innerText)";
         assert_eq!(page.evaluate(cut).await, json!([]), "{width}");
     }
+    assert_no_errors(&mut page, &server, &[]).await;
+}
+
+#[tokio::test]
+async fn rate_errors_duration_and_sales_are_visible_without_scrolling() {
+    let Some(browser) = Browser::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::run("demo", &sqlite(folder.path()), &["--rate", "30"]);
+    let mut page = browser.page().await;
+    let size = json!({ "width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+    page.command("Emulation.setDeviceMetricsOverride", size)
+        .await;
+    page.open(&server.ops_url).await;
+    wait_until_live(&mut page).await;
+    for id in [
+        "requests",
+        "errors",
+        "p99-duration",
+        "purchases",
+        "requests-by-status",
+        "errors-by-type",
+        "duration",
+        "purchase-attempts-per-minute",
+    ] {
+        let panel = panel(id);
+        let bottom = format!("{panel}?.getBoundingClientRect().bottom <= 900 && scrollY === 0");
+        page.until(&bottom).await;
+        page.until(&format!("/\\d/.test({panel}.innerText)")).await;
+    }
+    assert_no_errors(&mut page, &server, &[]).await;
+}
+
+#[tokio::test]
+async fn every_panel_is_drawn_without_scrolling_to_it() {
+    let Some(browser) = Browser::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::run("demo", &sqlite(folder.path()), &["--rate", "60"]);
+    let mut page = open(&browser, &server).await;
+    let missing = "[...document.querySelectorAll('details[open] [data-panel]')]\
+                   .filter(e => !e.querySelector('canvas, tbody tr, ol.bars li, dd b'))\
+                   .map(e => e.dataset.panel)";
+    page.until(&format!("{missing}.length === 0 && scrollY === 0"))
+        .await;
+    let panels = "document.querySelectorAll('[data-panel]').length";
+    assert!(page.evaluate(panels).await.as_u64() > Some(30));
+
+    // Panels that are not visible stay current.
+    let hidden = "document.querySelector('[data-panel=\"active-preset\"]').renderer";
+    let last = page
+        .evaluate(&format!("{hidden}.plot.data[0].length"))
+        .await;
+    page.until(&format!("{hidden}.plot.data[0].length > {last}"))
+        .await;
+
+    // A print has all panels, and the light theme.
+    let theme = "document.documentElement.dataset.theme ?? 'none'";
+    for (event, expected) in [("beforeprint", "light"), ("afterprint", "none")] {
+        page.evaluate(&format!("dispatchEvent(new Event('{event}'))"))
+            .await;
+        assert_eq!(page.evaluate(theme).await, expected);
+    }
+    let printed = page
+        .command(
+            "Page.printToPDF",
+            json!({ "printBackground": true, "preferCSSPageSize": true }),
+        )
+        .await;
+    assert!(printed["data"].as_str().unwrap().len() > 50_000);
+    assert_no_errors(&mut page, &server, &[]).await;
+}
+
+#[tokio::test]
+async fn the_range_of_the_charts_grows_with_the_data() {
+    let Some(browser) = Browser::start() else {
+        return;
+    };
+    let server = Server::start(&[]);
+    let mut page = open(&browser, &server).await;
+    page.find("button", "5 min").await;
+    let plot = format!("{}.renderer.plot", panel("requests-by-status"));
+    server.api.get("/concerts").await.unwrap();
+    page.until(&format!("{plot}?.data[0].length > 1")).await;
+    let span = format!("{plot}.scales.x.max - {plot}.scales.x.min");
+    let shown = page.evaluate(&span).await.as_f64().unwrap();
+    assert!((29.0..=60.0).contains(&shown), "{shown} s");
+    // From the shortest range on, it is as long as the data.
+    let known = format!("{plot}.data[0].at(-1) - {plot}.data[0][0]");
+    page.until(&format!("{known} > 33 && Math.abs({known} - ({span})) < 2"))
+        .await;
     assert_no_errors(&mut page, &server, &[]).await;
 }
 

@@ -6,6 +6,9 @@ use crate::format::percent;
 use crate::panel::{Color, Stat, TimeSeries, Unit};
 use crate::slo::Slo;
 
+/// Title of the row. The live page shows its cards of objectives in place of this row.
+pub(crate) const OBJECTIVES: &str = "Objectives";
+
 /// Creates a row that shows the compliance with each objective over the displayed time range, and
 /// how fast each error budget burns.
 ///
@@ -50,5 +53,5 @@ pub fn objectives_row<'a>(slos: impl IntoIterator<Item = &'a Slo>) -> Row {
         let legend = format!("{}, target {}", slo.name, percent(slo.objective));
         compliance = compliance.series(legend, slo.compliance());
     }
-    Row::new("Objectives").panel(compliance).panel(burn_rate)
+    Row::new(OBJECTIVES).panel(compliance).panel(burn_rate)
 }

@@ -16,6 +16,7 @@ use super::slug::slug;
 use super::wire;
 use crate::burn_rate::{BurnRateAlert, Severity};
 use crate::dashboard::{Dashboard, Row};
+use crate::objectives::OBJECTIVES;
 use crate::panel::{Color, Panel, PanelKind, TimeSeries, Unit};
 
 /// Contents of a page.
@@ -71,8 +72,8 @@ pub(super) fn define(contents: &Contents<'_>) -> Result<(Bytes, Vec<PlannedPanel
     Ok((definition.to_string().into(), panels))
 }
 
-/// Returns the rows of the dashboard, with the objectives below the leading rows
-/// of single values.
+/// Returns the rows of the dashboard, with the objectives in place of its row of objectives, or below
+/// the leading rows of single values.
 fn rows(contents: &Contents<'_>) -> Vec<PlannedRow> {
     let row = |row: &Row, objectives| PlannedRow {
         title: row.title.clone(),
@@ -83,11 +84,16 @@ fn rows(contents: &Contents<'_>) -> Vec<PlannedRow> {
     let rows = contents.dashboard.rows.iter();
     let mut rows: Vec<_> = rows.map(|dashboard| row(dashboard, false)).collect();
     if let Some(first) = contents.objectives.first() {
-        let is_stat = |panel: &Panel| matches!(panel.kind, PanelKind::Stat(_));
-        let mut positions = rows.iter();
-        let below = positions.position(|row| !row.panels.iter().all(is_stat));
-        let objectives = Row::new("Objectives").panel(burn_rate(&first.alerts));
-        rows.insert(below.unwrap_or(rows.len()), row(&objectives, true));
+        let objectives = Row::new(OBJECTIVES).panel(burn_rate(&first.alerts));
+        let objectives = row(&objectives, true);
+        if let Some(own) = rows.iter_mut().find(|row| row.title == OBJECTIVES) {
+            *own = objectives;
+        } else {
+            let is_stat = |panel: &Panel| matches!(panel.kind, PanelKind::Stat(_));
+            let mut positions = rows.iter();
+            let below = positions.position(|row| !row.panels.iter().all(is_stat));
+            rows.insert(below.unwrap_or(rows.len()), objectives);
+        }
     }
     rows
 }
@@ -98,7 +104,7 @@ fn burn_rate(alerts: &[BurnRateAlert]) -> TimeSeries {
             "How fast each error budget is consumed. At 1× it lasts exactly as long as the period \
              of the objective.",
         )
-        .size(8, 8);
+        .size(8, 6);
     alerts.iter().fold(panel, |panel, alert| {
         let color = match alert.severity {
             Severity::Page => Color::Red,

@@ -112,6 +112,7 @@ pub(super) fn panel(id: &str, panel: &Panel, requests: Option<&str>) -> Value {
         "unit": unit(&panel.unit),
         "decimals": panel.decimals,
         "width": panel.width,
+        "height": panel.height,
         "thresholds": thresholds(&panel.thresholds),
     });
     let more = match &panel.kind {

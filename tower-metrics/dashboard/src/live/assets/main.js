@@ -12,6 +12,10 @@ import { Checks, Controls, Objectives, Problems } from "./status.js";
 import { openRequests } from "./requests.js";
 
 const RANGES = [60, 300, 900];
+/** The shortest range that charts show while the page has little data. */
+const SHORTEST_RANGE = 30;
+/** Samples between two renderings of a panel that is not visible. */
+const HIDDEN_SAMPLES = 5;
 const KINDS = { lines: Lines, stat: Stat, bars: Bars, heatmap: Heatmap, table: Table };
 
 const store = new Store();
@@ -19,6 +23,10 @@ const renderers = new Map();
 const visible = new Set();
 let status = [];
 let dirty = false;
+/** Ids of panels to render when the browser is idle. */
+let idle = [];
+let samples = 0;
+const whenIdle = window.requestIdleCallback ?? ((run) => setTimeout(run, 50));
 
 function loadSetting(name) {
   try { return localStorage.getItem(name); } catch { return null; }
@@ -35,7 +43,12 @@ const view = {
   from: 0, to: 0, paused: false, marks: [],
   zoom(from, to) { view.from = from; view.to = to; pause(true); renderAll(); },
   unzoom() { pause(false); },
-  follow() { view.to = store.now; view.from = view.to - view.range; },
+  /** The range grows with the data until it has its full length. */
+  follow() {
+    view.to = store.now;
+    const known = view.to - (store.times[0] ?? view.to);
+    view.from = view.to - Math.min(view.range, Math.max(known, SHORTEST_RANGE));
+  },
 };
 
 function pause(on) {
@@ -67,6 +80,8 @@ function panel(definition) {
     el("figcaption", el("h3", definition.title)), body);
   if (definition.description) figure.querySelector("figcaption").title = definition.description;
   figure.style.setProperty("--span", definition.width);
+  figure.style.setProperty("--high", definition.height);
+  figure.classList.toggle("wide", definition.width === 24);
   const open = definition.opens ? openRequests : null;
   const renderer = definition.kind === "table" ? new Table(definition, body, open) : new KINDS[definition.kind](definition, body, view, open);
   renderers.set(definition.id, renderer);
@@ -86,6 +101,8 @@ function build() {
   const { definition } = store;
   renderers.clear();
   visible.clear();
+  idle = [];
+  samples = 0;
   watcher.disconnect();
   byId("badges").replaceChildren();
   byId("controls").replaceChildren();
@@ -126,10 +143,30 @@ function renderAll() {
   for (const id of visible) render(id);
 }
 
+/** Renders the panels that are not visible one at a time, so that a capture of the whole page is complete. */
+function renderHidden() {
+  const id = idle.pop();
+  if (id === undefined) return;
+  render(id);
+  if (idle.length) whenIdle(renderHidden);
+}
+
+function renderEvery() {
+  idle = [];
+  renderAll();
+  for (const id of renderers.keys()) render(id);
+}
+
 function onSample() {
   for (const update of status) update();
   if (view.paused || document.hidden) { dirty = true; return; }
   renderAll();
+  if (samples % HIDDEN_SAMPLES === 0) {
+    const waiting = idle.length > 0;
+    idle = [...renderers.keys()].filter((id) => !visible.has(id)).reverse();
+    if (!waiting && idle.length) whenIdle(renderHidden);
+  }
+  samples += 1;
 }
 
 let token = null;
@@ -217,6 +254,19 @@ function repaint() {
   for (const renderer of renderers.values()) renderer.repaint();
 }
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+
+// Paper is white.
+let screenTheme;
+addEventListener("beforeprint", () => {
+  screenTheme = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = "light";
+  resetColors();
+  renderEvery();
+});
+addEventListener("afterprint", () => {
+  if (screenTheme) document.documentElement.dataset.theme = screenTheme; else delete document.documentElement.dataset.theme;
+  repaint();
+});
 document.addEventListener("visibilitychange", () => { if (!document.hidden && dirty && !view.paused) renderAll(); });
 document.addEventListener("keydown", (event) => {
   if (event.target.closest("input, dialog, button, summary, a, [role=application]") || event.ctrlKey || event.metaKey || event.altKey) return;

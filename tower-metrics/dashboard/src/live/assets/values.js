@@ -32,15 +32,19 @@ export class Stat {
       if (!this.items.has(name)) {
         const value = el("b");
         const unit = el("small");
-        const item = el("div", el(titled || !name ? "dt.sr" : "dt", name || this.panel.title), el("dd", value, unit));
+        const item = el("div", el("dt"), el("dd", value, unit));
         this.items.set(name, { item, value, unit });
         this.host.append(item);
       }
       const { item, value, unit } = this.items.get(name);
       const now = latest(data.series.get(name), times, this.view);
       const [number, suffix] = parts(now, this.panel.unit);
+      // A single name, such as a currency, follows its value.
+      const alone = names.length === 1;
+      item.firstChild.className = alone || !name ? "sr" : "";
+      setText(item.firstChild, alone || !name ? this.panel.title : name);
       setText(value, number);
-      setText(unit, suffix);
+      setText(unit, alone && name && !titled ? `${suffix} ${name}`.trim() : suffix);
       item.dataset.tone = tone(now, this.panel.thresholds);
     }
     for (const [name, { item }] of this.items) {
