@@ -1,7 +1,7 @@
 //! Per-thread pool of boxes, so that a request does not allocate in steady state.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// Maximum number of boxes that a thread keeps.
 ///
@@ -9,56 +9,74 @@ use std::cell::RefCell;
 /// allocates.
 const MAX: usize = 128;
 
+/// Stack of boxes.
+///
+/// The top is separate: one exchange takes or returns a box while the thread has few
+/// requests in flight, where a `Vec` compares and stores its length and checks for
+/// growth.
+struct Pool {
+    top: Cell<Option<Box<dyn Any>>>,
+    below: RefCell<Vec<Box<dyn Any>>>,
+}
+
 thread_local! {
-    static BOXES: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
+    static POOL: Pool = const {
+        Pool {
+            top: Cell::new(None),
+            below: RefCell::new(Vec::new()),
+        }
+    };
 }
 
 /// Takes a box of type `T` from the pool. Its contents are as they were when it was
 /// returned.
 #[inline]
 pub(crate) fn take<T: 'static>() -> Option<Box<T>> {
-    let taken = BOXES.try_with(|boxes| {
-        let mut boxes = boxes.borrow_mut();
-        match boxes.pop()?.downcast() {
-            Ok(last) => Some(last),
-            Err(other) => take_below(&mut boxes, other),
-        }
-    });
-    taken.ok().flatten()
+    let top = POOL.try_with(|pool| pool.top.take());
+    match top.ok().flatten().map(|top| top.downcast()) {
+        Some(Ok(top)) => Some(top),
+        Some(Err(other)) => take_below(Some(other)),
+        None => take_below(None),
+    }
 }
 
-/// Takes the topmost box of type `T` when the top of the stack has another type,
-/// because a layer with another type of recorder runs on the same thread.
-#[cold]
-fn take_below<T: 'static>(boxes: &mut Vec<Box<dyn Any>>, top: Box<dyn Any>) -> Option<Box<T>> {
-    let found = boxes.iter().rposition(|pooled| pooled.is::<T>());
-    boxes.push(top);
-    boxes.swap_remove(found?).downcast().ok()
+/// Takes the topmost box of type `T` below the top. `top` has another type, because a
+/// layer with another type of recorder runs on the same thread, and goes back.
+#[inline(never)]
+fn take_below<T: 'static>(top: Option<Box<dyn Any>>) -> Option<Box<T>> {
+    let taken = POOL.try_with(|pool| {
+        pool.top.set(top);
+        let mut below = pool.below.borrow_mut();
+        let found = below.iter().rposition(|pooled| pooled.is::<T>());
+        below.swap_remove(found?).downcast().ok()
+    });
+    taken.ok().flatten()
 }
 
 /// Returns a box to the pool.
 #[inline]
 pub(crate) fn put<T: 'static>(item: Box<T>) {
     // Fails during thread shutdown, where the box is freed instead.
-    let _ = BOXES.try_with(|boxes| {
-        let mut boxes = boxes.borrow_mut();
-        if boxes.len() < MAX {
-            boxes.push(item);
-        } else {
-            put_into_full(&mut boxes, item);
+    let _ = POOL.try_with(|pool| {
+        if let Some(previous) = pool.top.replace(Some(item)) {
+            put_below(&mut pool.below.borrow_mut(), previous);
         }
     });
 }
 
-/// Replaces a box of another type if type `T` has less than half of the pool, so
-/// that the recorder that fills the pool first does not starve the others.
-#[cold]
-fn put_into_full<T: 'static>(boxes: &mut [Box<dyn Any>], item: Box<T>) {
-    let same_type = boxes.iter().filter(|pooled| pooled.is::<T>()).count();
-    if same_type < MAX / 2
-        && let Some(other) = boxes.iter_mut().find(|pooled| !pooled.is::<T>())
+/// Keeps the previous top. In a full pool, it replaces a box of another type if its type
+/// has less than half of the pool, so that the recorder that fills the pool first does
+/// not starve the others.
+#[inline(never)]
+fn put_below(below: &mut Vec<Box<dyn Any>>, item: Box<dyn Any>) {
+    if below.len() < MAX - 1 {
+        return below.push(item);
+    }
+    let same_type = |pooled: &&Box<dyn Any>| (***pooled).type_id() == (*item).type_id();
+    if below.iter().filter(same_type).count() < MAX / 2 - 1
+        && let Some(at) = below.iter().position(|pooled| !same_type(&pooled))
     {
-        *other = item;
+        below[at] = item;
     }
 }
 

@@ -172,9 +172,13 @@ impl Layout {
 }
 
 /// Values of one series as recorded by one thread.
+///
+/// The first line is part of the structure: recording a fast request follows no other
+/// pointer and checks no bounds.
 #[derive(Debug)]
 pub(crate) struct Cells {
-    lines: Box<[Line]>,
+    first: Line,
+    rest: Box<[Line]>,
     /// Latest exemplar of each duration bucket. Allocated with the first one.
     exemplars: OnceLock<Box<[Mutex<Option<Exemplar>>]>>,
     /// `None` unless the duration has native buckets.
@@ -192,7 +196,8 @@ pub(crate) struct Exemplar {
 impl Cells {
     pub(crate) fn new(layout: &Layout) -> Self {
         Self {
-            lines: (0..layout.cells.div_ceil(8))
+            first: Line::default(),
+            rest: (1..layout.cells.div_ceil(8))
                 .map(|_| Line::default())
                 .collect(),
             exemplars: OnceLock::new(),
@@ -202,7 +207,10 @@ impl Cells {
 
     #[inline]
     pub(crate) fn cell(&self, index: usize) -> &Cell {
-        &self.lines[index / 8].0[index % 8]
+        match index.checked_sub(8) {
+            None => &self.first.0[index],
+            Some(index) => &self.rest[index / 8].0[index % 8],
+        }
     }
 
     /// Records a request that has ended.

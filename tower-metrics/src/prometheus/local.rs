@@ -123,30 +123,25 @@ pub(crate) fn with_thread_endpoint<T>(
     }
 }
 
-/// Calls `f` with this thread's cells for a completed request that began at
-/// `began`.
+/// Returns this thread's cells for a completed request that began at `began`. The
+/// lease, if there is one, must outlive the write.
 #[inline(always)]
-pub(crate) fn with_cells(
+pub(crate) fn cells(
     endpoint: &'static Endpoint,
     began: &'static ThreadEndpoint,
     end: &CompletedRequest<'_>,
-    f: impl FnOnce(&'static Cells),
-) {
+) -> (&'static Cells, Option<Lease<'static>>) {
     let key = Key::of(end);
-    let found = if began.slot == SLOT.get() {
-        began.find(&key)
-    } else {
-        None
-    };
-    let (cells, _lease) = match found {
-        Some(cells) => (cells, None),
-        None => find_cells(endpoint, key, StatusLabels::of(end), end.labels),
-    };
-    f(cells);
+    if began.slot == SLOT.get()
+        && let Some(cells) = began.find(&key)
+    {
+        return (cells, None);
+    }
+    find_cells(endpoint, key, StatusLabels::of(end), end.labels)
 }
 
 /// Looks up the cells of a request that began on another thread or is the first
-/// of its series. The returned lease must outlive the write.
+/// of its series.
 #[inline(never)]
 fn find_cells(
     endpoint: &'static Endpoint,

@@ -325,9 +325,8 @@ impl Recorder for Prometheus {
         began: &'static ThreadEndpoint,
         end: &CompletedRequest<'_>,
     ) {
-        local::with_cells(endpoint, began, end, |cells| {
-            cells.record(endpoint.layout, end)
-        });
+        let (cells, _lease) = local::cells(endpoint, began, end);
+        cells.record(endpoint.layout, end);
     }
 
     fn abandon(&self, endpoint: &'static Endpoint, _: &'static ThreadEndpoint) {
