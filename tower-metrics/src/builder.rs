@@ -575,6 +575,7 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
             self.counts_request_bytes || self.duration_from == DurationFrom::Body;
         let shared: &'static Shared<R> = Box::leak(Box::new(Shared {
             wants_time_to_head: self.recorder.wants_time_to_head(),
+            wants_oldest_request: self.recorder.wants_oldest_request(),
             inspects_requests: self.grpc
                 || !self.labels.is_empty()
                 || self.trace_id.is_some()

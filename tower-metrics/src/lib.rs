@@ -149,6 +149,7 @@ mod label_enum;
 mod layer;
 #[cfg(feature = "axum")]
 mod matched_path_cache;
+mod oldest_request;
 #[cfg(feature = "opentelemetry")]
 pub mod opentelemetry;
 mod outcome;
@@ -172,6 +173,7 @@ mod service;
 mod shared;
 mod side;
 mod state;
+mod sync;
 mod table;
 mod trace_id;
 
@@ -189,6 +191,7 @@ pub use self::head::{RequestHead, ResponseHead};
 pub use self::initial_series::InitialSeries;
 pub use self::label::{Label, LabelKey, LabelValue, LabelValues, MAX_LABELS};
 pub use self::layer::MetricsLayer;
+pub use self::oldest_request::OldestRequest;
 #[cfg(feature = "opentelemetry")]
 pub use self::opentelemetry::{OpenTelemetry, OpenTelemetryBuilder};
 pub use self::outcome::Outcome;

@@ -6,6 +6,7 @@ use crate::completed_request::CompletedRequest;
 use crate::error::LabelError;
 use crate::initial_series::InitialSeries;
 use crate::label::LabelValues;
+use crate::oldest_request::OldestRequest;
 
 /// Backend that stores request metrics, such as
 #[cfg_attr(feature = "prometheus", doc = "[`Prometheus`](crate::Prometheus).")]
@@ -88,6 +89,23 @@ pub trait Recorder: 'static {
     fn wants_time_to_head(&self) -> bool {
         false
     }
+
+    /// Returns whether to track the oldest request in flight of each series, which
+    /// costs two stores per request.
+    ///
+    /// Called when a layer is built. The default implementation returns `false`.
+    fn wants_oldest_request(&self) -> bool {
+        false
+    }
+
+    /// Receives the oldest request in flight of a series in one layer, whose age can be
+    /// read at any time.
+    ///
+    /// Called after [`series`](Self::series) if a recorder
+    /// [wants it](Self::wants_oldest_request). The default implementation does nothing.
+    fn watch_oldest_request(&self, series: Self::Series, oldest: OldestRequest) {
+        let _ = (series, oldest);
+    }
 }
 
 /// Limit on the number of series.
@@ -151,6 +169,15 @@ impl<A: Recorder, B: Recorder> Recorder for (A, B) {
     fn wants_time_to_head(&self) -> bool {
         self.0.wants_time_to_head() || self.1.wants_time_to_head()
     }
+
+    fn wants_oldest_request(&self) -> bool {
+        self.0.wants_oldest_request() || self.1.wants_oldest_request()
+    }
+
+    fn watch_oldest_request(&self, series: Self::Series, oldest: OldestRequest) {
+        self.0.watch_oldest_request(series.0, oldest);
+        self.1.watch_oldest_request(series.1, oldest);
+    }
 }
 
 /// Records requests if there is a recorder.
@@ -197,6 +224,16 @@ impl<R: Recorder> Recorder for Option<R> {
 
     fn wants_time_to_head(&self) -> bool {
         self.as_ref().is_some_and(R::wants_time_to_head)
+    }
+
+    fn wants_oldest_request(&self) -> bool {
+        self.as_ref().is_some_and(R::wants_oldest_request)
+    }
+
+    fn watch_oldest_request(&self, series: Self::Series, oldest: OldestRequest) {
+        if let (Some(recorder), Some(series)) = (self, series) {
+            recorder.watch_oldest_request(series, oldest);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use http::{Extensions, Request};
 
 use crate::head::RequestHead;
 use crate::label::Label;
+use crate::oldest_request::SeriesNumber;
 use crate::recorder::Recorder;
 use crate::route::{DurationFrom, DurationTo, Route, Source, is_skipped};
 use crate::routes::{Entry, Routes};
@@ -28,6 +29,7 @@ pub(crate) struct Shared<R: Recorder> {
     pub(crate) side: Side,
     pub(crate) trace_id: Option<TraceIdFn>,
     pub(crate) wants_time_to_head: bool,
+    pub(crate) wants_oldest_request: bool,
     /// `true` if more than the route and the method is derived from a request.
     pub(crate) inspects_requests: bool,
     pub(crate) counts_request_bytes: bool,
@@ -41,6 +43,8 @@ pub(crate) struct Shared<R: Recorder> {
 pub(crate) struct Target<R: Recorder> {
     pub(crate) shared: &'static Shared<R>,
     pub(crate) series: R::Series,
+    /// Number of the series if its oldest request is tracked.
+    pub(crate) tracked: Option<SeriesNumber>,
     pub(crate) duration_to: DurationTo,
     /// `true` if more than the status is derived from a response.
     pub(crate) inspects_responses: bool,
@@ -144,9 +148,18 @@ impl<R: Recorder> Shared<R> {
     #[cold]
     fn new_target(&'static self, method: usize, entry: &Entry<Target<R>>) -> Target<R> {
         let method_name = self.routes.method_name(method);
+        let series = self.recorder.series(method_name, entry.route);
+        let tracked = (self.wants_oldest_request)
+            .then(SeriesNumber::next)
+            .flatten();
+        if let Some(number) = tracked {
+            let oldest = number.oldest_request();
+            self.recorder.watch_oldest_request(series, oldest);
+        }
         Target {
             shared: self,
-            series: self.recorder.series(method_name, entry.route),
+            series,
+            tracked,
             duration_to: entry.duration_to,
             inspects_responses: self.wants_time_to_head
                 || !self.labels.is_empty()

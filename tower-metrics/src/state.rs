@@ -13,6 +13,7 @@ use crate::error_type::ErrorType;
 use crate::grpc::{self, GrpcStatus};
 use crate::head::{RequestHead, ResponseHead, content_length, is_event_stream};
 use crate::label::{LabelNumbers, LabelValues};
+use crate::oldest_request::StartCell;
 use crate::outcome::Outcome;
 use crate::recorder::{Limit, Recorder};
 use crate::request_body::BodyRead;
@@ -83,6 +84,8 @@ pub(crate) struct State<R: Recorder> {
     /// `None` once the request has ended.
     in_flight: Option<R::InFlight>,
     start: Instant,
+    /// `None` until a recorder tracks the oldest request.
+    start_cell: Option<StartCell>,
     request_size: u64,
     kind: Kind,
     pub(crate) phase: Phase,
@@ -126,6 +129,7 @@ impl<R: Recorder> State<R> {
             target,
             in_flight: None,
             start,
+            start_cell: None,
             request_size: 0,
             kind: Kind::Other,
             phase: Phase::InService,
@@ -148,6 +152,31 @@ impl<R: Recorder> State<R> {
         self.request_size = 0;
         self.kind = kind;
         self.phase = Phase::InService;
+        self.track();
+    }
+
+    /// Makes the request visible as one in flight.
+    #[inline(always)]
+    fn track(&mut self) {
+        if let Some(series) = self.target.tracked {
+            let cell = self.start_cell.get_or_insert_with(StartCell::register);
+            cell.begin(series, self.start);
+        }
+    }
+
+    /// Hides the request once its duration is known.
+    #[inline(always)]
+    fn untrack(&self) {
+        if let Some(cell) = &self.start_cell {
+            cell.clear();
+        }
+    }
+
+    /// Takes the request out of flight.
+    #[inline(always)]
+    fn take_in_flight(&mut self) -> Option<R::InFlight> {
+        self.untrack();
+        self.in_flight.take()
     }
 
     /// Prepares the state for the next request.
@@ -280,6 +309,9 @@ impl<R: Recorder> State<R> {
             extra.time_to_head = Some(time_to_head);
             extra.is_open_ended = is_open_ended;
         }
+        if self.has_duration() {
+            self.untrack();
+        }
         if has_no_body && !is_open_ended {
             self.end(Outcome::Complete);
         }
@@ -359,11 +391,20 @@ impl<R: Recorder> State<R> {
         self.abandon();
         self.in_flight = Some(in_flight);
         self.target = target;
+        if !self.has_duration() {
+            self.track();
+        }
+    }
+
+    /// Returns whether the duration ended at the head.
+    fn has_duration(&self) -> bool {
+        let ends_at_head = self.extra.is_open_ended || self.target.duration_to == DurationTo::Head;
+        ends_at_head && self.extra.time_to_head.is_some()
     }
 
     fn abandon(&mut self) {
         let target = self.target;
-        if let Some(in_flight) = self.in_flight.take() {
+        if let Some(in_flight) = self.take_in_flight() {
             target.shared.recorder.abandon(target.series, in_flight);
         }
     }
@@ -377,7 +418,7 @@ impl<R: Recorder> State<R> {
         if !self.is_plain {
             outcome = self.settle(outcome);
         }
-        let Some(in_flight) = self.in_flight.take() else {
+        let Some(in_flight) = self.take_in_flight() else {
             return;
         };
         if !self.is_plain {
@@ -414,7 +455,7 @@ impl<R: Recorder> State<R> {
     /// Records a request without a response, unless it has ended.
     #[cold]
     pub(crate) fn end_without_response(&mut self, outcome: Outcome, error_type: ErrorType) {
-        let Some(in_flight) = self.in_flight.take() else {
+        let Some(in_flight) = self.take_in_flight() else {
             return;
         };
         self.count_overflows();

@@ -84,6 +84,8 @@ impl Reader {
             if name == "http_server_active_requests" {
                 let most = self.most_in_flight;
                 assert!((0.0..=most).contains(value), "{value} in flight");
+            } else if name == "http_server_oldest_request_seconds" {
+                assert!(*value >= 0.0, "{value} s");
             } else if name != "tower_metrics_series" {
                 let last = self.last.insert(key.clone(), *value).unwrap_or(0.0);
                 assert!(*value >= last, "{key:?} went from {last} to {value}");

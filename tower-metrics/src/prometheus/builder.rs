@@ -6,10 +6,12 @@ use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 
 use prometheus::Registry;
+use prometheus::core::Collector;
 
 use super::cells::Layout;
 use super::collector::{LIMIT, METRIC, RecorderMetrics, RequestMetrics};
 use super::names::label_names;
+use super::oldest_request::{OldestRequestMetric, Watched};
 use super::registry::RegistryAdditions;
 use super::{Endpoints, Inner, Names, Prometheus, exposition};
 use crate::bounds::{DURATION_BOUNDS, duration_bounds, size_bounds};
@@ -44,6 +46,7 @@ pub struct PrometheusBuilder {
     response_size_bounds: Vec<f64>,
     time_to_head: bool,
     native_histogram: bool,
+    oldest_request: bool,
 }
 
 impl Default for PrometheusBuilder {
@@ -61,6 +64,7 @@ impl Default for PrometheusBuilder {
             response_size_bounds: Vec::new(),
             time_to_head: false,
             native_histogram: false,
+            oldest_request: true,
         }
     }
 }
@@ -204,6 +208,17 @@ impl PrometheusBuilder {
         self
     }
 
+    /// Sets whether the age of the oldest request in flight of each route is exposed
+    /// as a gauge, so that a request that never ends is visible. Defaults to `true`.
+    ///
+    /// A request counts until its duration ends: an event stream or an upgrade until
+    /// its response head. It costs two stores per request, and a scrape reads 64 bytes
+    /// for each request in flight.
+    pub fn oldest_request(mut self, enabled: bool) -> Self {
+        self.oldest_request = enabled;
+        self
+    }
+
     /// Builds the recorder and registers its metrics.
     ///
     /// # Errors
@@ -233,7 +248,7 @@ impl PrometheusBuilder {
             Some(prefix) => names.clone().prefixed(prefix),
             None => names.clone(),
         };
-        check_metric_names(&exposed_names, self.time_to_head)?;
+        check_metric_names(&exposed_names, self.time_to_head, self.oldest_request)?;
 
         let scheme = names.scheme.clone().map(|name| (name, self.scheme));
         let rpc_system = names
@@ -282,6 +297,8 @@ impl PrometheusBuilder {
             layout: default_layout,
             route_layouts,
             time_to_head: self.time_to_head,
+            oldest_request: self.oldest_request,
+            watched: Watched::default(),
             endpoints: RwLock::new(Endpoints::default()),
             overflows: Table::new(64),
             renderers: exposition::Renderers::default(),
@@ -291,26 +308,41 @@ impl PrometheusBuilder {
         inner
             .overflows
             .get_or_insert(Limit::Routes.as_str(), AtomicU64::default);
-        let recorder_metrics = || RecorderMetrics::new(inner).map(Box::new).map_err(failed);
-        let requests = Box::new(RequestMetrics::new(inner).map_err(failed)?);
-        // Register these first, because they are identified by the duration's
-        // name alone. Recorders that differ only in their constant labels would
-        // share families, which only one of them could write.
-        inner
-            .registry
-            .register(recorder_metrics()?)
-            .map_err(failed)?;
-        if let Err(error) = inner.registry.register(requests) {
-            // A failed build leaves nothing in the registry.
-            let _ = inner.registry.unregister(recorder_metrics()?);
-            return Err(failed(error));
-        }
+        register(inner).map_err(failed)?;
         Ok(Prometheus(inner))
     }
 }
 
-fn check_metric_names(names: &Names, time_to_head: bool) -> Result<(), BuildError> {
-    let metrics = names.metrics(time_to_head);
+/// Registers the recorder's collectors. If it fails, it leaves none in the registry.
+fn register(inner: &'static Inner) -> prometheus::Result<()> {
+    type Create = fn(&'static Inner) -> prometheus::Result<Box<dyn Collector>>;
+    // The metrics about the recorder come first, because they are identified by the
+    // duration's name alone. Recorders that differ only in their constant labels would
+    // share families, which only one of them could write.
+    let mut collectors: Vec<Create> = vec![
+        |inner| Ok(Box::new(RecorderMetrics::new(inner)?)),
+        |inner| Ok(Box::new(RequestMetrics::new(inner)?)),
+    ];
+    if inner.oldest_request {
+        collectors.push(|inner| Ok(Box::new(OldestRequestMetric::new(inner)?)));
+    }
+    for (registered, create) in collectors.iter().enumerate() {
+        if let Err(error) = inner.registry.register(create(inner)?) {
+            for create in &collectors[..registered] {
+                inner.registry.unregister(create(inner)?)?;
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn check_metric_names(
+    names: &Names,
+    time_to_head: bool,
+    oldest_request: bool,
+) -> Result<(), BuildError> {
+    let metrics = names.metrics(time_to_head, oldest_request);
     for (i, name) in metrics.iter().enumerate() {
         let valid = name.bytes().enumerate().all(|(i, b)| {
             b.is_ascii_alphabetic() || b == b'_' || b == b':' || (i > 0 && b.is_ascii_digit())

@@ -12,13 +12,13 @@ mod key;
 mod local;
 mod names;
 mod native;
+mod oldest_request;
 mod other;
 mod reader;
 mod registry;
 mod series;
 mod slots;
 mod snapshot;
-mod sync;
 mod thread_endpoint;
 
 use std::collections::HashMap;
@@ -45,7 +45,9 @@ use crate::completed_request::CompletedRequest;
 use crate::error::LabelError;
 use crate::initial_series::InitialSeries;
 use crate::label::LabelValues;
+use crate::oldest_request::OldestRequest;
 use crate::recorder::{Limit, Recorder};
+use crate::sync;
 use crate::table::Table;
 
 /// Recorder that keeps its metrics in a Prometheus registry.
@@ -113,6 +115,8 @@ pub(crate) struct Inner {
     layout: &'static Layout,
     route_layouts: HashMap<String, &'static Layout>,
     time_to_head: bool,
+    oldest_request: bool,
+    watched: oldest_request::Watched,
     endpoints: RwLock<Endpoints>,
     overflows: Table<AtomicU64>,
     renderers: exposition::Renderers,
@@ -232,6 +236,12 @@ impl Prometheus {
     /// [native buckets](PrometheusBuilder::native_histogram).
     pub fn records_native_histogram(&self) -> bool {
         self.0.layout.native.is_some()
+    }
+
+    /// Returns whether the recorder [exposes](PrometheusBuilder::oldest_request) the age
+    /// of the oldest request in flight.
+    pub fn exposes_oldest_request(&self) -> bool {
+        self.0.oldest_request
     }
 
     /// Returns a [`Reader`] of the recorder's series, for evaluation inside the
@@ -387,6 +397,16 @@ impl Recorder for Prometheus {
 
     fn wants_time_to_head(&self) -> bool {
         self.0.time_to_head
+    }
+
+    fn wants_oldest_request(&self) -> bool {
+        self.0.oldest_request
+    }
+
+    fn watch_oldest_request(&self, endpoint: &'static Endpoint, oldest: OldestRequest) {
+        if self.0.oldest_request {
+            self.0.watched.add(endpoint.route, oldest);
+        }
     }
 }
 

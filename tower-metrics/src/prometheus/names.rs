@@ -33,6 +33,10 @@ pub struct Names {
     /// [`PrometheusBuilder::time_to_head`](super::PrometheusBuilder::time_to_head)
     /// is enabled.
     pub time_to_head: String,
+    /// Gauge of the age of the oldest request in flight in seconds. Exposed unless
+    /// [`PrometheusBuilder::oldest_request`](super::PrometheusBuilder::oldest_request)
+    /// is disabled.
+    pub oldest_request: String,
     /// Label for the request method.
     pub method: Option<String>,
     /// Label for the route template.
@@ -81,6 +85,7 @@ impl Names {
             request_size: Some(format!("http_{side}_request_body_size_bytes")),
             response_size: Some(format!("http_{side}_response_body_size_bytes")),
             time_to_head: format!("http_{side}_time_to_head_seconds"),
+            oldest_request: format!("http_{side}_oldest_request_seconds"),
             method: Some("http_request_method".into()),
             route: route.into(),
             status: Some("http_response_status_code".into()),
@@ -131,6 +136,7 @@ impl Names {
             request_size: Some(format!("rpc_{side}_request_body_size_bytes")),
             response_size: Some(format!("rpc_{side}_response_body_size_bytes")),
             time_to_head: format!("rpc_{side}_time_to_head_seconds"),
+            oldest_request: format!("rpc_{side}_oldest_request_seconds"),
             method: None,
             route: "rpc_method".into(),
             status: None,
@@ -152,6 +158,7 @@ impl Names {
             request_size: Some("http_request_size_bytes".into()),
             response_size: Some("http_response_size_bytes".into()),
             time_to_head: "http_time_to_head_seconds".into(),
+            oldest_request: "http_oldest_request_seconds".into(),
             method: Some("method".into()),
             route: "route".into(),
             status: Some("code".into()),
@@ -171,6 +178,7 @@ impl Names {
             request_size: None,
             response_size: Some("axum_http_response_body_size".into()),
             time_to_head: "axum_http_time_to_head_seconds".into(),
+            oldest_request: "axum_http_oldest_request_seconds".into(),
             method: Some("method".into()),
             route: "endpoint".into(),
             status: Some("status".into()),
@@ -187,6 +195,7 @@ impl Names {
             &mut self.duration,
             &mut self.in_flight,
             &mut self.time_to_head,
+            &mut self.oldest_request,
         ];
         let optional = [
             &mut self.requests,
@@ -215,12 +224,15 @@ impl Names {
     }
 
     /// Returns the names of all metrics that are recorded with these names.
-    pub(crate) fn metrics(&self, time_to_head: bool) -> Vec<&str> {
+    pub(crate) fn metrics(&self, time_to_head: bool, oldest_request: bool) -> Vec<&str> {
         let mut metrics: Vec<&str> = vec![&self.duration, &self.in_flight];
         let optional = [&self.requests, &self.request_size, &self.response_size];
         metrics.extend(optional.into_iter().flatten().map(String::as_str));
         if time_to_head {
             metrics.push(&self.time_to_head);
+        }
+        if oldest_request {
+            metrics.push(&self.oldest_request);
         }
         metrics
     }

@@ -252,6 +252,8 @@ async fn empty_labels_and_the_order_of_labels_create_no_series() {
     assert_eq!(samples.requests(&[("a", "1"), ("b", "")]), 4.0);
     assert_eq!(samples.requests(&[("a", "1"), ("b", "2")]), 2.0);
     let registered = prometheus.registry().gather();
-    let duration = registered.iter().find(|f| f.name().ends_with("seconds"));
+    let duration = registered
+        .iter()
+        .find(|f| f.name().ends_with("duration_seconds"));
     assert_eq!(duration.unwrap().get_metric().len(), 3);
 }

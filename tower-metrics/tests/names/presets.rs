@@ -18,6 +18,10 @@ async fn open_telemetry_names_follow_the_convention() {
             "http_server_active_requests",
             &["http_request_method", "http_route", "url_scheme"],
         ),
+        one(
+            "http_server_oldest_request_seconds",
+            &["http_route", "url_scheme"],
+        ),
     ];
     assert_eq!(shape(&samples), expected.into_iter().flatten().collect());
     let labels = [
@@ -48,6 +52,7 @@ async fn open_telemetry_names_for_clients_have_no_scheme() {
             "http_client_active_requests",
             &["http_request_method", "url_template"],
         ),
+        one("http_client_oldest_request_seconds", &["url_template"]),
     ];
     assert_eq!(shape(&samples), expected.into_iter().flatten().collect());
 }
@@ -68,6 +73,7 @@ async fn classic_names_are_those_of_promhttp() {
         histogram("http_request_size_bytes", &labels),
         histogram("http_response_size_bytes", &labels),
         one("http_requests_in_flight", &["method", "route"]),
+        one("http_oldest_request_seconds", &["route"]),
     ];
     assert_eq!(shape(&samples), expected.into_iter().flatten().collect());
     assert_eq!(
@@ -87,6 +93,7 @@ async fn axum_prometheus_names_work_with_its_queries() {
         histogram("axum_http_requests_duration_seconds", &labels),
         histogram("axum_http_response_body_size", &labels),
         one("axum_http_requests_pending", &["method", "endpoint"]),
+        one("axum_http_oldest_request_seconds", &["endpoint"]),
     ];
     assert_eq!(shape(&samples), expected.into_iter().flatten().collect());
     let labels = [
@@ -163,6 +170,10 @@ async fn rpc_names_have_no_labels_of_http() {
             histogram("response_body_size_bytes"),
             one(
                 &format!("rpc_{side}_active_requests"),
+                &["rpc_system_name", "rpc_method"],
+            ),
+            one(
+                &format!("rpc_{side}_oldest_request_seconds"),
                 &["rpc_system_name", "rpc_method"],
             ),
         ];

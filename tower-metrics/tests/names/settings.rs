@@ -37,6 +37,7 @@ async fn custom_names_are_used() {
     names.duration = "latency_seconds".into();
     names.requests = Some("answers_total".into());
     names.in_flight = "open".into();
+    names.oldest_request = "oldest_seconds".into();
     names.request_size = None;
     names.response_size = Some("sent_bytes".into());
     names.method = Some("verb".into());
@@ -51,6 +52,7 @@ async fn custom_names_are_used() {
         histogram("latency_seconds", &labels),
         histogram("sent_bytes", &labels),
         one("open", &["verb", "template"]),
+        one("oldest_seconds", &["template"]),
     ];
     assert_eq!(shape(&samples), expected.into_iter().flatten().collect());
 }
