@@ -102,6 +102,7 @@
 //!
 //! # Feature flags
 //!
+//! - `admission`: layer that measures the wait for admission.
 //! - `axum` (default): routes from axum's `MatchedPath`, and the exposition as
 //!   an axum handler.
 //! - `prometheus` (default): the recorder for Prometheus and its exposition.
@@ -126,6 +127,8 @@
 //! [`MetricsLayerBuilder::route`] sets it.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "admission")]
+pub mod admission;
 mod body;
 #[cfg(any(feature = "opentelemetry", feature = "prometheus"))]
 mod bounds;
@@ -167,7 +170,11 @@ mod route;
 mod routes;
 #[cfg(feature = "tokio")]
 mod runtime;
-#[cfg(any(feature = "process", feature = "tokio"))]
+#[cfg(any(
+    feature = "process",
+    feature = "tokio",
+    all(feature = "admission", feature = "prometheus")
+))]
 mod sampled;
 mod service;
 mod shared;
@@ -177,6 +184,8 @@ mod sync;
 mod table;
 mod trace_id;
 
+#[cfg(feature = "admission")]
+pub use self::admission::{AdmissionLayer, AdmissionRecorder, AdmissionWait};
 pub use self::body::ResponseBody;
 pub use self::builder::MetricsLayerBuilder;
 pub use self::classify::{ClassifyError, ServiceError};

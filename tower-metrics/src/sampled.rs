@@ -19,11 +19,13 @@ impl Family {
         Self { name, help, kind }
     }
 
+    #[cfg(any(feature = "process", feature = "tokio"))]
     pub(crate) const fn counter(name: &'static str, help: &'static str) -> Self {
         let kind = proto::MetricType::COUNTER;
         Self { name, help, kind }
     }
 
+    #[cfg(any(feature = "admission", feature = "tokio"))]
     pub(crate) const fn histogram(name: &'static str, help: &'static str) -> Self {
         let kind = proto::MetricType::HISTOGRAM;
         Self { name, help, kind }
@@ -78,6 +80,7 @@ fn metric(labels: &[(&str, &str)]) -> proto::Metric {
 
 /// Returns a metric of a histogram. `buckets` has the count of each bound, and then that
 /// of greater values.
+#[cfg(any(feature = "admission", feature = "tokio"))]
 pub(crate) fn histogram(
     labels: &[(&str, &str)],
     bounds: &[f64],

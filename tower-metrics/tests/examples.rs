@@ -347,3 +347,55 @@ fn the_client_records_responses_and_failures() {
     assert_eq!(count("/slow", "", "connection"), 1.0);
     assert_eq!(samples.sum("http_client_active_requests", &[]), 0.0);
 }
+
+#[cfg(feature = "admission")]
+#[tokio::test]
+async fn admission_measures_the_wait_of_every_request() {
+    const REQUESTS: usize = 20;
+    let server = Server::start("admission");
+    let url = server.address();
+    let requests = (0..REQUESTS).map(|_| tokio::spawn(get(url.clone())));
+    for request in requests.collect::<Vec<_>>() {
+        let (status, _) = request.await.unwrap();
+        let expected = [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE];
+        assert!(expected.contains(&status), "{status}");
+    }
+    let samples = samples(format!("{url}/metrics")).await;
+    let waits = |outcome| {
+        let count = "http_server_admission_wait_seconds_count";
+        samples.sum(count, &[("outcome", outcome)])
+    };
+    assert!(waits("admitted") >= 1.0);
+    assert_eq!(waits("admitted") + waits("cancelled"), REQUESTS as f64);
+    assert_eq!(samples.sum("http_server_admission_queued", &[]), 0.0);
+    server.stop().await;
+}
+
+#[cfg(all(feature = "process", feature = "tokio"))]
+#[tokio::test]
+async fn saturation_shows_a_blocked_runtime_during_the_block_and_after_it() {
+    let server = Server::start("saturation");
+    let (url, metrics) = (server.address(), server.address());
+    let block = tokio::spawn(get(format!("{url}/block")));
+    // The example blocks its runtime for 3 s.
+    let during = loop {
+        let (_, text) = get(metrics.clone()).await;
+        let samples = Samples::parse(&text);
+        if samples.sum("tokio_blocked_seconds", &[("runtime", "api")]) > 0.5 {
+            break samples;
+        }
+        assert!(!block.is_finished(), "{samples:#?}");
+    };
+    assert_eq!(during.series("process_open_fds"), 1);
+    assert_eq!(block.await.unwrap().0, StatusCode::OK);
+    let late = |samples: &Samples, le| {
+        let labels = [("runtime", "api"), ("le", le)];
+        samples.sum("tokio_scheduling_delay_seconds_bucket", &labels)
+    };
+    let mut after = samples(metrics.clone()).await;
+    while late(&after, "inf") < 10.0 {
+        after = samples(metrics.clone()).await;
+    }
+    assert!(late(&after, "inf") - late(&after, "1") >= 10.0);
+    server.stop().await;
+}

@@ -184,6 +184,8 @@ impl OpenTelemetryBuilder {
                 .build(),
             #[cfg(feature = "connections")]
             connections: super::connections::ConnectionInstruments::new(meter),
+            #[cfg(feature = "admission")]
+            admission: super::admission::AdmissionInstruments::new(meter),
             logged_limits: Table::new(64),
             scheme: self.scheme.leak(),
         };

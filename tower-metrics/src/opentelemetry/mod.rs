@@ -1,5 +1,7 @@
 //! Recorder for an OpenTelemetry meter.
 
+#[cfg(feature = "admission")]
+mod admission;
 mod builder;
 #[cfg(feature = "connections")]
 mod connections;
@@ -109,6 +111,8 @@ struct Inner {
     overflow: Counter<u64>,
     #[cfg(feature = "connections")]
     connections: connections::ConnectionInstruments,
+    #[cfg(feature = "admission")]
+    admission: admission::AdmissionInstruments,
     /// Limits that were exceeded, each of which is logged once.
     logged_limits: Table<()>,
 }

@@ -289,10 +289,12 @@ impl PrometheusBuilder {
             names,
             exposed_names,
             constant: constant.leak(),
-            #[cfg(feature = "connections")]
+            #[cfg(any(feature = "admission", feature = "connections"))]
             prefix,
             #[cfg(feature = "connections")]
             connections: super::connections::PreparedSeries::new(),
+            #[cfg(feature = "admission")]
+            waits: super::admission::PreparedWaits::new(),
             custom_labels: Mutex::default(),
             layout: default_layout,
             route_layouts,

@@ -1,5 +1,7 @@
 //! Recorder for Prometheus, and the exposition of its registry.
 
+#[cfg(feature = "admission")]
+mod admission;
 mod bound;
 mod builder;
 mod cells;
@@ -26,6 +28,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
+#[cfg(feature = "admission")]
+pub use self::admission::AdmissionNames;
 pub use self::bound::format_bound;
 pub use self::builder::PrometheusBuilder;
 #[cfg(feature = "connections")]
@@ -106,10 +110,12 @@ pub(crate) struct Inner {
     exposed_names: Names,
     constant: &'static [(String, String)],
     /// Prefix of the builder.
-    #[cfg(feature = "connections")]
+    #[cfg(any(feature = "admission", feature = "connections"))]
     prefix: Option<String>,
     #[cfg(feature = "connections")]
     connections: connections::PreparedSeries,
+    #[cfg(feature = "admission")]
+    waits: admission::PreparedWaits,
     /// Names of the layers' labels in the order of their declaration.
     custom_labels: Mutex<Vec<&'static str>>,
     layout: &'static Layout,
