@@ -62,23 +62,11 @@ pub(crate) async fn run(options: config::Faults) -> Result<(), Error> {
 
 /// Reads the active document, or replaces it by `document`.
 async fn request(options: &config::Faults, document: Option<String>) -> Result<String, Error> {
-    let client = Client::new(options.url.clone());
-    let response = match document {
-        None => client.get("/faults").await,
-        Some(document) => {
-            let token = options.admin_token.as_ref().map(authorization);
-            let headers: Vec<_> = token.into_iter().collect();
-            let body = Some(document.into_bytes());
-            client.send(Method::PUT, "/faults", &headers, body).await
-        }
+    let method = match document {
+        None => Method::GET,
+        Some(_) => Method::PUT,
     };
-    let response = response.map_err(|source| Error::Unreachable {
-        url: options.url.clone(),
-        source,
-    })?;
-    if !response.status.is_success() {
-        return Err(status_error(&response));
-    }
+    let response = send(&options.target, method, "/faults", document).await?;
     for name in HEADERS {
         let value = response.headers.get(name);
         if let Some(value) = value.and_then(|value| value.to_str().ok()) {
@@ -86,6 +74,33 @@ async fn request(options: &config::Faults, document: Option<String>) -> Result<S
         }
     }
     Ok(String::from_utf8_lossy(&response.body).into_owned())
+}
+
+/// Sends a request to the ops port, with the token if it has a body.
+///
+/// # Errors
+///
+/// Returns an error if the server does not respond with success.
+pub(crate) async fn send(
+    target: &config::OpsTarget,
+    method: Method,
+    path: &str,
+    body: Option<String>,
+) -> Result<Response, Error> {
+    let client = Client::new(target.url.clone());
+    let token = target.admin_token.as_ref().filter(|_| body.is_some());
+    let headers: Vec<_> = token.map(authorization).into_iter().collect();
+    let body = body.map(String::into_bytes);
+    let response = client.send(method, path, &headers, body).await;
+    let response = response.map_err(|source| Error::Unreachable {
+        url: target.url.clone(),
+        source,
+    })?;
+    if response.status.is_success() {
+        Ok(response)
+    } else {
+        Err(status_error(&response))
+    }
 }
 
 fn authorization(token: &AdminToken) -> (HeaderName, HeaderValue) {

@@ -16,6 +16,8 @@ mod net;
 mod ops;
 mod output;
 mod problem;
+mod scenarios;
+mod scenarios_command;
 mod security;
 mod serve;
 mod signal;
@@ -54,6 +56,7 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Demo(options) => demo::run(options).await?,
         Command::Load(options) => load::run(options).await?,
         Command::Faults(options) => faults_command::run(options).await?,
+        Command::Scenarios(options) => scenarios_command::run(options).await?,
         Command::Dashboards(options) => dashboards::write(&options.out)?,
         Command::Openapi => output::write(&api::DOCUMENT)?,
     }

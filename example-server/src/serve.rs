@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use prometheus::Registry;
-use ticket_core::policy::{Document, Faults};
+use ticket_core::policy::{Document, Faults, Playback, Scenario};
 use ticket_core::{Options, Tickets};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use crate::metrics::{self, PlatformMetrics, register_process};
 use crate::net::{self, Descriptors};
 use crate::ops::{self, ConsistencyCheck, Ops, Readiness};
 use crate::signal::Signals;
-use crate::{config, dashboards, faults_file, logging};
+use crate::{config, dashboards, faults_file, logging, scenarios};
 
 /// Time beyond the request timeout that requests in progress have to finish at shutdown.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(2);
@@ -34,6 +34,8 @@ pub(crate) enum Error {
     },
     #[error(transparent)]
     Faults(#[from] faults_file::Error),
+    #[error("cannot play the scenario")]
+    Scenario(#[from] scenarios::Error),
     #[error("cannot open the database")]
     Database(#[from] ticket_core::Error),
     #[error("cannot register the metrics")]
@@ -59,6 +61,9 @@ pub(crate) struct Server {
     pub(crate) ops: SocketAddr,
     /// Cancelled by the first signal; `/readyz` fails from then on.
     pub(crate) stopping: CancellationToken,
+    pub(crate) playback: Playback,
+    /// Starts when the API serves.
+    scenario: Option<Scenario>,
     listener: TcpListener,
     router: axum::Router,
     limits: Limits,
@@ -95,6 +100,8 @@ impl Server {
             Some(path) => Some(faults_file::File::open(path).await?),
             None => None,
         };
+        let scenario = options.scenario.as_deref().map(scenarios::load);
+        let scenario = scenario.transpose()?;
         let faults = Faults::new(file.as_ref().map_or(base, faults_file::File::document));
 
         let prometheus = dashboards::recorder()?;
@@ -151,8 +158,12 @@ impl Server {
         let (stopping, done) = (CancellationToken::new(), CancellationToken::new());
         tokio::spawn(logging::report_dropped());
         tokio::spawn(metrics::stock::refresh(tickets.clone(), metrics.clone()));
+        let playback = Playback::new(faults.clone());
         let background = {
+            let play = playback.clone().run();
+            let steps = ops::scenario::watch(playback.clone(), metrics.clone());
             let watch = ops::faults::watch(faults.subscribe(), metrics.clone());
+            let watch = async move { _ = tokio::join!(watch, play, steps) };
             async move {
                 match file {
                     Some(file) => _ = tokio::join!(watch, file.follow(faults)),
@@ -164,6 +175,7 @@ impl Server {
             tickets: tickets.clone(),
             metrics,
             guard,
+            playback: playback.clone(),
             readiness: Readiness::new(tickets.clone(), Handle::current(), stopping.clone()),
         };
         let page = ops::page(&ops, &prometheus, consistency, &monitor)?;
@@ -192,6 +204,8 @@ impl Server {
             api: api_address,
             ops: ops_address,
             stopping,
+            playback,
+            scenario,
             listener,
             router,
             limits,
@@ -225,6 +239,9 @@ impl Server {
             commit = %self.tickets.commit(),
             "serving"
         );
+        if let Some(scenario) = self.scenario {
+            self.playback.start(scenario);
+        }
         let serving = net::serve(
             self.listener,
             self.router,

@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Load(Load),
     /// Show or change the injected faults of a running server
     Faults(Faults),
+    /// List, show and check scenarios, or play them on a running server
+    Scenarios(Scenarios),
     /// Generate the Grafana dashboards, the Prometheus rules and the runbook
     Dashboards(Dashboards),
     /// Print the OpenAPI document
@@ -88,6 +90,9 @@ pub(crate) struct Serve {
     /// Faults to inject: a TOML or JSON file of at most 1 MiB, reloaded when it changes
     #[arg(long, env = "FAULTS", value_name = "FILE", value_parser = PathParser)]
     pub(crate) faults: Option<PathBuf>,
+    /// Scenario to play, a timeline of faults: a name that `scenarios` lists, or a TOML file
+    #[arg(long, env = "SCENARIO", value_name = "NAME|FILE", value_parser = PathParser, conflicts_with = "faults")]
+    pub(crate) scenario: Option<PathBuf>,
     /// Bearer token required by POST /concerts and by changes on the ops port
     ///
     /// Without a token, these are allowed only if both addresses are loopback addresses.
@@ -216,8 +221,9 @@ pub(crate) struct Dashboards {
     pub(crate) out: PathBuf,
 }
 
+/// The ops port of a running server.
 #[derive(Debug, Args)]
-pub(crate) struct Faults {
+pub(crate) struct OpsTarget {
     /// Base URL of the ops port
     #[arg(long, env = "OPS_URL", default_value = "http://127.0.0.1:9464", value_parser = SecretParser(value::url), hide_env_values = true, global = true)]
     pub(crate) url: http::Uri,
@@ -231,8 +237,49 @@ pub(crate) struct Faults {
         global = true
     )]
     pub(crate) admin_token: Option<AdminToken>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Faults {
+    #[command(flatten)]
+    pub(crate) target: OpsTarget,
     #[command(subcommand)]
     pub(crate) action: Option<FaultsAction>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scenarios {
+    #[command(flatten)]
+    pub(crate) target: OpsTarget,
+    #[command(subcommand)]
+    pub(crate) action: Option<ScenariosAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScenariosAction {
+    /// List the scenarios that need no file (default)
+    List,
+    /// Print a scenario
+    Show {
+        /// Name of a scenario, or path of a TOML file
+        #[arg(value_name = "NAME|FILE", value_parser = PathParser)]
+        source: PathBuf,
+    },
+    /// Validate a file and print its timeline, without contacting a server
+    Check {
+        /// Path of a TOML file
+        #[arg(value_parser = PathParser)]
+        file: PathBuf,
+    },
+    /// Print the step in force on a running server
+    Status,
+    /// Start a scenario on a running server
+    Play {
+        /// Name of a scenario
+        name: String,
+    },
+    /// End the scenario on a running server and restore the faults from before it
+    Stop,
 }
 
 #[derive(Debug, Subcommand)]

@@ -132,7 +132,13 @@ impl Dashboards {
 fn with_fault_annotations(dashboard: Dashboard) -> Dashboard {
     let preset = Selector::new("ticket_faults_preset");
     let injected = Selector::new("ticket_faults_injected_total");
+    let scenario = Selector::new("ticket_scenario_step");
     dashboard
+        .annotation(
+            Annotation::new("Scenario", Event::GaugeBecomesPositive(scenario))
+                .by(["scenario", "step", "note"])
+                .color(Color::Blue),
+        )
         .annotation(
             Annotation::new("Active faults", Event::GaugeBecomesPositive(preset))
                 .by(["preset"])

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use ticket_core::policy::Playback;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,7 @@ const DISCOVERY_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) fn spawn(
     api: SocketAddr,
     rate: f64,
+    playback: Playback,
     stopping: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -48,7 +50,7 @@ pub(super) fn spawn(
                 let traffic = Arc::new(Traffic::new(url, TIMEOUT));
                 tokio::select! {
                     () = stopping.cancelled() => {}
-                    () = send(traffic.clone(), rate) => {}
+                    () = send(traffic.clone(), rate, &playback) => {}
                     () = discover(&traffic) => {}
                 }
             });
@@ -78,13 +80,18 @@ async fn discover(traffic: &Traffic) {
     }
 }
 
-async fn send(traffic: Arc<Traffic>, rate: f64) {
+async fn send(traffic: Arc<Traffic>, rate: f64, playback: &Playback) {
     let mut random = StdRng::from_rng(&mut rand::rng());
     let permits = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
     let start = Instant::now();
     let mut next = start;
     loop {
-        let rate = rate * wave(start.elapsed().as_secs_f64());
+        let seconds = start.elapsed().as_secs_f64();
+        let rate = rate
+            * match playback.traffic() {
+                Some(factor) => factor * (1.0 + ripples(seconds)),
+                None => wave(seconds),
+            };
         // Exponentially distributed gaps make a Poisson process: users arrive independently.
         let gap = -(1.0 - random.random::<f64>()).ln() / rate;
         next = (next + Duration::from_secs_f64(gap)).max(Instant::now());
@@ -105,13 +112,17 @@ async fn send(traffic: Arc<Traffic>, rate: f64) {
 /// ripples, and a burst of 20 seconds every 4 minutes.
 fn wave(seconds: f64) -> f64 {
     let tide = 0.45 * (TAU * seconds / 300.0).sin();
-    let ripples = 0.15 * (TAU * seconds / 37.0).sin() + 0.05 * (TAU * seconds / 11.0).sin();
     let burst = if (150.0..170.0).contains(&(seconds % 240.0)) {
         1.5
     } else {
         0.0
     };
-    0.9 + tide + ripples + burst
+    0.9 + tide + ripples(seconds) + burst
+}
+
+/// Returns small variations, 0 on average. They are all that varies during a step of a scenario.
+fn ripples(seconds: f64) -> f64 {
+    0.15 * (TAU * seconds / 37.0).sin() + 0.05 * (TAU * seconds / 11.0).sin()
 }
 
 #[cfg(test)]

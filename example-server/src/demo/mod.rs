@@ -48,7 +48,12 @@ pub(crate) async fn run(options: config::Demo) -> Result<(), Error> {
     if options.serve.log.log_format == LogFormat::Text {
         output::write(&Welcome(&server).to_string())?;
     }
-    let traffic = arrivals::spawn(server.api, options.rate, server.stopping.clone())?;
+    let traffic = arrivals::spawn(
+        server.api,
+        options.rate,
+        server.playback.clone(),
+        server.stopping.clone(),
+    )?;
     tokio::spawn(status_line::show(
         server.registry.clone(),
         server.stopping.clone(),

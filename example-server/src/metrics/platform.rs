@@ -7,7 +7,7 @@ use prometheus::{
     CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
 };
-use ticket_core::policy::{Change, Document, Operation, Source};
+use ticket_core::policy::{Change, Document, Operation, Playing, Source};
 use ticket_core::{
     Commit, ConcertId, Currency, FaultKind, Observer, Outcome, PurchaseEvent, Stock, StockSums,
 };
@@ -35,6 +35,7 @@ pub(crate) struct PlatformMetrics {
     fault_changes: IntCounterVec,
     faults_active: IntGauge,
     fault_preset: IntGaugeVec,
+    scenario: IntGaugeVec,
     commit: IntGaugeVec,
     database: HistogramVec,
     wait: HistogramVec,
@@ -107,6 +108,11 @@ impl PlatformMetrics {
                 "1 for the active preset; `custom` is any other document.",
                 &["preset"],
             )?,
+            scenario: gauge(
+                "ticket_scenario_step",
+                "1 for the step in force of the scenario that plays, 0 for its other steps.",
+                &["scenario", "step", "note"],
+            )?,
             commit: gauge(
                 "ticket_commit_mode",
                 "1 for the active commit mode.",
@@ -139,6 +145,7 @@ impl PlatformMetrics {
         registry.register(Box::new(metrics.fault_changes.clone()))?;
         registry.register(Box::new(metrics.faults_active.clone()))?;
         registry.register(Box::new(metrics.fault_preset.clone()))?;
+        registry.register(Box::new(metrics.scenario.clone()))?;
         registry.register(Box::new(metrics.commit.clone()))?;
         registry.register(Box::new(metrics.database.clone()))?;
         registry.register(Box::new(metrics.wait.clone()))?;
@@ -153,7 +160,7 @@ impl PlatformMetrics {
                     .with_label_values(&[operation.as_str(), kind.as_str()]);
             }
         }
-        for source in [Source::File, Source::Http, Source::Expiry] {
+        for source in [Source::File, Source::Http, Source::Scenario, Source::Expiry] {
             metrics.fault_changes.with_label_values(&[source.as_str()]);
         }
         Ok(metrics)
@@ -234,6 +241,20 @@ impl PlatformMetrics {
             .with_label_values(&[change.source.as_str()])
             .inc();
         self.set_faults(&change.document);
+    }
+
+    /// Sets the metrics of the scenario that plays. They have at most 100 series.
+    pub(crate) fn set_scenario(&self, playing: Option<&Playing>) {
+        self.scenario.reset();
+        let Some(playing) = playing else {
+            return;
+        };
+        for (index, step) in playing.scenario.steps().iter().enumerate() {
+            let number = (index + 1).to_string();
+            self.scenario
+                .with_label_values(&[playing.scenario.name(), &number, &step.note])
+                .set((index == playing.step).into());
+        }
     }
 
     /// Sets the metrics of the active commit mode.

@@ -6,6 +6,7 @@ mod consistency;
 pub(crate) mod faults;
 mod page;
 mod probes;
+pub(crate) mod scenario;
 mod scrape;
 mod shared;
 mod streams;
@@ -21,6 +22,7 @@ use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use prometheus::Registry;
+use ticket_core::policy::Playback;
 use ticket_core::{Commit, Tickets};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +51,7 @@ pub(crate) struct Ops {
     pub(crate) tickets: Tickets,
     pub(crate) metrics: Arc<PlatformMetrics>,
     pub(crate) guard: Guard,
+    pub(crate) playback: Playback,
     pub(crate) readiness: Readiness,
 }
 
@@ -84,6 +87,7 @@ pub(crate) fn router(ops: Ops, prometheus: Prometheus) -> Router {
         .route("/readyz", get(probes::readyz))
         .route("/faults", get(faults::read).put(faults::replace))
         .route("/faults/presets", get(faults::presets))
+        .route("/scenario", get(scenario::read).put(scenario::replace))
         .route("/commit", get(commit::read).put(commit::switch))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)

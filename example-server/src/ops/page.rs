@@ -6,11 +6,12 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::Method;
 use ticket_core::Commit;
-use ticket_core::policy::Document;
+use ticket_core::policy::{Document, Scenario};
 use tower_metrics::Prometheus;
 use tower_metrics_dashboard::live::{Control, LivePage, LivePageBuilder};
 use tower_metrics_dashboard::{BurnRateAlert, Dashboard, Row, Stat, Unit};
 
+use super::scenario::describe;
 use super::{ConsistencyCheck, Ops};
 use crate::api::RequestMonitor;
 use crate::dashboards::{self, Dashboards};
@@ -42,6 +43,7 @@ pub(crate) fn page(
         .check(consistency.into_check())
         .requests(monitor.recent(), prometheus.names().duration.clone())
         .control(faults(ops))
+        .control(scenario(ops))
         .control(commit(ops)))
 }
 
@@ -157,6 +159,34 @@ fn faults(ops: &Ops) -> Control {
             control.choice(*name, *description)
         })
         .default_value(default)
+        .annotated(true)
+}
+
+/// Value of the scenario control while no scenario plays.
+const NO_SCENARIO: &str = "none";
+
+fn scenario(ops: &Ops) -> Control {
+    let (current, playback) = (ops.playback.clone(), ops.playback.clone());
+    let control = Control::new(
+        "Scenario",
+        move || match current.current() {
+            Some(playing) => describe(&playing),
+            None => NO_SCENARIO.to_owned(),
+        },
+        move |name| {
+            match Scenario::named(name) {
+                Some(scenario) => playback.start(scenario),
+                None => playback.stop(),
+            }
+            Ok(())
+        },
+    )
+    .description("Timeline of faults and traffic.")
+    .choice(NO_SCENARIO, "Restores the faults from before the scenario.");
+    Scenario::all()
+        .iter()
+        .fold(control, |control, it| control.choice(it.name(), it.note()))
+        .default_value(NO_SCENARIO)
         .annotated(true)
 }
 

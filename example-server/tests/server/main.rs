@@ -16,4 +16,5 @@ mod ops;
 mod page;
 mod postgres;
 mod process;
+mod scenarios;
 mod shutdown;

@@ -20,6 +20,8 @@ pub enum Source {
     File,
     /// An override that was set over HTTP or by the program with [`Faults::replace`].
     Http,
+    /// A step of a scenario that [`Playback`](super::Playback) plays, or its end.
+    Scenario,
     /// The active document expired; the override gave way to the base, or the base to no faults.
     Expiry,
 }
@@ -31,6 +33,7 @@ impl Source {
             Self::Start => "start",
             Self::File => "file",
             Self::Http => "http",
+            Self::Scenario => "scenario",
             Self::Expiry => "expiry",
         }
     }

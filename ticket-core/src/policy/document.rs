@@ -36,7 +36,7 @@ struct Fields {
     faults: Option<Vec<Fault>>,
 }
 
-fn faults<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Fault>>, D::Error> {
+pub(super) fn faults<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Fault>>, D::Error> {
     let faults: Vec<Checked<Fault>> = read::list(from, 0..=100, "a list of at most 100 faults")?;
     Ok(Some(
         faults.into_iter().map(|Checked(fault)| fault).collect(),
@@ -59,7 +59,8 @@ impl Object<'_> for Fields {
     }
 }
 
-struct Preset(Document);
+/// The document of a preset, deserialized from its name.
+pub(super) struct Preset(pub(super) Document);
 
 impl<'de> Deserialize<'de> for Preset {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -100,6 +101,20 @@ impl Document {
     /// Returns a document without faults.
     pub fn calm() -> Self {
         Self::default()
+    }
+
+    pub(super) fn new(faults: Vec<Fault>) -> Self {
+        Self {
+            faults,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn with_seed(self, seed: Seed) -> Self {
+        Self {
+            seed: Some(seed),
+            ..self
+        }
     }
 
     /// Returns the preset with this name.

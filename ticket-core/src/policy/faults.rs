@@ -163,6 +163,11 @@ impl Faults {
     /// override without expiration. Returns `false` if an override with an expiration stays active
     /// until then.
     pub fn reload(&self, document: Document) -> bool {
+        self.rebase(document, Source::File)
+    }
+
+    /// Sets the base like [`reload`](Self::reload), from another source.
+    pub(super) fn rebase(&self, document: Document, source: Source) -> bool {
         let mut levels = self.shared.lock();
         let at = Timestamp::now();
         levels.base = Arc::new(Running::start(document, at));
@@ -172,8 +177,13 @@ impl Faults {
         }
         levels.overridden = false;
         let base = Arc::clone(&levels.base);
-        self.shared.activate(&mut levels, base, Source::File, at);
+        self.shared.activate(&mut levels, base, source, at);
         true
+    }
+
+    /// Returns the document of the base.
+    pub(super) fn base(&self) -> Document {
+        Document::clone(&self.shared.lock().base.document)
     }
 
     /// Subscribes to changes from now on.

@@ -13,6 +13,8 @@ pub struct Invalid {
     pub path: String,
     /// The value, and what is expected.
     pub problem: String,
+    /// Line and column in the text, counted from 1, if they are known.
+    pub position: Option<(usize, usize)>,
 }
 
 impl fmt::Display for Invalid {
@@ -32,7 +34,11 @@ impl Invalid {
             let problem = error.to_string();
             let position = format!(" at line {} column {}", error.line(), error.column());
             let problem = reword(problem.strip_suffix(&position).unwrap_or(&problem));
-            Self { path, problem }
+            Self {
+                path,
+                problem,
+                position: None,
+            }
         } else {
             Self::json_syntax(&error)
         }
@@ -43,6 +49,7 @@ impl Invalid {
         Self {
             path: String::new(),
             problem: format!("not JSON: {error}"),
+            position: None,
         }
     }
 
@@ -50,6 +57,7 @@ impl Invalid {
         Self {
             path: String::new(),
             problem: format!("not TOML: {error}"),
+            position: None,
         }
     }
 
@@ -57,6 +65,7 @@ impl Invalid {
         Self {
             path: path(error.path()),
             problem: reword(error.inner().message()),
+            position: None,
         }
     }
 }

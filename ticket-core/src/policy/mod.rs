@@ -9,9 +9,12 @@ mod invalid;
 mod latency;
 mod number;
 mod operation;
+mod playback;
+mod position;
 mod preset;
 mod random;
 mod read;
+mod scenario;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -25,6 +28,8 @@ pub use self::{
     invalid::Invalid,
     latency::{Delay, LatencyPolicy, MAX_DELAY},
     operation::Operation,
+    playback::{Playback, Playing},
     random::Random,
+    scenario::{Scenario, Step},
     schedule::When,
 };

@@ -95,6 +95,12 @@ real!(
     (ABOVE_ZERO, Bound::Included(100.0)),
     "a number above 0, at most 100"
 );
+real!(
+    /// Factor of the rate of the generated traffic. The rate must not be 0.
+    Factor,
+    0.01..=100.0,
+    "a number from 0.01 to 100"
+);
 whole!(
     /// Seed, in the range of integers that JSON, TOML and JavaScript represent exactly.
     Seed,
@@ -107,6 +113,21 @@ whole!(
     1..=604_800,
     "a whole number from 1 to 604800"
 );
+
+impl Factor {
+    pub(super) const fn one() -> Self {
+        Self(1.0)
+    }
+}
+
+impl Seed {
+    /// Returns the seed of part `index` of what has this seed.
+    pub(super) const fn part(self, index: u64) -> Self {
+        Self((self.0 + index) % (Self::MAX + 1))
+    }
+
+    const MAX: u64 = 9_007_199_254_740_991;
+}
 
 impl Probability {
     pub(super) const fn never() -> Self {

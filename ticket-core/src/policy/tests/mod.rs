@@ -3,6 +3,7 @@
 mod distributions;
 mod documents;
 mod errors;
+mod scenarios;
 mod schedules;
 mod sequences;
 mod swaps;
