@@ -47,6 +47,7 @@ pub struct PrometheusBuilder {
     time_to_head: bool,
     native_histogram: bool,
     oldest_request: bool,
+    group_statuses: bool,
 }
 
 impl Default for PrometheusBuilder {
@@ -65,6 +66,7 @@ impl Default for PrometheusBuilder {
             time_to_head: false,
             native_histogram: false,
             oldest_request: true,
+            group_statuses: false,
         }
     }
 }
@@ -219,6 +221,38 @@ impl PrometheusBuilder {
         self
     }
 
+    /// Sets whether the label for the status is the class of the status, `1xx` to
+    /// `5xx`, instead of its code. Defaults to `false`. An error type that is the
+    /// code of the status becomes the class as well.
+    ///
+    /// A route that answers with 200, 201, 404, 409, 422, 500 and 503 has three
+    /// series of each metric instead of seven: fewer to store and to scrape, and
+    /// less memory.
+    ///
+    /// Queries for a class by regular expression (`5..`, `[45]..`) and by error
+    /// type (`error_type!=""`) return the same. What is lost:
+    ///
+    /// - A query for one status (`429`, `404`) finds nothing. An alert on it never
+    ///   fires.
+    /// - Errors of the same class are not distinguished: whether requests failed
+    ///   with 500, 503 or 504 is in logs and traces only. Error types other than
+    ///   statuses, such as `panic`, `timeout` and `shed`, remain.
+    /// - Durations of a class are in one histogram: those of 429 are among those
+    ///   of 404.
+    /// - Changing the option renames the series. Ranges that contain the change
+    ///   show both names.
+    ///
+    /// ```
+    /// # use tower_metrics::Prometheus;
+    /// let prometheus = Prometheus::builder().group_statuses(true).build()?;
+    /// assert!(prometheus.groups_statuses());
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn group_statuses(mut self, enabled: bool) -> Self {
+        self.group_statuses = enabled;
+        self
+    }
+
     /// Builds the recorder and registers its metrics.
     ///
     /// # Errors
@@ -301,6 +335,7 @@ impl PrometheusBuilder {
             time_to_head: self.time_to_head,
             oldest_request: self.oldest_request,
             watched: Watched::default(),
+            groups_statuses: self.group_statuses,
             endpoints: RwLock::new(Endpoints::default()),
             overflows: Table::new(64),
             renderers: exposition::Renderers::default(),

@@ -25,6 +25,34 @@ impl StatusLabels {
             grpc: end.grpc_status,
         }
     }
+
+    /// Returns the values of the labels for the status and the error type. If
+    /// statuses are grouped, both are the class of the status where they would be
+    /// its code.
+    pub(crate) fn text(&self, grouped: bool) -> (&str, &str) {
+        let error_type = self.error_type.as_str();
+        let Some(status) = &self.status else {
+            return ("", error_type);
+        };
+        if !grouped {
+            return (status.as_str(), error_type);
+        }
+        let class = status_class(*status);
+        if error_type == status.as_str() {
+            (class, class)
+        } else {
+            (class, error_type)
+        }
+    }
+}
+
+/// Returns the class of a status as `1xx` to `9xx`.
+fn status_class(status: StatusCode) -> &'static str {
+    const CLASSES: [&str; 10] = [
+        "0xx", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx",
+    ];
+    // Codes have three digits.
+    CLASSES[usize::from(status.as_u16() / 100)]
 }
 
 /// Key that identifies the labels of a completed request and is cheap to

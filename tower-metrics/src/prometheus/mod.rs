@@ -123,6 +123,7 @@ pub(crate) struct Inner {
     time_to_head: bool,
     oldest_request: bool,
     watched: oldest_request::Watched,
+    groups_statuses: bool,
     endpoints: RwLock<Endpoints>,
     overflows: Table<AtomicU64>,
     renderers: exposition::Renderers,
@@ -238,6 +239,12 @@ impl Prometheus {
         self.0.time_to_head
     }
 
+    /// Returns whether the label for the status is the
+    /// [class](PrometheusBuilder::group_statuses) of the status, such as `2xx`.
+    pub fn groups_statuses(&self) -> bool {
+        self.0.groups_statuses
+    }
+
     /// Returns whether the duration has
     /// [native buckets](PrometheusBuilder::native_histogram).
     pub fn records_native_histogram(&self) -> bool {
@@ -310,6 +317,7 @@ impl Inner {
             layout,
             self.names,
             self.constant,
+            self.groups_statuses,
         )));
         endpoints.by_name.insert((method, route), endpoint);
         endpoints.in_order.push(endpoint);

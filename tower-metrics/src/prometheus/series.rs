@@ -23,6 +23,8 @@ pub struct Endpoint {
     pub(crate) route: &'static str,
     pub(crate) layout: &'static Layout,
     names: &'static Names,
+    /// Labels are the class of a status, such as `2xx`, instead of the status.
+    groups_statuses: bool,
     /// Labels of the in-flight gauge in exposition format, without braces.
     pub(crate) labels: Box<str>,
     constant: &'static [(String, String)],
@@ -82,6 +84,7 @@ impl Endpoint {
         layout: &'static Layout,
         names: &'static Names,
         constant: &'static [(String, String)],
+        groups_statuses: bool,
     ) -> Self {
         let mut endpoint = Self {
             index: NEXT_INDEX.fetch_add(1, Ordering::Relaxed),
@@ -89,6 +92,7 @@ impl Endpoint {
             route,
             layout,
             names,
+            groups_statuses,
             labels: Box::default(),
             constant,
             threads: BySlot::new(),
@@ -210,12 +214,12 @@ impl Endpoint {
             each(name, self.method);
         }
         each(&self.names.route, self.route);
+        let (code, error_type) = status.text(self.groups_statuses);
         if let Some(name) = &self.names.status {
-            let status = status.status.as_ref();
-            each(name, status.map_or("", |status| status.as_str()));
+            each(name, code);
         }
         if let Some(name) = &self.names.error_type {
-            each(name, status.error_type.as_str());
+            each(name, error_type);
         }
         if let Some(grpc) = status.grpc {
             each(&self.names.grpc_status, grpc.as_str());

@@ -248,7 +248,14 @@ mod loom_tests {
     fn endpoint() -> &'static Endpoint {
         let layout = Box::leak(Box::new(Layout::new(&[(10, 1e-8)], &[], &[], false, false)));
         let names = Box::leak(Box::new(Names::open_telemetry()));
-        Box::leak(Box::new(Endpoint::new("GET", "/", layout, names, &[])))
+        Box::leak(Box::new(Endpoint::new(
+            "GET",
+            "/",
+            layout,
+            names,
+            &[],
+            false,
+        )))
     }
 
     const END: CompletedRequest<'_> = CompletedRequest {

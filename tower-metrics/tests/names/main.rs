@@ -3,6 +3,7 @@
 
 mod cardinality;
 mod custom_labels;
+mod grouped_statuses;
 mod grpc;
 mod invalid_settings;
 mod presets;
