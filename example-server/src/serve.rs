@@ -67,7 +67,8 @@ pub(crate) struct Server {
     listener: TcpListener,
     router: axum::Router,
     limits: Limits,
-    connections: net::Settings,
+    settings: net::Settings,
+    connections: net::Connections,
     drain: Duration,
     ops_thread: JoinHandle<()>,
     /// Cancelled after the API has stopped, which stops the ops port.
@@ -132,12 +133,13 @@ impl Server {
             timeout: options.request_timeout,
         };
         let descriptors = Descriptors::divide(options.connections.max_connections as usize);
-        let connections = net::Settings {
+        let settings = net::Settings {
             max_connections: descriptors.api,
             header_timeout: options.connections.header_timeout,
             keep_alive: options.connections.keep_alive,
             write_timeout: options.connections.write_timeout,
         };
+        let connections = net::connections(Some(prometheus), &settings)?;
         let monitor = RequestMonitor::default();
         let consistency = ConsistencyCheck::new(
             tickets.clone(),
@@ -187,7 +189,7 @@ impl Server {
                 listener: ops_listener,
                 settings: net::Settings {
                     max_connections: descriptors.ops,
-                    ..connections
+                    ..settings
                 },
                 body_timeout: options.connections.body_timeout,
             },
@@ -209,6 +211,7 @@ impl Server {
             listener,
             router,
             limits,
+            settings,
             connections,
             drain: options.drain,
             ops_thread,
@@ -245,6 +248,7 @@ impl Server {
         let serving = net::serve(
             self.listener,
             self.router,
+            self.settings,
             self.connections,
             closing.clone(),
         );

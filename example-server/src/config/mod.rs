@@ -125,7 +125,8 @@ pub(crate) struct Serve {
 pub(crate) struct Connections {
     /// Maximum number of open connections to the API
     ///
-    /// The server lowers it to fit the open file limit (`ulimit -n`).
+    /// Further ones wait while idle connections are closed to make room, and are rejected if none
+    /// closes within three seconds. The server lowers the limit to fit the open file limit (`ulimit -n`).
     #[arg(long, env = "MAX_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), default_value = "8192")]
     pub(crate) max_connections: u32,
     /// Time that a request may wait to be admitted before it is shed with 503

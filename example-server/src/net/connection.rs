@@ -12,18 +12,22 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
+use tower_metrics::ErrorType;
 
 use super::activity::{ActiveBody, Activity, Expiry, Monitored, Receiving};
-use super::{MAX_HEAD, MAX_SEND_BUFFER, MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT, Settings};
+use super::{Io, MAX_HEAD, MAX_SEND_BUFFER, MAX_STREAMS, PING_INTERVAL, PING_TIMEOUT, Settings};
 
 /// Time that an idle connection has to close after the server has asked it to, which over HTTP/2 takes
 /// a round trip.
 const CLOSE_GRACE: Duration = Duration::from_millis(500);
+
+/// Error type of a connection that was closed to make room for others while its client did not send
+/// its request or did not read its response.
+const EVICTED: ErrorType = ErrorType::new("evicted");
 
 /// HTTP/1 and HTTP/2 (with prior knowledge), by the first bytes of a connection.
 pub(super) fn builder() -> auto::Builder<TokioExecutor> {
@@ -52,10 +56,11 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Serves requests until the connection ends or a timeout closes it.
-    pub(super) async fn run(self, stream: TcpStream) {
+    pub(super) async fn run(self, io: Io) {
+        let handle = io.handle();
         let activity = Arc::new(Activity::new());
         let io = TokioIo::new(Monitored {
-            inner: stream,
+            inner: io,
             activity: activity.clone(),
         });
         let service = {
@@ -86,6 +91,7 @@ impl Connection {
                 () = timer.as_mut() => match activity.check(&self.settings) {
                     expiry @ (Expiry::Head | Expiry::Write) => {
                         tracing::debug!(?expiry, "connection timed out");
+                        handle.set_error_type(ErrorType::TIMEOUT);
                         return;
                     }
                     // A request that began before the client noticed is still served.
@@ -107,6 +113,7 @@ impl Connection {
                     }
                     // The client has not sent its request or does not read its response.
                     if activity.is_active() {
+                        handle.set_error_type(EVICTED);
                         return;
                     }
                 }

@@ -15,20 +15,32 @@ mod connection;
 mod descriptors;
 mod listener;
 mod rate_limit;
+mod room;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::sync::{Notify, Semaphore};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower_metrics::connections::ConnectionIo;
+use tower_metrics::{BuildError, Prometheus};
 
 pub(crate) use admission::{Admission, Limits, admit};
 pub(crate) use descriptors::Descriptors;
 pub(crate) use listener::bind;
 pub(crate) use rate_limit::RateLimit;
+
+use room::Room;
+
+/// Connections that are measured if they have a recorder.
+pub(crate) type Connections = tower_metrics::Connections<Option<Prometheus>>;
+
+/// Socket of a connection.
+type Io = ConnectionIo<TcpStream, Option<Prometheus>>;
 
 /// Maximum size of a request head in bytes. hyper rejects longer ones with 431.
 const MAX_HEAD: usize = 16 * 1024;
@@ -40,14 +52,12 @@ const MAX_SEND_BUFFER: usize = 64 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Time that a peer has to acknowledge a PING.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long the accept loop waits at the connection limit before it closes an idle connection.
-const RECYCLE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Connection limit and timeouts of a listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// Maximum number of open connections. Further ones wait in the listen backlog; idle
-    /// connections are closed to make room.
+    /// Maximum number of open connections. Further ones wait in the listen backlog while idle
+    /// connections are closed to make room, and are rejected if there are none.
     pub(crate) max_connections: usize,
     /// Time for a request head to arrive, from the connection's start or the head's first byte.
     pub(crate) header_timeout: Duration,
@@ -65,6 +75,20 @@ impl Settings {
     }
 }
 
+/// Returns the measurement and the limit of a listener's connections. `recorder` is `None` for
+/// connections that are limited but not part of the metrics.
+///
+/// # Errors
+/// Returns an error when the metrics cannot be registered.
+pub(crate) fn connections(
+    recorder: Option<Prometheus>,
+    settings: &Settings,
+) -> Result<Connections, BuildError> {
+    Connections::builder(recorder)
+        .max_connections(settings.max_connections)
+        .build()
+}
+
 /// Serves `router` on `listener` until `closing` is cancelled and every connection has ended.
 ///
 /// Once `closing` is cancelled, the listener closes, idle connections and those with an incomplete
@@ -77,44 +101,25 @@ pub(crate) async fn serve(
     listener: std::net::TcpListener,
     router: Router,
     settings: Settings,
+    connections: Connections,
     closing: CancellationToken,
 ) -> io::Result<()> {
-    let mut listener = listener::Listener::new(listener)?;
-    let permits = Arc::new(Semaphore::new(settings.max_connections));
+    let mut listener = connections.listener(TcpListener::from_std(listener)?);
     let recycle = Arc::new(Notify::new());
+    let mut room = Room::new(connections, settings.max_connections, recycle.clone());
     let builder = connection::builder();
-    let limit_reached = RateLimit::default();
-    let mut connections = JoinSet::new();
+    let mut tasks = JoinSet::new();
     loop {
-        let next = async {
-            let permit = loop {
-                tokio::select! {
-                    biased;
-                    permit = permits.clone().acquire_owned() => break permit,
-                    () = tokio::time::sleep(RECYCLE_INTERVAL) => {
-                        if limit_reached.check().is_some() {
-                            tracing::warn!(
-                                limit = settings.max_connections,
-                                "connection limit reached, new connections wait"
-                            );
-                        }
-                        // Notifies waiting connections in FIFO order, each of them once a second.
-                        for _ in 0..settings.max_connections.div_ceil(100) {
-                            recycle.notify_one();
-                        }
-                    }
-                }
-            };
-            let permit = permit.expect("the semaphore is never closed");
-            (permit, listener.accept().await)
-        };
-        let (permit, stream) = tokio::select! {
+        let io = tokio::select! {
             biased;
             () = closing.cancelled() => break,
-            next = next => next,
+            io = room.accept(&mut listener) => io,
         };
-        // Reaped here, so that at most `max_connections` finished tasks are retained.
-        while connections.try_join_next().is_some() {}
+        if let Err(error) = io.get_ref().set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        // Reaped here, so that about `max_connections` finished tasks are retained at most.
+        while tasks.try_join_next().is_some() {}
         let connection = connection::Connection {
             builder: builder.clone(),
             router: router.clone(),
@@ -122,12 +127,9 @@ pub(crate) async fn serve(
             closing: closing.clone(),
             recycle: recycle.clone(),
         };
-        connections.spawn(async move {
-            connection.run(stream).await;
-            drop(permit);
-        });
+        tasks.spawn(connection.run(io));
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    while tasks.join_next().await.is_some() {}
     Ok(())
 }

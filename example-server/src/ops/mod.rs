@@ -132,6 +132,8 @@ pub(crate) fn serve(
     background: impl Future<Output = ()> + Send + 'static,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
+    // Not part of the API's metrics.
+    let connections = net::connections(None, &port.settings).map_err(io::Error::other)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)
@@ -165,7 +167,7 @@ pub(crate) fn serve(
             tokio::spawn(background);
             // Without waiting for connections: event streams do not end.
             tokio::select! {
-                Err(error) = net::serve(port.listener, router, port.settings, stop.clone()) => {
+                Err(error) = net::serve(port.listener, router, port.settings, connections, stop.clone()) => {
                     tracing::error!(%error, "cannot serve the ops port");
                 }
                 () = stop.cancelled() => {}

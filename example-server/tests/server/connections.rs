@@ -162,6 +162,73 @@ async fn an_idle_connection_makes_room_for_a_new_one() {
 }
 
 #[tokio::test]
+async fn connections_and_their_bytes_are_measured() {
+    let server = Server::start(&["--header-timeout", "200ms", "--keep-alive", NEVER]);
+    let open = async || server.metric("http_server_open_connections", &[]).await;
+    let ended = async |error_type: &str| {
+        let label = format!("error_type=\"{error_type}\"");
+        let name = "http_server_connection_duration_seconds_count";
+        server.metric(name, &[&label]).await
+    };
+    let bytes = async |direction: &str| {
+        let label = format!("network_io_direction=\"{direction}\"");
+        let name = "http_server_network_io_bytes_total";
+        server.metric(name, &[&label]).await
+    };
+    // The scrapes use the ops port, which is not part of these metrics.
+    assert_eq!((open().await, ended("").await), (0.0, 0.0));
+    assert_eq!(bytes("receive").await, 0.0);
+
+    let request = "GET /concerts HTTP/1.1\r\nhost: test\r\n\r\n";
+    let mut stream = connect_and_send(&server.api_url, request).await;
+    let response = read_response(&mut stream).await;
+    assert_eq!(open().await, 1.0);
+    assert_eq!(bytes("receive").await, request.len() as f64);
+    assert_eq!(bytes("transmit").await, response.len() as f64);
+    drop(stream);
+    until("it has closed", async || ended("").await == 1.0).await;
+
+    let mut half = connect_and_send(&server.api_url, HALF_HEAD).await;
+    assert_eq!(read_to_end(&mut half).await, "");
+    assert_eq!(ended("timeout").await, 1.0);
+    assert_eq!(open().await, 0.0);
+}
+
+#[tokio::test]
+async fn connections_are_rejected_and_counted_if_none_closes() {
+    let server = Server::start(&["--max-connections", "1", "--request-timeout", NEVER]);
+    let slow = json!({ "faults": [
+        { "operation": "list_concerts", "delay": { "fixed": { "ms": 60_000 } } },
+    ] });
+    server.put_faults(&slow).await;
+    let request = "GET /concerts HTTP/1.1\r\nhost: test\r\n\r\n";
+    let busy = connect_and_send(&server.api_url, request).await;
+    until("it has arrived", async || server.in_flight().await == 1.0).await;
+    for _ in 0..2 {
+        let mut rejected = connect(&server.api_url).await;
+        assert_eq!(read_to_end(&mut rejected).await, "");
+    }
+    server.logs("connection limit reached, connections rejected");
+    let name = "http_server_rejected_connections_total";
+    assert_eq!(server.metric(name, &["reason=\"limit\""]).await, 2.0);
+    assert_eq!(
+        server.metric("http_server_open_connections", &[]).await,
+        1.0
+    );
+    drop(busy);
+    // Its place is free again.
+    let path = "/purchases/0192f0c1-2345-7000-8000-000000000000";
+    until("a connection is accepted", async || {
+        server
+            .api
+            .get(path)
+            .await
+            .is_ok_and(|answer| answer.status == 404)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_ops_port_responds_when_clients_exhaust_the_api_connections() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["--header-timeout", NEVER];
