@@ -57,7 +57,7 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Load(options) => load::run(options).await?,
         Command::Faults(options) => faults_command::run(options).await?,
         Command::Scenarios(options) => scenarios_command::run(options).await?,
-        Command::Dashboards(options) => dashboards::write(&options.out)?,
+        Command::Dashboards(options) => dashboards::write(&options.out, options.native_histograms)?,
         Command::Openapi => output::write(&api::DOCUMENT)?,
     }
     Ok(())

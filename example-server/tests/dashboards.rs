@@ -22,13 +22,13 @@ fn k8s() -> PathBuf {
 }
 
 fn dashboards() -> Dashboards {
-    Dashboards::of(&recorder().unwrap()).unwrap()
+    Dashboards::of(&recorder().unwrap(), false).unwrap()
 }
 
 #[test]
 fn the_checked_in_files_match_the_generated_ones() {
     let rendered = tempfile::tempdir().unwrap();
-    dashboards::write(rendered.path()).unwrap();
+    dashboards::write(rendered.path(), false).unwrap();
     for (path, _) in dashboards().files().unwrap() {
         let wanted = fs::read_to_string(rendered.path().join(&path)).unwrap();
         let found = fs::read_to_string(k8s().join(&path)).unwrap_or_default();

@@ -220,6 +220,13 @@ pub(crate) struct Dashboards {
         default_value = "k8s"
     )]
     pub(crate) out: PathBuf,
+    /// Read the native histogram of the request duration, for Prometheus 3 with
+    /// `scrape_native_histograms: true`
+    ///
+    /// Grafana dashboards and rules then have no result where Prometheus scrapes classic histograms only. Files for
+    /// Google Cloud keep to the classic histogram.
+    #[arg(long, env = "DASHBOARDS_NATIVE_HISTOGRAMS")]
+    pub(crate) native_histograms: bool,
 }
 
 /// The ops port of a running server.

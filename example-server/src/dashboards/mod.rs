@@ -45,22 +45,31 @@ pub(crate) fn recorder() -> Result<Prometheus, tower_metrics::BuildError> {
 #[derive(Clone, Debug)]
 pub(crate) struct Dashboards {
     red: Red,
+    /// The same, with queries that read the classic histogram.
+    classic: Red,
 }
 
 impl Dashboards {
-    /// Creates the dashboards for the metrics of the API's recorder.
+    /// Creates the dashboards for the metrics of the API's recorder. With `native`, queries read the
+    /// native histogram of the duration.
     ///
     /// # Errors
     ///
     /// Returns an error if the recorder lacks what the dashboards show.
-    pub(crate) fn of(recorder: &Prometheus) -> Result<Self, Error> {
-        let red = Red::of(recorder)
-            .uid(OVERVIEW)
-            .title("HTTP")
-            .availability(0.999)
-            .latency(LATENCY_THRESHOLD, 0.99)
-            .build()?;
-        Ok(Self { red })
+    pub(crate) fn of(recorder: &Prometheus, native: bool) -> Result<Self, Error> {
+        let red = |native| {
+            Red::of(recorder)
+                .uid(OVERVIEW)
+                .title("HTTP")
+                .availability(0.999)
+                .latency(LATENCY_THRESHOLD, 0.99)
+                .native_histograms(native)
+                .build()
+        };
+        Ok(Self {
+            red: red(native)?,
+            classic: red(false)?,
+        })
     }
 
     /// Returns the availability and the latency objective.
@@ -83,11 +92,7 @@ impl Dashboards {
 
     /// Returns the recording and alerting rules.
     pub(crate) fn rules(&self) -> Rules {
-        (self.red.rules("Tickets", JOB))
-            .runbook_url(RUNBOOK)
-            .dashboard_url(format!("/d/{OVERVIEW}"))
-            .alert(alerts::pool_exhausted())
-            .alert(alerts::purchases_fail(&self.red))
+        rules_of(&self.red)
     }
 
     /// Renders every file, with its path relative to `k8s/`.
@@ -120,12 +125,24 @@ impl Dashboards {
             ("prometheus/runbook.md", rules.runbook()?),
             ("prometheus/slo/openslo.yaml", rules.open_slo()?),
             ("prometheus/slo/sloth.yaml", rules.sloth()?),
-            ("prometheus/slo/pyrra.yaml", rules.pyrra()?),
+            // Pyrra has no ratio of native histograms.
+            (
+                "prometheus/slo/pyrra.yaml",
+                rules_of(&self.classic).pyrra()?,
+            ),
         ] {
             files.push((PathBuf::from(path), text));
         }
         Ok(files)
     }
+}
+
+fn rules_of(red: &Red) -> Rules {
+    (red.rules("Tickets", JOB))
+        .runbook_url(RUNBOOK)
+        .dashboard_url(format!("/d/{OVERVIEW}"))
+        .alert(alerts::pool_exhausted())
+        .alert(alerts::purchases_fail(red))
 }
 
 /// Marks on every chart where faults change, next to their effects.
@@ -156,13 +173,13 @@ pub(crate) fn purchases(outcomes: &[&str]) -> Selector {
     Selector::new("ticket_purchases_total").with("outcome", outcomes.iter().copied())
 }
 
-/// Writes every file to `directory`.
+/// Writes every file to `directory`. With `native`, queries read the native histogram of the duration.
 ///
 /// # Errors
 ///
 /// Returns an error that names the file that cannot be written.
-pub(crate) fn write(directory: &Path) -> Result<(), WriteError> {
-    let dashboards = Dashboards::of(&recorder()?)?;
+pub(crate) fn write(directory: &Path, native: bool) -> Result<(), WriteError> {
+    let dashboards = Dashboards::of(&recorder()?, native)?;
     for (path, text) in dashboards.files()? {
         let path = directory.join(path);
         let written = match path.parent() {

@@ -35,7 +35,7 @@ pub(crate) fn page(
     consistency: ConsistencyCheck,
     monitor: &RequestMonitor,
 ) -> Result<LivePageBuilder, tower_metrics_dashboard::Error> {
-    let dashboards = Dashboards::of(prometheus)?;
+    let dashboards = Dashboards::of(prometheus, false)?;
     let alerts = BurnRateAlert::DEFAULTS.map(|alert| alert.scaled(ALERT_WINDOW_SCALE));
     Ok(LivePage::builder(dashboard(&dashboards), *prometheus)
         .slos(dashboards.slos())

@@ -9,6 +9,7 @@ mod cluster;
 mod expected;
 mod grafana;
 mod load;
+mod native;
 mod outage;
 #[path = "../server/process.rs"]
 #[allow(dead_code)]
@@ -34,15 +35,16 @@ use crate::verify::Verifier;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_panel_is_empty_and_every_value_matches_the_load() {
-    let written = tempfile::tempdir().unwrap();
-    let rules = rules(written.path());
+    let (written, native) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let rules = write(written.path(), &[]);
+    let native_rules = write(native.path(), &["--native-histograms"]);
     let server = Server::start(&["--max-concurrency", "16", "--request-timeout", "3s"]);
     let proxy = Proxy::start(&server.ops).await;
     // Every version scrapes both formats.
     let mut all = Vec::new();
     for program in prometheus::installed() {
         for path in ["/text", "/asked"] {
-            let started = Prometheus::start(&program, &proxy.address, path, &rules).await;
+            let started = Prometheus::start(&program, &proxy.address, path, "", &rules).await;
             started.scraped(0.0, 1).await;
             all.push((program.clone(), path, started));
         }
@@ -50,10 +52,22 @@ async fn no_panel_is_empty_and_every_value_matches_the_load() {
     if all.is_empty() {
         return;
     }
+    // One without the classic series of native histograms, and one with both.
+    let mut natives = Vec::new();
+    for settings in [NATIVE.to_owned(), format!("{NATIVE}{BOTH}")] {
+        let Some(program) = prometheus::version_3() else {
+            continue;
+        };
+        let address = &proxy.address;
+        let started =
+            Prometheus::start(&program, address, "/native", &settings, &native_rules).await;
+        started.scraped(0.0, 1).await;
+        natives.push(started);
+    }
     let begun = now();
     let load = traffic(&server, async |scrapes| {
         let now = now();
-        for (_, _, prometheus) in &all {
+        for prometheus in all.iter().map(|(.., started)| started).chain(&natives) {
             prometheus.scraped(now, scrapes).await;
         }
     })
@@ -61,10 +75,11 @@ async fn no_panel_is_empty_and_every_value_matches_the_load() {
     let ended = now();
 
     for (program, path, prometheus) in &all {
-        let (format, seen) = match *path {
-            "/text" => ("text/plain", proxy.text()),
-            _ => ("application/openmetrics-text", proxy.asked()),
+        let format = match *path {
+            "/text" => "text/plain",
+            _ => "application/openmetrics-text",
         };
+        let seen = proxy.seen(path);
         println!("\n{}, {format}", program.display());
         assert!(seen.iter().all(|one| one.starts_with(format)), "{seen:?}");
         let last = prometheus.scraped(ended, 1).await;
@@ -73,13 +88,32 @@ async fn no_panel_is_empty_and_every_value_matches_the_load() {
         verifier.rules().await;
         verifier.exemplars(format.contains("openmetrics")).await;
     }
+    for (prometheus, classic) in natives.iter().zip([false, true]) {
+        println!("\nnative histograms, with classic ones: {classic}");
+        let seen = proxy.seen("/native");
+        let protobuf = "application/vnd.google.protobuf";
+        assert!(seen.iter().all(|one| one.starts_with(protobuf)), "{seen:?}");
+        let last = prometheus.scraped(ended, 1).await;
+        let verifier = Verifier::new(prometheus, (begun, last), load.counts());
+        if classic {
+            verifier.same_values(written.path(), native.path()).await;
+        } else {
+            verifier.dashboards(native.path()).await;
+            verifier.rules().await;
+        }
+    }
 }
 
+/// Settings of a scrape job that reads native histograms, and classic ones as well.
+const NATIVE: &str = "    scrape_native_histograms: true\n";
+const BOTH: &str = "    always_scrape_classic_histograms: true\n";
+
 /// Writes dashboards and rules to a folder. Returns the rules, evaluated every second.
-fn rules(folder: &Path) -> String {
+fn write(folder: &Path, arguments: &[&str]) -> String {
     let out = folder.to_str().unwrap();
-    let wrote = program().args(["dashboards", "--out", out]).output();
-    assert!(wrote.unwrap().status.success());
+    let mut command = program();
+    let wrote = command.args(["dashboards", "--out", out]).args(arguments);
+    assert!(wrote.output().unwrap().status.success());
     let rules = fs::read_to_string(folder.join("prometheus/rules.yaml")).unwrap();
     let rules = rules.replace("interval: 30s", "interval: 1s");
     rules.replace("interval: 5m", "interval: 1s")

@@ -20,9 +20,9 @@ async fn a_frozen_database_fires_the_availability_alert() {
 
     let proxy = Proxy::start(&server.ops).await;
     let written = tempfile::tempdir().unwrap();
-    let rules = crate::rules(written.path());
+    let rules = crate::write(written.path(), &[]);
     for program in installed() {
-        let prometheus = Prometheus::start(&program, &proxy.address, "/asked", &rules).await;
+        let prometheus = Prometheus::start(&program, &proxy.address, "/asked", "", &rules).await;
         let now = async |query: &str| prometheus.query(query, crate::now()).await.unwrap();
         until("successful purchases are recorded", async || {
             let responses = purchases().await;

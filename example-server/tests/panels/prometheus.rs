@@ -37,9 +37,15 @@ impl Series {
 }
 
 impl Prometheus {
-    /// Starts `program`, which scrapes `target` at `path` every second and evaluates `rules` as
-    /// often. Returns when it responds to queries.
-    pub(crate) async fn start(program: &Path, target: &str, path: &str, rules: &str) -> Self {
+    /// Starts `program`, which scrapes `target` at `path` every second, with these `settings` of the
+    /// scrape job, and evaluates `rules` as often. Returns when it responds to queries.
+    pub(crate) async fn start(
+        program: &Path,
+        target: &str,
+        path: &str,
+        settings: &str,
+        rules: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         write("rules.yaml", rules);
@@ -48,7 +54,7 @@ impl Prometheus {
             &format!(
                 "global: {{ scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }}\n\
                  rule_files: [rules.yaml]\n\
-                 scrape_configs:\n  - job_name: {JOB}\n    metrics_path: {path}\n    \
+                 scrape_configs:\n  - job_name: {JOB}\n    metrics_path: {path}\n{settings}    \
                  static_configs: [{{ targets: [\"{target}\"] }}]\n"
             ),
         );
@@ -184,6 +190,12 @@ impl Drop for Prometheus {
     }
 }
 
+/// Returns Prometheus 3, if `PROMETHEUS3_DIR` is set.
+pub(crate) fn version_3() -> Option<PathBuf> {
+    let folder = std::env::var_os("PROMETHEUS3_DIR")?;
+    Some(Path::new(&folder).join("prometheus"))
+}
+
 /// Returns every installed Prometheus: the one in `PATH`, and the one in `PROMETHEUS3_DIR` if that
 /// is set.
 ///
@@ -198,9 +210,7 @@ pub(crate) fn installed() -> Vec<PathBuf> {
             eprintln!("skipped: prometheus is not installed ({error})");
         }
     }
-    if let Some(folder) = std::env::var_os("PROMETHEUS3_DIR") {
-        found.push(Path::new(&folder).join("prometheus"));
-    }
+    found.extend(version_3());
     found
 }
 
@@ -220,8 +230,9 @@ fn command(program: &Path, folder: &Path) -> Command {
 }
 
 fn series(data: &Value) -> Result<Vec<Series>, String> {
+    // The value of a native histogram is its count.
     let point = |point: &Value| {
-        let text = point[1].as_str().unwrap();
+        let text = point[1].as_str().or(point[1]["count"].as_str()).unwrap();
         (point[0].as_f64().unwrap(), text.parse().unwrap())
     };
     let results = match data["resultType"].as_str() {
@@ -230,10 +241,17 @@ fn series(data: &Value) -> Result<Vec<Series>, String> {
     };
     let results = results.iter().map(|result| Series {
         labels: result["metric"].clone(),
-        values: match &result["values"] {
-            Value::Array(values) => values.iter().map(point).collect(),
-            _ => vec![point(&result["value"])],
-        },
+        values: ["values", "histograms"]
+            .into_iter()
+            .filter_map(|many| result[many].as_array())
+            .flatten()
+            .chain(
+                ["value", "histogram"]
+                    .iter()
+                    .filter_map(|one| result.get(one)),
+            )
+            .map(point)
+            .collect(),
     });
     Ok(results.collect())
 }

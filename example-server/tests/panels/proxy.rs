@@ -1,5 +1,5 @@
 //! Proxy between Prometheus and the server: `/text` requests the text format, which Prometheus 2.42
-//! cannot be configured to do, and `/asked` forwards the format that Prometheus requests.
+//! cannot be configured to do, and `/asked` and `/native` forward the format that Prometheus requests.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,6 +16,7 @@ pub(crate) struct Proxy {
     pub(crate) address: String,
     text: Formats,
     asked: Formats,
+    native: Formats,
 }
 
 /// Distinct content types of the server's responses.
@@ -23,11 +24,12 @@ type Formats = Arc<Mutex<Vec<String>>>;
 
 impl Proxy {
     pub(crate) async fn start(ops: &Client) -> Self {
-        let (text, asked) = (Formats::default(), Formats::default());
+        let (text, asked, native) = <(Formats, Formats, Formats)>::default();
         let plain = HeaderValue::from_static("text/plain;version=0.0.4");
         let router = Router::new()
             .route("/text", scrape(ops, Some(plain), &text))
-            .route("/asked", scrape(ops, None, &asked));
+            .route("/asked", scrape(ops, None, &asked))
+            .route("/native", scrape(ops, None, &native));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
@@ -35,15 +37,18 @@ impl Proxy {
             address,
             text,
             asked,
+            native,
         }
     }
 
-    pub(crate) fn text(&self) -> Vec<String> {
-        self.text.lock().unwrap().clone()
-    }
-
-    pub(crate) fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    /// Returns the content types of the server's responses on this path.
+    pub(crate) fn seen(&self, path: &str) -> Vec<String> {
+        let formats = match path {
+            "/text" => &self.text,
+            "/asked" => &self.asked,
+            _ => &self.native,
+        };
+        formats.lock().unwrap().clone()
     }
 }
 

@@ -52,7 +52,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    async fn now(&self, query: &str) -> Vec<Series> {
+    pub(crate) async fn now(&self, query: &str) -> Vec<Series> {
         let found = self.prometheus.query(query, self.range.1).await;
         found.unwrap_or_else(|error| panic!("{query}: {error}"))
     }

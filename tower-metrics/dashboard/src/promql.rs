@@ -19,6 +19,9 @@ pub(crate) struct Promql<'a> {
     pub(crate) matchers: &'a [&'a str],
     /// How matchers refer to dashboard variables.
     pub(crate) variables: Variables,
+    /// If `false`, native histograms are queried by their classic series, for services that have no
+    /// others.
+    pub(crate) native: bool,
     /// Labels that every aggregation keeps in addition to its own.
     pub(crate) keep: &'a [String],
 }
@@ -37,10 +40,18 @@ pub(crate) enum Variables {
 impl Promql<'_> {
     pub(crate) fn expr(&self, expr: &Expr) -> String {
         match expr {
-            Expr::Value(of) => self.selector(of),
-            Expr::Rate(of) => format!("rate({}[{}])", self.selector(of), self.window),
-            Expr::Increase(of) => format!("increase({}[{}])", self.selector(of), self.range),
+            Expr::Value(of) | Expr::Rate(of) | Expr::Increase(of) => {
+                self.part(of, &self.series(expr, of))
+            }
             Expr::Aggregate { op, by, of } => {
+                // Adding up native histograms before taking their parts has fewer operations, and a
+                // fraction of no observations at all does not spoil the sum of the others.
+                if *op == Aggregation::Sum
+                    && let Some(histogram) = self.native_of(of)
+                {
+                    let sum = self.aggregation("sum", &[], by);
+                    return self.part(histogram, &format!("{sum}({})", self.series(of, histogram)));
+                }
                 let op = match op {
                     Aggregation::Sum => "sum",
                     Aggregation::Max => "max",
@@ -73,8 +84,49 @@ impl Promql<'_> {
         }
     }
 
-    /// Observations per second in each bucket, for each value of the labels `by`.
+    fn is_native(&self, selector: &Selector) -> bool {
+        self.native && selector.native
+    }
+
+    /// The native histogram whose part an expression is.
+    fn native_of<'e>(&self, expr: &'e Expr) -> Option<&'e Selector> {
+        match expr {
+            Expr::Value(of) | Expr::Rate(of) | Expr::Increase(of) if self.is_native(of) => Some(of),
+            _ => None,
+        }
+    }
+
+    /// The series of a selector, or their rate or increase.
+    fn series(&self, expr: &Expr, of: &Selector) -> String {
+        let selector = self.selector(of);
+        match expr {
+            Expr::Rate(_) => format!("rate({selector}[{}])", self.window),
+            Expr::Increase(_) => format!("increase({selector}[{}])", self.range),
+            _ => selector,
+        }
+    }
+
+    /// The part of a native histogram that a selector selects. Other series are their own part.
+    fn part(&self, of: &Selector, series: &str) -> String {
+        match of.part {
+            _ if !self.is_native(of) => series.to_owned(),
+            Part::Value => series.to_owned(),
+            Part::Count => format!("histogram_count({series})"),
+            Part::Sum => format!("histogram_sum({series})"),
+            // The fraction of no observations is NaN. The comparison removes it.
+            Part::Bucket(bound) => format!(
+                "(histogram_fraction(0, {bound}, {series}) * histogram_count({series}) >= 0)"
+            ),
+        }
+    }
+
+    /// Observations per second in each bucket, for each value of the labels `by`: a series per
+    /// bucket, or a native histogram.
     pub(crate) fn buckets(&self, histogram: &Selector, by: &[String]) -> String {
+        if self.is_native(histogram) {
+            let sum = self.aggregation("sum", &[], by);
+            return format!("{sum}(rate({}[{}]))", self.selector(histogram), self.window);
+        }
         let sum = self.aggregation("sum", &["le"], by);
         let series = self.matched(&format!("{}_bucket", histogram.metric), histogram);
         format!("{sum}(rate({series}[{}]))", self.window)
@@ -104,12 +156,17 @@ impl Promql<'_> {
     }
 
     pub(crate) fn selector(&self, selector: &Selector) -> String {
-        self.matched(&selector.series_name(), selector)
+        match self.is_native(selector) {
+            true => self.matched(&selector.metric, selector),
+            false => self.matched(&selector.series_name(), selector),
+        }
     }
 
     fn matched(&self, name: &str, selector: &Selector) -> String {
         let mut matchers: Vec<String> = self.matchers.iter().map(ToString::to_string).collect();
-        if let Part::Bucket(bound) = selector.part {
+        if let Part::Bucket(bound) = selector.part
+            && !self.is_native(selector)
+        {
             matchers.push(le_matcher(bound));
         }
         matchers.extend(selector.matchers.iter().filter_map(|m| self.matcher(m)));

@@ -21,6 +21,10 @@ pub struct Selector {
     pub metric: String,
     /// Series of the family to select.
     pub part: Part,
+    /// If `true`, the family is a native histogram: its series have no suffixes, and functions such
+    /// as `histogram_count` read their parts. The live page, Cloud Monitoring and Managed Service
+    /// for Prometheus use the classic series nevertheless.
+    pub native: bool,
     /// Conditions on labels. A series must satisfy all of them.
     pub matchers: Vec<Matcher>,
 }
@@ -82,6 +86,7 @@ impl Selector {
         Self {
             metric: metric.into(),
             part: Part::Value,
+            native: false,
             matchers: Vec::new(),
         }
     }
@@ -105,6 +110,16 @@ impl Selector {
     #[must_use]
     pub fn bucket(mut self, bound: f64) -> Self {
         self.part = Part::Bucket(bound);
+        self
+    }
+
+    /// Sets whether the family is a [native](Self::native) histogram. Defaults to `false`.
+    ///
+    /// The observations up to a [bucket](Self::bucket) bound are then estimated by
+    /// `histogram_fraction`, which interpolates within the native bucket that contains the bound.
+    #[must_use]
+    pub fn native(mut self, native: bool) -> Self {
+        self.native = native;
         self
     }
 

@@ -87,6 +87,7 @@ fn promql() -> Promql<'static> {
         range: "${__range}",
         matchers: &["job=~\"${job.value}\"", "instance=~\"${instance.value}\""],
         variables: Variables::CloudMonitoring,
+        native: false,
         keep: &[],
     }
 }

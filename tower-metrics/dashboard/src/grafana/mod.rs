@@ -106,7 +106,10 @@ impl Dashboard {
     fn any_series(&self) -> Option<String> {
         let mut first = None;
         let mut keep = |selector: &Selector| {
-            first.get_or_insert_with(|| selector.series_name());
+            first.get_or_insert_with(|| match selector.native {
+                true => selector.metric.clone(),
+                false => selector.series_name(),
+            });
         };
         for panel in self.panels() {
             if let PanelKind::Heatmap(histogram) = &panel.kind {
@@ -159,6 +162,7 @@ fn promql() -> Promql<'static> {
         range: "${__range}",
         matchers: &["job=~\"$job\"", "instance=~\"$instance\""],
         variables: Variables::Grafana,
+        native: true,
         keep: &[],
     }
 }

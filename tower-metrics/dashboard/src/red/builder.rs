@@ -23,6 +23,7 @@ pub struct RedBuilder {
     title: String,
     labels: Vec<(String, String)>,
     time_to_head: Option<bool>,
+    native_histograms: bool,
     availability: Vec<f64>,
     latency: Vec<(Duration, f64)>,
     minimum_events: MinimumEvents,
@@ -55,6 +56,7 @@ impl Red {
             title: "HTTP".to_owned(),
             labels: Vec::new(),
             time_to_head: None,
+            native_histograms: false,
             availability: Vec::new(),
             latency: Vec::new(),
             minimum_events: MinimumEvents::default(),
@@ -95,6 +97,22 @@ impl RedBuilder {
         self
     }
 
+    /// Sets whether queries read the native histogram of the duration, if the recorder has
+    /// [one](tower_metrics::PrometheusBuilder::native_histogram). Defaults to `false`.
+    ///
+    /// Quantiles are then exact to 4.5 % at any duration, and a heatmap has eight rows for each power
+    /// of two. Requires Prometheus 3.8 or later with `scrape_native_histograms: true`, and Grafana
+    /// as the viewer. What the dashboard writes for Cloud Monitoring, and the rules for Google's
+    /// managed service, which have no native histograms, keep to the classic one.
+    ///
+    /// A query in this form has no result in a Prometheus that scrapes classic histograms only, and
+    /// one in the classic form has none where `always_scrape_classic_histograms` is not set beside
+    /// `scrape_native_histograms`.
+    pub fn native_histograms(mut self, on: bool) -> Self {
+        self.native_histograms = on;
+        self
+    }
+
     /// Adds the objective `availability`: this ratio of [valid requests](Red::valid) must not be
     /// [errors](Red::errors). `objective` is above 0 and below 1.
     pub fn availability(mut self, objective: f64) -> Self {
@@ -132,7 +150,7 @@ impl RedBuilder {
     /// Returns an error if
     /// - the threshold of a latency objective is not a bucket bound of the recorder,
     /// - a label is not a label of the recorder or of a layer that uses it,
-    /// - the time to head is requested, but not recorded,
+    /// - the time to head or native histograms are requested, but not recorded,
     /// - an objective is not above 0 and below 1, or is added twice,
     /// - the uid or the title are invalid.
     pub fn build(self) -> Result<Red, Error> {
@@ -164,6 +182,7 @@ impl RedBuilder {
             recorder_overflow: own("tower_metrics_overflow_total"),
             time_to_head: (self.time_to_head)
                 .unwrap_or_else(|| self.recorder.is_some_and(|r| r.records_time_to_head())),
+            native_histograms: self.native_histograms,
             names: self.names,
             uid: self.uid,
             title: self.title,
@@ -224,6 +243,13 @@ impl RedBuilder {
             "true",
             self.time_to_head != Some(true) || recorder.records_time_to_head(),
             "false unless PrometheusBuilder::time_to_head is set",
+        )?;
+        check(
+            &context,
+            "native_histograms",
+            "true",
+            !self.native_histograms || recorder.records_native_histogram(),
+            "false unless PrometheusBuilder::native_histogram is set",
         )
     }
 

@@ -60,6 +60,8 @@ pub struct Red {
     title: String,
     labels: Vec<LabelVariable>,
     time_to_head: bool,
+    /// If `true`, queries read the native histogram of the duration.
+    native_histograms: bool,
     slos: Vec<Slo>,
     /// The recorder's own gauge of series.
     recorder_series: Selector,
@@ -103,7 +105,7 @@ impl Red {
     /// Selects the histogram of request durations.
     #[must_use]
     pub fn duration(&self) -> Selector {
-        Selector::new(&self.names.duration)
+        Selector::new(&self.names.duration).native(self.native_histograms)
     }
 
     /// Selects the gauge of requests in flight.

@@ -81,6 +81,7 @@ impl Rules {
             target: Target {
                 job: job.into(),
                 by: Vec::new(),
+                native: true,
             },
             prefix: prefix.into(),
             slos: Vec::new(),
@@ -170,13 +171,16 @@ impl Rules {
         Ok(yaml::resource(&resource, &groups, &self.links()))
     }
 
-    /// Renders a `Rules` resource for Google Cloud Managed Service for Prometheus.
+    /// Renders a `Rules` resource for Google Cloud Managed Service for Prometheus, which has the
+    /// classic series of native histograms only.
     ///
     /// # Errors
     ///
     /// Returns an error where [`rule_file`](Self::rule_file) does.
     pub fn google_rules(&self) -> Result<String, Error> {
-        let groups = self.groups()?;
+        let mut classic = self.clone();
+        classic.target.native = false;
+        let groups = classic.groups()?;
         let resource = yaml::Resource {
             api_version: "monitoring.googleapis.com/v1",
             kind: "Rules",

@@ -57,6 +57,7 @@ fn metrics_absent(target: &Target, prefix: &str, metric: &Selector) -> Rule {
         range: "5m",
         matchers: &[&job],
         variables: Variables::Omitted,
+        native: true,
         keep: &[],
     };
     Rule {

@@ -1,5 +1,7 @@
 //! Rendering of objectives as resources of Pyrra.
 
+use std::time::Duration;
+
 use tower_metrics::prometheus::format_bound;
 
 use super::Rules;
@@ -25,12 +27,39 @@ fn objective(rules: &Rules, slo: &Slo, name: &str) -> Result<String, Error> {
         let query = rules.target.query(&selector.clone().value(), "");
         Yaml::Map(vec![("metric", Yaml::query(query))])
     };
-    let total = ("total", metric(slo.indicator.total()));
+    let total = slo.indicator.total();
     let (kind, mut indicator) = match &slo.indicator {
-        Indicator::Bad { bad, .. } => ("ratio", vec![("errors", metric(bad)), total]),
+        Indicator::Bad { bad, .. } => {
+            let valid = !bad.native && !total.native;
+            let allowed = "counters, because Pyrra has no ratio of native histograms";
+            check(
+                &context(rules, slo),
+                "requests",
+                &total.metric,
+                valid,
+                allowed,
+            )?;
+            (
+                "ratio",
+                vec![("errors", metric(bad)), ("total", metric(total))],
+            )
+        }
+        Indicator::Good { good, .. } if good.native => {
+            let mut histogram = total.clone();
+            histogram.part = Part::Value;
+            let threshold = threshold(rules, slo, good)?;
+            let indicator = vec![
+                ("latency", Yaml::plain(threshold)),
+                ("total", metric(&histogram)),
+            ];
+            ("latencyNative", indicator)
+        }
         Indicator::Good { good, .. } => {
             let good = bucket(rules, slo, good)?;
-            ("latency", vec![("success", metric(&good)), total])
+            (
+                "latency",
+                vec![("success", metric(&good)), ("total", metric(total))],
+            )
         }
     };
     if !rules.target.by.is_empty() {
@@ -61,14 +90,38 @@ fn objective(rules: &Rules, slo: &Slo, name: &str) -> Result<String, Error> {
 
 /// Selects a bucket by one value of `le`, which Pyrra reads as the threshold.
 fn bucket(rules: &Rules, slo: &Slo, good: &Selector) -> Result<Selector, Error> {
-    let Part::Bucket(bound) = good.part else {
-        let context = format!("{}, objective {:?}", rules.context(), slo.name);
-        let allowed = "a bucket of a histogram, because Pyrra selects bad requests otherwise";
-        let name = good.series_name();
-        return check(&context, "good requests", &name, false, allowed).map(|()| good.clone());
-    };
+    let bound = bucket_bound(rules, slo, good)?;
     let mut series = good.clone().with("le", [format_bound(bound)]);
     series.metric = good.series_name();
     series.part = Part::Value;
     Ok(series)
+}
+
+/// The threshold of a native histogram, as a duration.
+fn threshold(rules: &Rules, slo: &Slo, good: &Selector) -> Result<String, Error> {
+    let bound = bucket_bound(rules, slo, good)?;
+    let threshold = Duration::try_from_secs_f64(bound);
+    let threshold = threshold.map_err(|_| Error::Invalid {
+        context: context(rules, slo),
+        what: "threshold",
+        value: bound.to_string(),
+        allowed: "a number of seconds from 0".into(),
+    })?;
+    Ok(prometheus_duration(threshold))
+}
+
+fn bucket_bound(rules: &Rules, slo: &Slo, good: &Selector) -> Result<f64, Error> {
+    match good.part {
+        Part::Bucket(bound) => Ok(bound),
+        Part::Value | Part::Count | Part::Sum => Err(Error::Invalid {
+            context: context(rules, slo),
+            what: "good requests",
+            value: good.series_name(),
+            allowed: "a bucket of a histogram, because Pyrra selects bad requests otherwise".into(),
+        }),
+    }
+}
+
+fn context(rules: &Rules, slo: &Slo) -> String {
+    format!("{}, objective {:?}", rules.context(), slo.name)
 }

@@ -48,6 +48,8 @@ pub(super) struct AlertText {
 pub(super) struct Target {
     pub(super) job: String,
     pub(super) by: Vec<String>,
+    /// If `false`, native histograms are queried by their classic series.
+    pub(super) native: bool,
 }
 
 impl Target {
@@ -70,6 +72,7 @@ impl Target {
             range: window,
             matchers: &[&self.matcher()],
             variables: Variables::Omitted,
+            native: self.native,
             keep: &self.labels(),
         };
         promql.expr(expr)
