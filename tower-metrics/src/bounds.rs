@@ -43,7 +43,7 @@ pub(crate) fn size_bounds(histogram: &str, bytes: &[f64]) -> Result<Vec<(u64, f6
 }
 
 /// Checks that bounds are in range and in increasing order.
-fn check_bounds(
+pub(crate) fn check_bounds(
     histogram: &str,
     bounds: &[f64],
     is_valid: impl Fn(f64) -> bool,

@@ -91,6 +91,9 @@ pub enum BuildError {
         /// The bound after it, which is not greater.
         next: f64,
     },
+    /// The process already has a global recorder of the crate `metrics`.
+    #[error("the crate metrics already has a global recorder, which cannot be replaced")]
+    GlobalRecorder,
     /// The registry rejected the metrics, usually because it already has metrics of
     /// the same name.
     #[error(

@@ -107,6 +107,9 @@
 //!   an axum handler.
 //! - `prometheus` (default): the recorder for Prometheus and its exposition.
 //! - `connections`: metrics of connections, their bytes and their limit.
+//! - `metrics`: a recorder for the macros of the crate `metrics`, which the exposition shows
+//!   as well.
+//! - `prometheus-client`: registries of the crate `prometheus-client` in the exposition.
 //! - `gzip`: compresses the exposition for scrapers that accept it.
 //! - `opentelemetry`: the recorder for an OpenTelemetry meter.
 //! - `process`: collector of the standard metrics of the process.

@@ -399,3 +399,41 @@ async fn saturation_shows_a_blocked_runtime_during_the_block_and_after_it() {
     assert!(late(&after, "inf") - late(&after, "1") >= 10.0);
     server.stop().await;
 }
+
+#[cfg(any(feature = "metrics", feature = "prometheus-client"))]
+async fn buys_tickets_and_reads_them_from_the_exposition(example: &str) -> Samples {
+    let server = Server::start(example);
+    let url = server.address();
+    let client = Client::builder(TokioExecutor::new()).build_http::<String>();
+    for concert in [7, 7, 8] {
+        let purchase = format!("{url}/concerts/{concert}/purchases");
+        let request = Request::post(purchase).body(String::new()).unwrap();
+        assert_eq!(client.request(request).await.unwrap().status(), 200);
+    }
+    let samples = samples(format!("{url}/metrics")).await;
+    let sold = |concert| samples.sum("tickets_sold_total", &[("concert", concert)]);
+    assert_eq!([sold("7"), sold("8")], [2.0, 1.0]);
+    let route = "/concerts/{id}/purchases";
+    assert_eq!(samples.requests(&[("http_route", route)]), 3.0);
+    drop(client);
+    server.stop().await;
+    samples
+}
+
+#[cfg(feature = "metrics")]
+#[tokio::test]
+async fn the_metrics_facade_shows_what_the_macros_record() {
+    let example = "metrics_facade";
+    let samples = buys_tickets_and_reads_them_from_the_exposition(example).await;
+    let bucket = |le| samples.sum("ticket_price_euros_bucket", &[("le", le)]);
+    assert_eq!([bucket("50"), bucket("100")], [0.0, 3.0]);
+    assert_eq!(samples.sum("payment_seconds_count", &[]), 3.0);
+}
+
+#[cfg(feature = "prometheus-client")]
+#[tokio::test]
+async fn the_registry_of_prometheus_client_is_shown() {
+    let example = "prometheus_client";
+    let samples = buys_tickets_and_reads_them_from_the_exposition(example).await;
+    assert_eq!(samples.sum("build_info", &[]), 1.0);
+}

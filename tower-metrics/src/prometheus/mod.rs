@@ -21,6 +21,8 @@ mod registry;
 mod series;
 mod slots;
 mod snapshot;
+#[cfg(any(feature = "metrics", feature = "prometheus-client"))]
+mod sources;
 mod thread_endpoint;
 
 use std::collections::HashMap;
@@ -37,6 +39,10 @@ pub use self::connections::ConnectionNames;
 pub use self::exposition::{Exposition, ExpositionBody, Format};
 pub use self::names::Names;
 pub use self::reader::{ReadSeries, ReadValue, Reader};
+#[cfg(feature = "prometheus-client")]
+pub use self::sources::ClientRegistry;
+#[cfg(feature = "metrics")]
+pub use self::sources::{MetricsFacade, MetricsFacadeBuilder};
 /// Re-exported from the version of the crate `prometheus` that this crate uses.
 pub use prometheus::{Registry, proto};
 
@@ -93,6 +99,10 @@ use crate::table::Table;
 /// assert!(exposition.contains("tickets_sold_total 1\n"));
 /// # Ok::<_, prometheus::Error>(())
 /// ```
+///
+/// With the feature `metrics`, `Prometheus::metrics_facade` exposes what the macros of the crate
+/// `metrics` record, and with `prometheus-client`, `Prometheus::add_client_registry` exposes a
+/// registry of that crate.
 ///
 /// To expose metrics that are registered elsewhere, such as in
 /// `prometheus::default_registry()`, pass a clone of that registry to
@@ -265,7 +275,10 @@ impl Prometheus {
 
     /// Adds a source whose metrics the exposition shows beside those of the
     /// registry.
-    #[allow(dead_code, reason = "called by features that add a source")]
+    #[cfg_attr(
+        not(any(feature = "metrics", feature = "prometheus-client")),
+        allow(dead_code, reason = "called by features that add a source")
+    )]
     pub(crate) fn add_source(&self, source: Box<dyn Source>) {
         let sources = self.0.sources.write();
         let mut sources = sources.unwrap_or_else(PoisonError::into_inner);

@@ -10,7 +10,8 @@
 //!   that it writes.
 //! - A counter's name contains its suffix `_total`. OpenMetrics' metadata is
 //!   written without it.
-//! - Info metrics are gauges whose name ends in `_info`, with the value 1.
+//! - Info metrics are gauges with [`info`](OtherFamily::info) whose name ends in
+//!   `_info`, with the value 1.
 //! - The registry's prefix and labels are not added.
 
 use std::borrow::Cow;
@@ -42,6 +43,8 @@ pub(crate) struct OtherFamily<'a> {
     pub(crate) unit: Option<Cow<'a, str>>,
     /// `UNTYPED` for a type that the source does not know.
     pub(crate) kind: MetricType,
+    /// Whether a gauge named `…_info` is an info, a type of OpenMetrics.
+    pub(crate) info: bool,
     pub(crate) metrics: Vec<OtherMetric<'a>>,
 }
 

@@ -57,6 +57,14 @@ impl Samples {
         self.0.keys().filter(|(found, _)| found == name).count()
     }
 
+    /// Returns whether there is a sample with this name and label.
+    pub(crate) fn series_with(&self, name: &str, (label, value): (&str, &str)) -> bool {
+        let has = |(found, all): &Key| {
+            found == name && all.get(label).is_some_and(|found| found == value)
+        };
+        self.0.keys().any(has)
+    }
+
     /// Returns the number of requests with these labels, under OpenTelemetry's names.
     pub(crate) fn requests(&self, labels: &[(&str, &str)]) -> f64 {
         self.sum("http_server_request_duration_seconds_count", labels)

@@ -1,12 +1,15 @@
 //! What a scrape contains, whatever its format.
 
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, HashSet};
+
 use prometheus::proto::MetricFamily;
 
-use super::family::{Family, Form, is_legacy_name};
+use super::family::{Family, Form, is_legacy_name, legacy_name};
 use super::query::NameFilter;
-use super::{Format, Inner, gathered};
+use super::{Format, Inner, gathered, others};
 use crate::prometheus::family::{Kind, families};
-use crate::prometheus::other::OtherFamily;
+use crate::prometheus::other::{OtherFamily, OtherMetric};
 use crate::prometheus::snapshot::Snapshot;
 
 /// Families that a scrape writes.
@@ -34,9 +37,18 @@ impl<'a> Contents<'a> {
         filter: Option<&'a NameFilter>,
     ) -> Self {
         let mut others: Vec<_> = gathered.iter().filter_map(gathered::convert).collect();
-        others.extend(inner.other_families());
+        let from_sources = inner.other_families();
+        // The names of a registry's families are unique.
+        let may_repeat = !from_sources.is_empty();
+        if may_repeat {
+            others.extend(from_sources);
+            others = merge(others);
+        }
         // Read last: a request that a collector caused is part of the scrape.
         snapshot.read(&inner.endpoints());
+        if may_repeat {
+            remove_recorded(&mut others, inner, snapshot);
+        }
         Self {
             inner,
             snapshot,
@@ -110,4 +122,63 @@ impl<'a> Contents<'a> {
         }
         (all, sources)
     }
+}
+
+/// Merges families whose names and types are the same when they are written. The first of
+/// two equal series counts: Prometheus rejects a scrape with repeated samples.
+fn merge(families: Vec<OtherFamily<'_>>) -> Vec<OtherFamily<'_>> {
+    let mut merged: Vec<OtherFamily<'_>> = Vec::with_capacity(families.len());
+    let mut positions: HashMap<_, usize> = HashMap::new();
+    let mut repeated = BTreeSet::new();
+    for mut family in families {
+        let name = legacy_name(&family.name, true).into_owned();
+        match positions.entry((name, family.kind)) {
+            Entry::Occupied(at) => {
+                repeated.insert(*at.get());
+                merged[*at.get()].metrics.append(&mut family.metrics);
+            }
+            Entry::Vacant(at) => {
+                at.insert(merged.len());
+                merged.push(family);
+            }
+        }
+    }
+    for at in repeated {
+        let mut seen = HashSet::new();
+        let metrics = &mut merged[at].metrics;
+        metrics.retain(|metric| seen.insert(identity(others::distinct(&metric.labels))));
+    }
+    merged
+}
+
+/// Removes the metrics of other sources that the recorder has as well.
+fn remove_recorded(others: &mut [OtherFamily<'_>], inner: &'static Inner, snapshot: &Snapshot) {
+    for family in families(&inner.exposed_names, inner.time_to_head) {
+        let same = |other: &&mut OtherFamily<'_>| legacy_name(&other.name, true) == family.name;
+        for other in others.iter_mut().filter(same) {
+            let mut recorded = HashSet::new();
+            family.kind.for_each_metric(snapshot, |metric| {
+                let mut labels = Vec::new();
+                metric
+                    .labels
+                    .for_each(|name, value| labels.push((name.to_owned(), value.to_owned())));
+                let added = inner.additions.labels.iter().cloned();
+                let labels: Vec<_> = labels.into_iter().chain(added).collect();
+                let labels = labels.iter().map(|(name, value)| (&**name, &**value));
+                recorded.insert(identity(labels));
+            });
+            let is_other = |metric: &OtherMetric<'_>| {
+                !recorded.contains(&identity(others::distinct(&metric.labels)))
+            };
+            other.metrics.retain(is_other);
+        }
+    }
+}
+
+/// Returns the labels that identify a series. An empty label equals an absent one.
+fn identity<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeSet<(String, String)> {
+    let present = labels.filter(|(_, value)| !value.is_empty());
+    present
+        .map(|(name, value)| (legacy_name(name, false).into_owned(), value.to_owned()))
+        .collect()
 }

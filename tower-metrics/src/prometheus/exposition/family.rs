@@ -16,6 +16,8 @@ pub(super) struct Family<'a> {
     unit: Option<&'a str>,
     pub(super) kind: MetricType,
     pub(super) form: Form,
+    /// Whether OpenMetrics writes this gauge as an info.
+    info: bool,
 }
 
 /// How much of a family's type the format can express.
@@ -38,6 +40,7 @@ impl<'a> Family<'a> {
             unit: None,
             kind,
             form: Form::Typed,
+            info: false,
         }
     }
 
@@ -46,6 +49,7 @@ impl<'a> Family<'a> {
     pub(super) fn other(family: &'a OtherFamily<'_>, format: Format) -> Self {
         let mut this = Self::new(&family.name, &family.help, family.kind);
         this.unit = family.unit.as_deref();
+        this.info = family.info && format == Format::OpenMetrics && this.name.ends_with("_info");
         if format == Format::OpenMetrics && !has_allowed_values(family) {
             this.form = match family.kind {
                 MetricType::COUNTER => Form::Unknown,
@@ -78,6 +82,9 @@ impl<'a> Family<'a> {
             (MetricType::COUNTER, Form::Typed, Format::OpenMetrics) => {
                 self.name.strip_suffix("_total").unwrap_or(&self.name)
             }
+            (_, Form::Typed, Format::OpenMetrics) if self.info => {
+                self.name.strip_suffix("_info").unwrap_or(&self.name)
+            }
             _ => &self.name,
         }
     }
@@ -93,6 +100,7 @@ impl<'a> Family<'a> {
             (MetricType::HISTOGRAM, _, Format::Text) => &["", "_bucket", "_count", "_sum"],
             (MetricType::SUMMARY, _, Format::OpenMetrics) => &["", "_count", "_sum", "_created"],
             (MetricType::SUMMARY, _, Format::Text) => &["", "_count", "_sum"],
+            (_, Form::Typed, Format::OpenMetrics) if self.info => &["", "_info"],
             _ => &[""],
         };
         suffixes.iter().map(move |suffix| format!("{base}{suffix}"))
@@ -102,6 +110,7 @@ impl<'a> Family<'a> {
     pub(super) fn write_metadata(&self, out: &mut Vec<u8>, format: Format) {
         let kind = match (self.kind, self.form) {
             (MetricType::COUNTER, Form::Typed) => "counter",
+            (MetricType::GAUGE, Form::Typed) if self.info => "info",
             (MetricType::GAUGE, _) => "gauge",
             (MetricType::HISTOGRAM, _) => "histogram",
             (MetricType::SUMMARY, _) => "summary",
@@ -135,23 +144,25 @@ pub(super) fn resolve_clashes(families: &mut [Family<'_>], format: Format) {
     }
     // A counter under its full name often resolves the clash (`jobs_total`
     // beside the gauge `jobs`) and leaves the other family its type.
+    // Likewise an info as a gauge.
     demote(families, format, |family| {
-        (family.kind == MetricType::COUNTER && format == Format::OpenMetrics)
-            .then_some(Form::Unknown)
+        family.info = false;
+        if family.kind == MetricType::COUNTER && format == Format::OpenMetrics {
+            family.form = Form::Unknown;
+        }
     });
-    demote(families, format, |_| Some(Form::Samples));
+    demote(families, format, |family| family.form = Form::Samples);
 }
 
-fn demote(families: &mut [Family<'_>], format: Format, to: impl Fn(&Family<'_>) -> Option<Form>) {
+/// Changes every family that claims a name of another one.
+fn demote(families: &mut [Family<'_>], format: Format, change: impl Fn(&mut Family<'_>)) {
     let mut claims = HashMap::new();
     for name in families.iter().flat_map(|family| family.claims(format)) {
         *claims.entry(name).or_insert(0) += 1;
     }
     for family in families {
-        if let Some(form) = to(family)
-            && family.claims(format).any(|name| claims[&name] > 1)
-        {
-            family.form = form;
+        if family.claims(format).any(|name| claims[&name] > 1) {
+            change(family);
         }
     }
 }
@@ -219,7 +230,7 @@ fn is_allowed(i: usize, c: char, colons: bool) -> bool {
 /// Replaces characters that Prometheus does not allow in names with
 /// underscores, as its `underscores` escaping scheme does. The formats
 /// written here have no syntax for other names.
-pub(super) fn legacy_name(name: &str, colons: bool) -> Cow<'_, str> {
+pub(in crate::prometheus) fn legacy_name(name: &str, colons: bool) -> Cow<'_, str> {
     if is_legacy_name(name, colons) {
         return Cow::Borrowed(name);
     }

@@ -17,6 +17,7 @@ pub(super) fn convert(family: &MetricFamily) -> Option<OtherFamily<'_>> {
         help: family.help().into(),
         unit: None,
         kind,
+        info: false,
         metrics: metrics
             .map(|metric| convert_metric(metric, kind))
             .collect::<Option<_>>()?,

@@ -32,6 +32,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, h
 use tower_service::Service;
 
 pub use self::body::ExpositionBody;
+#[cfg(feature = "metrics")]
+pub(super) use self::family::legacy_name;
 pub(super) use self::rendering::Renderers;
 
 use self::negotiate::Protocol;

@@ -1,6 +1,6 @@
 //! Writes everything that an exposition contains in the text formats.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::contents::{Contents, Source};
 use super::family::{Family, Form, resolve_clashes, write_metadata};
@@ -67,7 +67,16 @@ fn write_samples(
 
 /// Families whose names clash, regrouped by the names of their samples.
 #[derive(Default)]
-struct SampleFamilies<'a>(BTreeMap<Vec<u8>, (&'a str, Vec<u8>)>);
+struct SampleFamilies<'a>(BTreeMap<Vec<u8>, Samples<'a>>);
+
+#[derive(Default)]
+struct Samples<'a> {
+    help: &'a str,
+    lines: Vec<u8>,
+    /// Names and labels. The first of two equal series counts: Prometheus rejects a scrape
+    /// with repeated samples.
+    series: HashSet<Vec<u8>>,
+}
 
 impl<'a> SampleFamilies<'a> {
     fn add(&mut self, help: &'a str, lines: &[u8]) {
@@ -76,19 +85,49 @@ impl<'a> SampleFamilies<'a> {
             let end = line.iter().position(|b| matches!(b, b'{' | b' '));
             let name = &line[..end.unwrap_or(line.len())];
             if !self.0.contains_key(name) {
-                self.0.insert(name.to_owned(), (help, Vec::new()));
+                let samples = Samples {
+                    help,
+                    ..Samples::default()
+                };
+                self.0.insert(name.to_owned(), samples);
             }
-            if let Some((_, samples)) = self.0.get_mut(name) {
-                samples.extend_from_slice(line);
+            if let Some(samples) = self.0.get_mut(name)
+                && samples.series.insert(series(line).to_owned())
+            {
+                samples.lines.extend_from_slice(line);
             }
         }
     }
 
     fn write(&self, out: &mut Vec<u8>, format: Format) {
-        for (name, (help, samples)) in &self.0 {
+        for (name, samples) in &self.0 {
             let name = String::from_utf8_lossy(name);
-            write_metadata(out, &name, help, format.unknown_type(), None, format);
-            out.extend_from_slice(samples);
+            write_metadata(
+                out,
+                &name,
+                samples.help,
+                format.unknown_type(),
+                None,
+                format,
+            );
+            out.extend_from_slice(&samples.lines);
         }
     }
+}
+
+/// Returns the name and the labels of a sample.
+fn series(line: &[u8]) -> &[u8] {
+    let mut quoted = false;
+    let mut escaped = false;
+    let end = line.iter().position(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b' ' => return !quoted,
+            _ => {}
+        }
+        false
+    });
+    &line[..end.unwrap_or(line.len())]
 }
