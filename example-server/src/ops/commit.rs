@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use ticket_core::{Commit, Tickets};
 
 use super::Ops;
@@ -29,6 +30,12 @@ fn active(tickets: &Tickets) -> Json<CommitMode> {
     })
 }
 
+/// Parses an object. The derived implementation accepts a list of the fields' values too.
+fn parse(body: &[u8]) -> serde_json::Result<NewCommitMode> {
+    serde_json::from_slice::<Map<String, Value>>(body)?;
+    serde_json::from_slice(body)
+}
+
 /// `GET /commit`
 pub(super) async fn read(State(ops): State<Ops>) -> Json<CommitMode> {
     active(&ops.tickets)
@@ -40,7 +47,7 @@ pub(super) async fn switch(
     _: Authorized,
     JsonBody(body): JsonBody,
 ) -> Result<Json<CommitMode>, Problem> {
-    let new: NewCommitMode = serde_json::from_slice(&body).map_err(|error| {
+    let new = parse(&body).map_err(|error| {
         let detail =
             format!("{error}, expected {{\"commit\": \"group\"}} or {{\"commit\": \"each\"}}");
         if error.is_data() {

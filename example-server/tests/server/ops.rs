@@ -211,6 +211,18 @@ async fn the_commit_mode_can_be_changed_at_run_time() {
         }
     }
     assert_eq!(server.metric("ticket_commit_mode", &[]).await, 1.0);
+    for body in [
+        json!(["each"]),
+        json!("each"),
+        json!({ "commit": "each", "x": 1 }),
+    ] {
+        let response = send(&server.ops, Method::PUT, "/commit", &[], Some(&body)).await;
+        assert_eq!(response.status, 422, "{body}");
+        assert_eq!(
+            value(&server.ops.get("/commit").await.unwrap())["commit"],
+            "group"
+        );
+    }
 }
 
 #[tokio::test]

@@ -48,7 +48,13 @@ impl Invalid {
     pub(super) fn json_syntax(error: &serde_json::Error) -> Self {
         Self {
             path: String::new(),
-            problem: format!("not JSON: {error}"),
+            problem: match error.to_string() {
+                // Valid JSON that no number here can hold.
+                text if text.starts_with("number out of range") => {
+                    format!("{text}: the largest number is 1.8e308")
+                }
+                text => format!("not JSON: {text}"),
+            },
             position: None,
         }
     }
