@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt};
+use tracing_subscriber::{Layer, fmt};
 
 use crate::config::{Log, LogFormat};
 
@@ -32,11 +33,13 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// Invalid log filter.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "--log {filter:?} is not allowed: write levels as in `info` or `info,example_server=debug`"
+    "--log {filter:?} is not allowed: {problem} in {directive:?}; write a level (off, error, warn, \
+     info, debug, trace) or TARGET=LEVEL, separated by commas, such as `info,example_server=debug`"
 )]
 pub(crate) struct Error {
     filter: String,
-    source: ParseError,
+    directive: String,
+    problem: String,
 }
 
 /// Lines dropped because the buffer was full.
@@ -87,14 +90,32 @@ pub(crate) fn start(options: &Log) -> Result<(), Error> {
     Ok(())
 }
 
-/// Parses a log filter. h2 logs protocol errors of clients at WARN, so that a client could write any
-/// number of lines: they are off unless `text` names the target `h2`.
-fn filter(text: &str) -> Result<EnvFilter, Error> {
-    let parsed = EnvFilter::builder().parse(format!("h2=error,{text}"));
-    parsed.map_err(|source| Error {
-        filter: text.to_owned(),
-        source,
-    })
+/// Parses a log filter: levels by target, separated by commas. Filters by span or field, which
+/// `EnvFilter` supports, would compile a regular expression engine.
+///
+/// h2 logs protocol errors of clients at WARN, so that a client could write any number of lines: they
+/// are off unless `text` names the target `h2`.
+fn filter(text: &str) -> Result<Targets, Error> {
+    let mut targets = Targets::new().with_target("h2", LevelFilter::ERROR);
+    let directives = text.split(',').map(str::trim);
+    for directive in directives.filter(|directive| !directive.is_empty()) {
+        let error = |problem: String| Error {
+            filter: text.to_owned(),
+            directive: directive.to_owned(),
+            problem,
+        };
+        if directive.contains(['[', '{']) {
+            return Err(error("spans and fields are not supported".to_owned()));
+        }
+        let parsed: Targets = directive
+            .parse()
+            .map_err(|source: ParseError| error(source.to_string()))?;
+        if let Some(level) = parsed.default_level() {
+            targets = targets.with_default(level);
+        }
+        targets = targets.with_targets(parsed);
+    }
+    Ok(targets)
 }
 
 /// Writes the remaining lines, unless standard output stalls. Later lines are lost.
@@ -202,6 +223,8 @@ mod tests {
             ("info,h2=warn", true, true),
             ("trace", false, true),
             ("info,h2=debug", true, true),
+            ("warn, hyper=error", false, false),
+            ("off,hyper", false, true),
         ] {
             let subscriber = tracing_subscriber::registry().with(filter(text).unwrap());
             tracing::subscriber::with_default(subscriber, || {
@@ -214,6 +237,13 @@ mod tests {
                 assert_eq!(target, hyper, "{text:?}");
             });
         }
-        assert!(filter("example_server=loud").is_err());
+        for (text, directive) in [
+            ("info,example_server=loud", "example_server=loud"),
+            ("info, a=b=c", "a=b=c"),
+            ("info,[request{id=1}]=debug", "[request{id=1}]=debug"),
+        ] {
+            let error = filter(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("in {directive:?}")), "{error}");
+        }
     }
 }
