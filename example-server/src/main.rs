@@ -15,6 +15,7 @@ mod metrics;
 mod net;
 mod ops;
 mod output;
+mod overload;
 mod problem;
 mod scenarios;
 mod scenarios_command;
@@ -55,6 +56,7 @@ async fn run(command: Command) -> Result<(), Box<dyn Error>> {
         }
         Command::Demo(options) => demo::run(options).await?,
         Command::Load(options) => load::run(options).await?,
+        Command::Overload(options) => overload::run(options).await?,
         Command::Faults(options) => faults_command::run(options).await?,
         Command::Scenarios(options) => scenarios_command::run(options).await?,
         Command::Dashboards(options) => dashboards::write(&options.out, options.native_histograms)?,

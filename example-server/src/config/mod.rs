@@ -47,6 +47,12 @@ pub(crate) enum Command {
     /// Exits with status 1 if more requests failed than --max-failures allows. A request has failed if
     /// the response is a 5xx, if there is no complete response, or if it could not be sent in time.
     Load(Load),
+    /// Measure how many purchases a server completes under overload
+    ///
+    /// Starts a server, measures the most purchases per second with few clients, and then with many
+    /// clients that repeat a request as soon as the previous one ended, refused or not. On Linux with
+    /// at least two processors the server gets one and the clients get another one.
+    Overload(Overload),
     /// Show or change the injected faults of a running server
     Faults(Faults),
     /// List, show and check scenarios, or play them on a running server
@@ -131,7 +137,8 @@ pub(crate) struct Connections {
     pub(crate) max_connections: u32,
     /// Time that a request may wait to be admitted before it is shed with 503
     ///
-    /// Requests wait while --max-concurrency requests are in progress. 0 sheds immediately.
+    /// Requests wait while --max-concurrency requests are in progress. At most 1,000 requests per
+    /// second are shed, because shedding takes processor time as well; others wait longer.
     #[arg(long, env = "QUEUE_TIMEOUT", value_name = "DURATION", value_parser = duration, default_value = "1s")]
     pub(crate) queue_timeout: Duration,
     /// Time for a request head to arrive, after which the connection is closed
@@ -207,6 +214,34 @@ pub(crate) struct Load {
     /// Print the report as JSON, without a progress bar
     #[arg(long, env = "LOAD_JSON")]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Overload {
+    /// Number of clients
+    #[arg(long, env = "OVERLOAD_CLIENTS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), default_value = "2000")]
+    pub(crate) clients: u32,
+    /// Duration of each measurement
+    #[arg(long, env = "OVERLOAD_DURATION", value_name = "DURATION", value_parser = positive_duration, default_value = "5s")]
+    pub(crate) duration: Duration,
+    /// Number of rounds
+    #[arg(long, env = "OVERLOAD_ROUNDS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100), default_value = "3")]
+    pub(crate) rounds: u32,
+    /// Database of the server [default: a temporary SQLite file]
+    #[arg(
+        long,
+        env = "OVERLOAD_DATABASE_URL",
+        value_name = "URL",
+        value_parser = SecretParser(DatabaseUrl::parse),
+        hide_env_values = true
+    )]
+    pub(crate) database_url: Option<DatabaseUrl>,
+    /// Print the report as JSON
+    #[arg(long, env = "OVERLOAD_JSON")]
+    pub(crate) json: bool,
+    /// Further flags of `serve`, such as `-- --max-concurrency 128`
+    #[arg(last = true, value_name = "FLAG")]
+    pub(crate) serve: Vec<String>,
 }
 
 #[derive(Debug, Args)]

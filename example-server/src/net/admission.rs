@@ -1,8 +1,14 @@
 //! Admission control: reads the request body, then waits for a permit.
 //!
 //! A request holds no permit while its body arrives, so that slow clients do not occupy the
-//! server. Under overload a request waits in FIFO order before it is shed: the wait slows down clients
-//! that retry immediately, and shedding skips parsing and logging.
+//! server. Under overload a request waits in FIFO order before it is shed, and shedding skips parsing
+//! and logging.
+//!
+//! Shedding is paced as well: receiving a request and sending a response costs a large part of what
+//! a purchase in a group costs. Clients that retry immediately would take the processor from the
+//! requests that are served: the more are shed, the more come back. A request that has waited for the
+//! queue timeout is therefore shed in turn, [`SHED_TURNS`] per [`SHED_PACE`] in all, and may still be
+//! admitted until its turn. Thousands of clients wait a few seconds instead of spinning.
 //!
 //! # Bounds
 //! Heads of requests without a permit, and bodies: [`MAX_BUFFERED`] bytes in all. Requests whose body
@@ -33,6 +39,10 @@ const DISCARD: usize = 4;
 const MAX_RECEIVING: usize = 32_768;
 /// Maximum number of requests that wait for a permit.
 const MAX_WAITING: usize = 16_384;
+/// Number of requests that are shed per [`SHED_PACE`], which is the resolution of the runtime's
+/// timers: at most 1,000 per second.
+const SHED_TURNS: usize = 1;
+const SHED_PACE: Duration = Duration::from_millis(1);
 
 /// Admission control shared by all requests of a server.
 #[derive(Clone, Debug)]
@@ -41,6 +51,8 @@ pub(crate) struct Admission(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     permits: Semaphore,
+    /// Paces shedding: a request holds a permit for [`SHED_PACE`] before it is shed.
+    shed_turns: Semaphore,
     buffered: Semaphore,
     receiving: AtomicUsize,
     waiting: AtomicUsize,
@@ -53,7 +65,7 @@ struct Inner {
 pub(crate) struct Limits {
     /// Maximum number of requests in progress.
     pub(crate) concurrency: usize,
-    /// How long a request waits for a permit before it is shed.
+    /// How long a request waits for a permit before it may be shed.
     pub(crate) queue_timeout: Duration,
     /// Time for a request body to arrive.
     pub(crate) body_timeout: Duration,
@@ -89,6 +101,7 @@ impl Admission {
     pub(crate) fn new(limits: Limits) -> Self {
         Self(Arc::new(Inner {
             permits: Semaphore::new(limits.concurrency),
+            shed_turns: Semaphore::new(SHED_TURNS),
             buffered: Semaphore::new(MAX_BUFFERED),
             receiving: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -110,13 +123,26 @@ impl Inner {
         if let Ok(permit) = self.permits.try_acquire() {
             return Some(permit);
         }
-        let timeout = self.limits.queue_timeout;
-        if timeout.is_zero() {
-            return None;
-        }
         let _waiting = Member::join(&self.waiting, MAX_WAITING)?;
-        let permit = tokio::time::timeout(timeout, self.permits.acquire()).await;
-        Some(permit.ok()?.expect("the semaphore is never closed"))
+        let permit = async {
+            let permit = self.permits.acquire().await;
+            permit.expect("the semaphore is never closed")
+        };
+        tokio::select! {
+            biased;
+            permit = permit => Some(permit),
+            () = self.turn_to_be_shed() => None,
+        }
+    }
+
+    /// Waits for the queue timeout and then until a request may be shed.
+    async fn turn_to_be_shed(&self) {
+        let timeout = self.limits.queue_timeout;
+        if !timeout.is_zero() {
+            tokio::time::sleep(timeout).await;
+        }
+        let _turn = self.shed_turns.acquire().await;
+        tokio::time::sleep(SHED_PACE).await;
     }
 
     async fn buffer(&self, body: Body, version: Version) -> Result<Buffered<'_>, Response> {
@@ -274,5 +300,58 @@ mod tests {
         // A request that leaves makes room.
         waiting.pop();
         assert!(request().now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_are_shed_in_turn_so_that_clients_that_retry_take_little_of_the_processor() {
+        let timeout = Duration::from_millis(100);
+        let admission = Admission::new(Limits {
+            concurrency: 1,
+            queue_timeout: timeout,
+            body_timeout: Duration::from_secs(1),
+            max_body: 100,
+        });
+        let _served = admission.0.permits.acquire().await.unwrap();
+        let router = Router::new()
+            .route("/", post(async || ()))
+            .layer(from_fn_with_state(admission.clone(), admit));
+        let start = tokio::time::Instant::now();
+        let mut clients = tokio::task::JoinSet::new();
+        for _ in 0..500 {
+            let router = router.clone();
+            clients.spawn(async move {
+                let request = Request::post("/").body(Body::empty()).unwrap();
+                let response = router.oneshot(request).await.unwrap();
+                (response.status(), start.elapsed())
+            });
+        }
+        let mut shed = clients.join_all().await;
+        shed.sort_by_key(|(_, at)| *at);
+        assert!(
+            shed.iter()
+                .all(|(status, _)| *status == StatusCode::SERVICE_UNAVAILABLE)
+        );
+        let (first, last) = (shed[0].1, shed[499].1);
+        assert!(first >= timeout && first < 2 * timeout, "{first:?}");
+        let pace = (last - first) / 499;
+        assert!(pace >= SHED_PACE && pace <= 3 * SHED_PACE, "{pace:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_waits_to_be_shed_is_still_admitted() {
+        let admission = Admission::new(Limits {
+            concurrency: 1,
+            queue_timeout: Duration::ZERO,
+            body_timeout: Duration::from_secs(1),
+            max_body: 100,
+        });
+        let served = admission.0.permits.acquire().await.unwrap();
+        let turn = admission.0.shed_turns.acquire().await.unwrap();
+        let mut waiting = Box::pin(admission.0.permit());
+        assert!((&mut waiting).now_or_never().is_none());
+        drop(served);
+        assert!(waiting.await.is_some());
+        drop(turn);
+        assert_eq!(admission.0.waiting.load(Relaxed), 0);
     }
 }
