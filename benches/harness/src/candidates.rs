@@ -76,6 +76,10 @@ impl Candidates {
             MetricsLayer::new((Prometheus::new(), second))
         });
 
+        self.add("  with OpenTelemetry alone", || {
+            MetricsLayer::new(OpenTelemetry::new(&peers::meter()))
+        });
+
         self.add("  with a no-op recorder", || {
             MetricsLayer::new(NoopRecorder)
         });

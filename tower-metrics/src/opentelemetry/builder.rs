@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use opentelemetry::metrics::{Histogram, Meter};
 
+use super::series::AllSeries;
 use super::{Inner, Names, OpenTelemetry};
 use crate::bounds::{DURATION_BOUNDS, duration_bounds, size_bounds};
 use crate::error::BuildError;
@@ -157,8 +158,17 @@ impl OpenTelemetryBuilder {
                 .with_boundaries(bounds(size_bounds(name, bytes)?))
                 .build())
         };
+        let series: &'static AllSeries = Box::leak(Box::default());
+        // The meter keeps the callback.
+        let _active = meter
+            .i64_observable_up_down_counter(names.active)
+            .with_unit("{request}")
+            .with_description(format!("Number of active HTTP {side} requests."))
+            .with_callback(|observer| series.observe_in_flight(observer))
+            .build();
         let inner = Inner {
             names,
+            series,
             request_size: size_histogram(names.request_size, "request", &self.request_size_bounds)?,
             response_size: size_histogram(
                 names.response_size,
@@ -172,11 +182,6 @@ impl OpenTelemetryBuilder {
                     format!("Time to the head of HTTP {side} responses."),
                 )
             }),
-            active: meter
-                .i64_up_down_counter(names.active)
-                .with_unit("{request}")
-                .with_description(format!("Number of active HTTP {side} requests."))
-                .build(),
             overflow: meter
                 .u64_counter("tower_metrics.overflow")
                 .with_unit("{request}")

@@ -10,11 +10,11 @@ mod series;
 use std::fmt;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
+use opentelemetry::metrics::{Counter, Histogram, Meter};
 
 pub use self::builder::OpenTelemetryBuilder;
 
-use self::series::{ERROR_TYPE, GRPC_STATUS, STATUS, Series};
+use self::series::{AllSeries, ERROR_TYPE, GRPC_STATUS, STATUS, Series, attribute_name};
 use crate::completed_request::CompletedRequest;
 use crate::error::LabelError;
 use crate::initial_series::InitialSeries;
@@ -32,7 +32,7 @@ use crate::table::Table;
 /// | `http.server.request.duration` | histogram | s | all |
 /// | `http.server.request.body.size` | histogram | By | all |
 /// | `http.server.response.body.size` | histogram | By | all |
-/// | `http.server.active_requests` | up-down counter | {request} | method, route, scheme |
+/// | `http.server.active_requests` | observable up-down counter | {request} | method, route, scheme |
 /// | `tower_metrics.overflow` | counter | {request} | `metric`, `limit` |
 ///
 /// The attributes are `http.request.method`, `http.route`,
@@ -46,9 +46,15 @@ use crate::table::Table;
 ///
 /// # Cost
 ///
-/// Attributes are created once for each combination of values of a route and never
-/// freed, so that the recorder does not allocate per request. Most of the cost is the
-/// lookup of attributes in the SDK, which happens for every recorded value.
+/// Histograms are bound to each combination of attributes once and never released, so
+/// that a request neither allocates nor looks up attributes in the SDK. Requests in flight
+/// are counted in the recorder, and an observable instrument reports them. What remains
+/// are three histograms of the SDK, each behind a mutex: in total, a request costs about
+/// twice as much as with Prometheus.
+///
+/// Bound instruments are an experimental feature of the crates `opentelemetry` and
+/// `opentelemetry_sdk`, which the feature `opentelemetry` enables in both. The meter must be
+/// that of the SDK, because other implementations of the API may not support them.
 ///
 /// The SDK limits each instrument to 2,000 sets of attributes, unless a view changes
 /// it, and records further ones with the attribute `otel.metric.overflow`.
@@ -107,7 +113,7 @@ struct Inner {
     time_to_head: Option<Histogram<f64>>,
     request_size: Histogram<f64>,
     response_size: Histogram<f64>,
-    active: UpDownCounter<i64>,
+    series: &'static AllSeries,
     overflow: Counter<u64>,
     #[cfg(feature = "connections")]
     connections: connections::ConnectionInstruments,
@@ -178,29 +184,22 @@ impl Recorder for OpenTelemetry {
         let names = self.0.names;
         let scheme = names.scheme.map(|name| (name, self.0.scheme));
         let attributes = [(METHOD, method), (names.route, route)];
-        Box::leak(Box::new(Series::new(attributes.into_iter().chain(scheme))))
+        let attributes = attributes.into_iter().chain(scheme);
+        let series = self.0.series;
+        series.get_or_insert(method, route, || Series::new(attributes))
     }
 
     fn begin(&self, series: &'static Series) {
-        self.0.active.add(1, &series.in_flight);
+        series.add_in_flight(1);
     }
 
     fn end(&self, series: &'static Series, (): (), request: &CompletedRequest<'_>) {
-        let inner = self.0;
-        let attributes = series.completed(request);
-        inner.duration.record(seconds(request.duration), attributes);
-        if let (Some(histogram), Some(time)) = (&inner.time_to_head, request.time_to_head) {
-            histogram.record(seconds(time), attributes);
-        }
-        let request_size = request.request_size as f64;
-        inner.request_size.record(request_size, attributes);
-        let response_size = request.response_size as f64;
-        inner.response_size.record(response_size, attributes);
-        inner.active.add(-1, &series.in_flight);
+        series.completed(self.0, request).record(request);
+        series.add_in_flight(-1);
     }
 
     fn abandon(&self, series: &'static Series, (): ()) {
-        self.0.active.add(-1, &series.in_flight);
+        series.add_in_flight(-1);
     }
 
     fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {
@@ -211,7 +210,10 @@ impl Recorder for OpenTelemetry {
                 "must not be empty"
             } else if reserved.clone().any(|reserved| reserved == name) {
                 "the semantic conventions define an attribute of this name"
-            } else if names[..i].contains(name) {
+            } else if names[..i]
+                .iter()
+                .any(|other| attribute_name(other) == attribute_name(name))
+            {
                 "used twice"
             } else {
                 continue;
@@ -221,13 +223,11 @@ impl Recorder for OpenTelemetry {
         Ok(())
     }
 
-    /// Initializes the up-down counter of active requests.
+    /// Does nothing: the up-down counter of active requests shows every series.
     ///
     /// A histogram has no data point before its first value. It has a start time
     /// instead, which lets a backend treat the first value as an increase.
-    fn initialize(&self, series: &'static Series, _: InitialSeries, _: LabelValues<'_>) {
-        self.0.active.add(0, &series.in_flight);
-    }
+    fn initialize(&self, _: &'static Series, _: InitialSeries, _: LabelValues<'_>) {}
 
     fn overflowed(&self, limit: Limit) {
         let (metric, limit) = (self.0.names.duration, limit.as_str());
@@ -259,7 +259,7 @@ impl Recorder for OpenTelemetry {
 /// Rounds once, so that a duration that equals a bound converts to the same number.
 /// `as_secs_f64` rounds twice.
 fn seconds(duration: std::time::Duration) -> f64 {
-    duration.as_nanos() as f64 / 1e9
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX) as f64 / 1e9
 }
 
 impl fmt::Debug for OpenTelemetry {
