@@ -32,6 +32,18 @@ impl std::fmt::Debug for Candidate {
 }
 
 impl Candidate {
+    /// Creates a candidate that calls `operation` for every request.
+    pub fn new(name: &'static str, mut operation: impl FnMut() + 'static) -> Self {
+        Self {
+            name,
+            send: Box::new(move |requests| {
+                for _ in 0..requests {
+                    operation();
+                }
+            }),
+        }
+    }
+
     /// Creates a candidate around the bare service.
     pub fn bare(name: &'static str, service: impl Driven<Empty<Bytes>> + 'static) -> Self {
         let mut service = service;

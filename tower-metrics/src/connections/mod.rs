@@ -76,10 +76,21 @@
 //!
 //! # Cost
 //!
-//! A read or write adds a plain load and store to a counter that no other thread
-//! writes: no lock, no allocation and no locked instruction. A connection allocates
-//! nothing in steady state. Memory does not depend on the number of connections: about
-//! 200 bytes for each thread and error type.
+//! Prometheus adds a plain load and store to a read or write, of a counter that no other
+//! thread writes: no lock, no allocation and no locked instruction. A connection without
+//! TLS allocates nothing. Memory does not depend on the number of connections: 64 bytes
+//! for each thread, and about 200 bytes for each thread and error type.
+//!
+//! OpenTelemetry records every read and write with the SDK, which does not allocate
+//! either. These are medians of `cargo bench -p benches --bench connections` on an AMD EPYC
+//! processor (2026-11-29), in nanoseconds that are added to I/O in memory. A system call
+//! for a read or write takes several hundred.
+//!
+//! | | read | write | connection opened and closed |
+//! |---|---|---|---|
+//! | counters that all threads share, for comparison | 4.8 | 4.6 | |
+//! | Prometheus | 0.8 | 0.2 | 86 |
+//! | OpenTelemetry | 43 | 42 | 135 |
 //!
 //! # hyper and other servers
 //!
@@ -100,6 +111,32 @@
 //! # }
 //! # }
 //! ```
+//!
+//! # TLS
+//!
+//! With the feature `rustls`, a listener also terminates TLS and measures the handshakes,
+//! which run in the tasks of their connections and time out after 10 s. It counts
+//! encrypted bytes. The program chooses the cryptography provider of rustls.
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "axum", feature = "prometheus", feature = "rustls"))] {
+//! # use axum::Router;
+//! use std::sync::Arc;
+//!
+//! use tokio_rustls::TlsAcceptor;
+//! use tokio_rustls::rustls::ServerConfig;
+//!
+//! # async fn run(app: Router, prometheus: tower_metrics::Prometheus, config: ServerConfig) -> Result<(), Box<dyn std::error::Error>> {
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! let acceptor = TlsAcceptor::from(Arc::new(config));
+//! let connections = prometheus.connections().build()?;
+//! axum::serve(connections.listener(listener).tls(acceptor), app).await?;
+//! # Ok(())
+//! # }
+//! # }
+//! ```
+//!
+//! Measure TLS that something else terminates by wrapping the I/O below it.
 //!
 //! # `ConnectInfo` and socket options in axum
 //!

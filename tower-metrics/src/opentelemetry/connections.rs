@@ -103,8 +103,6 @@ impl OpenTelemetry {
     }
 }
 
-/// Records every read and write with the SDK, whose lookup of attributes is most of the
-/// cost.
 impl ConnectionRecorder for OpenTelemetry {
     fn prepare(&self) -> Result<(), BuildError> {
         let instruments = self.instruments();

@@ -57,7 +57,7 @@ impl Local {
         let known = self
             .durations
             .iter()
-            .find(|(index, of, _)| *index == histogram.index && *of == error_type);
+            .find(|(index, of, _)| *index == histogram.index && is_same(*of, error_type));
         if let Some((_, _, cells)) = known {
             return cells;
         }
@@ -65,6 +65,12 @@ impl Local {
         self.durations.push((histogram.index, error_type, cells));
         cells
     }
+}
+
+/// Compares the addresses first: `memcmp` of two empty strings, whose address is invalid,
+/// takes more than 100 ns on processors with AVX-512.
+fn is_same(a: ErrorType, b: ErrorType) -> bool {
+    std::ptr::eq(a.as_str(), b.as_str()) || a == b
 }
 
 impl Drop for Local {
