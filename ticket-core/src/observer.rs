@@ -202,6 +202,8 @@ impl Outcome {
 pub enum FaultKind {
     /// The operation was delayed.
     Delay,
+    /// The thread of the operation was blocked.
+    Block,
     /// The payment was declined.
     Declined,
     /// The operation failed.
@@ -210,12 +212,13 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Delay, Self::Declined, Self::Unavailable];
+    pub const ALL: [Self; 4] = [Self::Delay, Self::Block, Self::Declined, Self::Unavailable];
 
     /// Returns the name as a label value.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Delay => "delay",
+            Self::Block => "block",
             Self::Declined => "declined",
             Self::Unavailable => "unavailable",
         }

@@ -8,7 +8,7 @@ use serde::{
 };
 
 use super::{
-    Fail, FailurePolicy, Fault, Invalid, LatencyPolicy, Operation, Random,
+    Fail, FailurePolicy, Fault, Invalid, LatencyPolicy, MAX_DELAY, Operation, Random,
     number::{Expiry, Seed},
     preset::{self, PRESETS},
     read::{self, Checked, Object, refused},
@@ -190,6 +190,25 @@ impl Document {
     }
 }
 
+impl Document {
+    /// Returns how long `operation` blocks its thread at the time `at`: the sum of the delays of the
+    /// faults that [block](Fault::blocks), at most [`MAX_DELAY`].
+    pub fn block(&self, operation: Operation, at: Duration, random: Random) -> Duration {
+        self.sum(true, operation, at, random)
+    }
+
+    fn sum(&self, blocks: bool, operation: Operation, at: Duration, random: Random) -> Duration {
+        self.faults
+            .iter()
+            .zip(0..)
+            .filter(|(fault, _)| fault.blocks() == blocks)
+            .map(|(fault, index)| fault.latency(operation, at, random.fork(index)))
+            .fold(Duration::ZERO, |sum, delay| {
+                MAX_DELAY.min(sum.saturating_add(delay))
+            })
+    }
+}
+
 /// The first fault that fails the operation applies.
 impl FailurePolicy for Document {
     fn failure(&self, operation: Operation, at: Duration, random: Random) -> Option<Fail> {
@@ -197,9 +216,9 @@ impl FailurePolicy for Document {
     }
 }
 
-/// The delays of the faults are added.
+/// The delays of the faults are added, except those that [block](Document::block).
 impl LatencyPolicy for Document {
     fn latency(&self, operation: Operation, at: Duration, random: Random) -> Duration {
-        self.faults.latency(operation, at, random)
+        self.sum(false, operation, at, random)
     }
 }

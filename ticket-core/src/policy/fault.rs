@@ -26,8 +26,14 @@ pub struct Fault {
     fail: Option<Failure>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     delay: Option<Delay>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    blocks: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     when: Option<When>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +88,9 @@ impl Object<'_> for Fault {
     const WHAT: &'static str = "an object with operation, and fail or delay or both";
 
     fn check<E: de::Error>(&self) -> Result<(), E> {
+        if self.blocks && self.delay.is_none() {
+            return Err(E::custom("has blocks without delay: expected both"));
+        }
         if self.fail.is_some() || self.delay.is_some() {
             Ok(())
         } else {
@@ -99,6 +108,11 @@ impl Fault {
             Target::Every => true,
             Target::One(one) => one == operation,
         }
+    }
+
+    /// Returns whether the delay blocks the thread, as code does that waits without `await`.
+    pub fn blocks(&self) -> bool {
+        self.blocks
     }
 
     fn is_active(&self, operation: Operation, at: Duration, random: Random) -> bool {

@@ -18,11 +18,13 @@ use super::{
     changes::{Change, Changes, Source},
 };
 
-/// Faults to inject into one call: a delay, then a failure.
+/// Faults to inject into one call: delays, then a failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
     /// The delay, at most [`MAX_DELAY`](super::MAX_DELAY).
     pub delay: Duration,
+    /// How long the thread is blocked, at most [`MAX_DELAY`](super::MAX_DELAY).
+    pub block: Duration,
     /// The failure after the delay; `None` if the operation is executed.
     pub fail: Option<Fail>,
 }
@@ -31,6 +33,7 @@ impl Decision {
     /// No delay and no failure.
     pub const NONE: Self = Self {
         delay: Duration::ZERO,
+        block: Duration::ZERO,
         fail: None,
     };
 }
@@ -312,6 +315,7 @@ impl Running {
         let at = now.saturating_duration_since(self.since);
         Decision {
             delay: self.document.latency(operation, at, random),
+            block: self.document.block(operation, at, random),
             fail: self.document.failure(operation, at, random),
         }
     }

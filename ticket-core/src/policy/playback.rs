@@ -12,7 +12,7 @@ use super::{Document, Faults, Scenario, Step, changes::Source};
 
 /// Plays a [`Scenario`] on [`Faults`]: each step sets the base.
 ///
-/// A document that is set with [`Faults::replace`] meanwhile overrides the step in force: until it
+/// A document that is set with [`Faults::replace`] overrides the step in force: until it
 /// expires, or, without an expiration, until the next step. At the end the last step lasts, unless the
 /// scenario repeats. [`stop`](Self::stop) restores the base from before the scenario.
 ///
@@ -136,7 +136,7 @@ impl Playback {
         }
     }
 
-    /// Enters the step of `before` that is due now, unless another scenario has started meanwhile.
+    /// Enters the step of `before` that is due now, unless another scenario has started.
     fn advance(&self, before: Playing) {
         let Shared { faults, current } = &*self.0;
         current.send_if_modified(|current| {

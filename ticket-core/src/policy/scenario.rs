@@ -63,11 +63,11 @@ pub struct Scenario {
 pub struct Step {
     /// Start, since the start of the scenario.
     pub at: Duration,
-    /// What is injected during the step.
+    /// Faults to inject during the step.
     pub document: Document,
     /// Factor of the rate of generated traffic.
     pub traffic: f64,
-    /// What happens, for humans.
+    /// Description for humans.
     pub note: String,
 }
 

@@ -119,7 +119,7 @@ impl Probe {
     }
 }
 
-/// Waits for the injected delay of `operation` and returns the injected failure, if any.
+/// Waits for the injected delays of `operation` and returns the injected failure, if any.
 pub(crate) async fn inject(
     faults: &Faults,
     observer: &dyn Observer,
@@ -129,6 +129,11 @@ pub(crate) async fn inject(
     if !decision.delay.is_zero() {
         observer.fault_injected(operation, FaultKind::Delay);
         tokio::time::sleep(decision.delay).await;
+    }
+    if !decision.block.is_zero() {
+        observer.fault_injected(operation, FaultKind::Block);
+        // On purpose: the thread does not run other tasks meanwhile.
+        std::thread::sleep(decision.block);
     }
     if let Some(fail) = decision.fail {
         let kind = match fail {

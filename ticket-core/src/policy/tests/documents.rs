@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::document;
-use crate::policy::{Document, Operation};
+use crate::policy::{Document, Faults, Operation};
 
 /// A number from `low` to `high`, half of the time an integer.
 fn number(low: f64, high: f64) -> BoxedStrategy<f64> {
@@ -260,4 +260,29 @@ fn integers_are_formatted_without_a_fraction() {
     let text = document(r#"{"faults": [{"operation": "*", "delay": {"fixed": {"ms": 12.0}}}]}"#);
     assert!(text.to_json().contains(r#""ms": 12"#) && !text.to_json().contains("12.0"));
     assert!(text.to_toml().contains("ms = 12\n"));
+}
+
+#[test]
+fn a_delay_that_blocks_is_not_added_to_the_others() {
+    let document = Document::from_toml(
+        r#"
+        [[faults]]
+        operation = "read_concert"
+        delay.fixed = { ms = 30 }
+        blocks = true
+
+        [[faults]]
+        operation = "read_concert"
+        delay.fixed = { ms = 5 }
+        "#,
+    )
+    .unwrap();
+    let decision = Faults::new(document.clone()).decide(Operation::ReadConcert);
+    assert_eq!(decision.block, Duration::from_millis(30));
+    assert_eq!(decision.delay, Duration::from_millis(5));
+    assert_eq!(Document::from_toml(&document.to_toml()).unwrap(), document);
+    let invalid =
+        r#"{"faults": [{"operation": "payment", "fail": {"as": "declined"}, "blocks": true}]}"#;
+    let error = Document::from_json(invalid).unwrap_err().to_string();
+    assert_eq!(error, "faults[0]: has blocks without delay: expected both");
 }

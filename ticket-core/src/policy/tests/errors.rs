@@ -151,7 +151,7 @@ fn a_fault() {
         ),
         (
             r#"{"operation": "*", "fial": 1}"#,
-            ".fial: `fial` is not allowed: expected one of `operation`, `fail`, `delay`, `when`".into(),
+            ".fial: `fial` is not allowed: expected one of `operation`, `fail`, `delay`, `blocks`, `when`".into(),
         ),
         (
             r#"{"operation": "*", "fail": "declined"}"#,

@@ -132,7 +132,7 @@ fn delays_are_added_and_the_first_failure_applies() {
             {"operation": "refund", "delay": {"fixed": {"ms": 500}}}]}"#,
     );
     let decided = |operation| {
-        let Decision { delay, fail } = faults.decide(operation);
+        let Decision { delay, fail, .. } = faults.decide(operation);
         (delay.as_millis(), fail)
     };
     assert_eq!(decided(Operation::Payment), (42, Some(Fail::Unavailable)));

@@ -225,7 +225,7 @@ fn every_decision_during_replacements_uses_one_document() {
     let torn = AtomicU64::new(0);
     let count = || {
         while !done.load(Relaxed) {
-            let Decision { delay, fail } = faults.decide(Operation::Payment);
+            let Decision { delay, fail, .. } = faults.decide(Operation::Payment);
             let which = whole.iter().position(|it| *it == (delay.as_millis(), fail));
             which
                 .map_or(&torn, |which| &taken[which])
