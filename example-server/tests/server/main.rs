@@ -11,6 +11,7 @@ mod connections;
 mod disk;
 mod failures;
 mod kill;
+mod labs;
 mod openapi;
 mod ops;
 mod page;
