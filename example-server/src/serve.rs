@@ -139,6 +139,7 @@ impl Server {
             keep_alive: options.connections.keep_alive,
             write_timeout: options.connections.write_timeout,
         };
+        metrics.set_limits(settings.max_connections, limits.admission.concurrency);
         let connections = net::connections(Some(prometheus), &settings)?;
         let monitor = RequestMonitor::default();
         let consistency = ConsistencyCheck::new(

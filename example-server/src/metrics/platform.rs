@@ -37,6 +37,7 @@ pub(crate) struct PlatformMetrics {
     fault_preset: IntGaugeVec,
     scenario: IntGaugeVec,
     commit: IntGaugeVec,
+    limits: IntGaugeVec,
     database: HistogramVec,
     wait: HistogramVec,
     batch: Histogram,
@@ -118,6 +119,11 @@ impl PlatformMetrics {
                 "1 for the active commit mode.",
                 &["mode"],
             )?,
+            limits: gauge(
+                "example_server_limit",
+                "Limits of the API: `connections`, after adjustment to the open file limit, and `concurrency`, the requests in progress.",
+                &["limit"],
+            )?,
             database: seconds(
                 "db_client_operation_duration_seconds",
                 "Duration of database operations; for writes, of the transaction. Excludes the wait for a connection.",
@@ -147,6 +153,7 @@ impl PlatformMetrics {
         registry.register(Box::new(metrics.fault_preset.clone()))?;
         registry.register(Box::new(metrics.scenario.clone()))?;
         registry.register(Box::new(metrics.commit.clone()))?;
+        registry.register(Box::new(metrics.limits.clone()))?;
         registry.register(Box::new(metrics.database.clone()))?;
         registry.register(Box::new(metrics.wait.clone()))?;
         registry.register(Box::new(metrics.batch.clone()))?;
@@ -254,6 +261,14 @@ impl PlatformMetrics {
             self.scenario
                 .with_label_values(&[playing.scenario.name(), &number, &step.note])
                 .set((index == playing.step).into());
+        }
+    }
+
+    /// Sets the metrics of the API's limits.
+    pub(crate) fn set_limits(&self, connections: usize, concurrency: usize) {
+        for (limit, value) in [("connections", connections), ("concurrency", concurrency)] {
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            self.limits.with_label_values(&[limit]).set(value);
         }
     }
 

@@ -240,6 +240,11 @@ async fn the_ops_port_responds_when_clients_exhaust_the_api_connections() {
     }
     drop(half);
     assert_eq!(server.api.get("/concerts").await.unwrap().status, 200);
+    for (limit, value) in [("connections", 160.0), ("concurrency", 1024.0)] {
+        let label = format!("\"{limit}\"");
+        let metric = server.metric("example_server_limit", &[&label]).await;
+        assert_eq!(metric, value, "{limit}");
+    }
 }
 
 #[tokio::test]
