@@ -44,6 +44,7 @@ pub(crate) struct Limits {
 pub(super) fn wrap(
     routes: Router,
     metrics: Metrics,
+    recorder: Prometheus,
     limits: Limits,
     monitor: RequestMonitor,
 ) -> Router {
@@ -60,7 +61,7 @@ pub(super) fn wrap(
             .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
             .layer(PropagateRequestIdLayer::x_request_id())
             .layer(from_fn_with_state(
-                Admission::new(limits.admission),
+                Admission::new(limits.admission).measured(recorder),
                 net::admit,
             ))
             .layer(from_fn_with_state(monitor, log::log_request))
@@ -117,6 +118,7 @@ mod tests {
                 .count_request_bytes(true)
                 .build()
                 .unwrap(),
+            prometheus,
             limits,
             RequestMonitor::default(),
         );

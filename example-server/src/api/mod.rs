@@ -11,7 +11,9 @@ use axum::Router;
 use axum::extract::FromRef;
 use http::{Method, StatusCode};
 use ticket_core::Tickets;
-use tower_metrics::{BuildError, ErrorType, InitialSeries, MetricsLayer, Prometheus, TraceId};
+use tower_metrics::{
+    AdmissionRecorder, BuildError, ErrorType, InitialSeries, MetricsLayer, Prometheus, TraceId,
+};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -70,6 +72,7 @@ pub(crate) fn metrics(prometheus: Prometheus) -> Result<layers::Metrics, BuildEr
         StatusCode::CONFLICT,
     ]);
     let (concert, purchase) = ("/concerts/{concert_id}", "/purchases/{purchase_id}");
+    AdmissionRecorder::prepare(&prometheus)?;
     MetricsLayer::builder(prometheus)
         .exemplars(|head| TraceId::from_traceparent(head.headers))
         .initialize(Method::GET, "/concerts", read.clone())
@@ -98,6 +101,7 @@ fn routes() -> OpenApiRouter<Api> {
 pub(crate) fn router(
     api: Api,
     metrics: layers::Metrics,
+    recorder: Prometheus,
     limits: Limits,
     monitor: RequestMonitor,
 ) -> Router {
@@ -105,5 +109,5 @@ pub(crate) fn router(
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(api);
-    layers::wrap(routes, metrics, limits, monitor)
+    layers::wrap(routes, metrics, recorder, limits, monitor)
 }

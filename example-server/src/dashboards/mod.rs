@@ -26,6 +26,9 @@ pub(crate) const PLATFORM: &str = "tickets-platform";
 /// Threshold of the latency objective.
 const LATENCY_THRESHOLD: Duration = Duration::from_millis(300);
 
+/// Gauge of the limit of open connections.
+pub(crate) const CONNECTION_LIMIT: &str = "http_server_connection_limit";
+
 /// Label of a connection pool's name.
 const POOL: &str = "db_client_connection_pool_name";
 
@@ -63,6 +66,9 @@ impl Dashboards {
                 .title("HTTP")
                 .availability(0.999)
                 .latency(LATENCY_THRESHOLD, 0.99)
+                .connection_limit(CONNECTION_LIMIT)
+                .admission(true)
+                .runtime(true)
                 .native_histograms(native)
                 .build()
         };

@@ -14,8 +14,8 @@
 //! Heads of requests without a permit, and bodies: [`MAX_BUFFERED`] bytes in all. Requests whose body
 //! is arriving: [`MAX_RECEIVING`]; requests that wait for a permit: [`MAX_WAITING`].
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -26,6 +26,7 @@ use http::request::Parts;
 use http::{HeaderValue, Version, header};
 use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tower_metrics::{AdmissionWait, Prometheus};
 
 use super::RateLimit;
 use crate::problem::Problem;
@@ -57,6 +58,8 @@ struct Inner {
     receiving: AtomicUsize,
     waiting: AtomicUsize,
     refused: RateLimit,
+    /// Set before the first request, if waits are recorded.
+    recorder: OnceLock<Prometheus>,
     limits: Limits,
 }
 
@@ -106,8 +109,18 @@ impl Admission {
             receiving: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             refused: RateLimit::default(),
+            recorder: OnceLock::new(),
             limits,
         }))
+    }
+}
+
+impl Admission {
+    /// Records how long requests wait for a permit.
+    pub(crate) fn measured(self, recorder: Prometheus) -> Self {
+        // The first recorder remains.
+        let _ = self.0.recorder.set(recorder);
+        self
     }
 }
 
@@ -238,9 +251,19 @@ pub(crate) async fn admit(
         Ok(body) => body,
         Err(response) => return response,
     };
-    let Some(_permit) = inner.permit().await else {
+    let mut wait = AdmissionWait::new(inner.recorder.get().copied());
+    let permit = match inner.permits.try_acquire() {
+        Ok(permit) => Some(permit),
+        Err(_) => {
+            wait.queue();
+            inner.permit().await
+        }
+    };
+    let Some(_permit) = permit else {
+        wait.reject();
         return inner.refuse().into_response();
     };
+    wait.admit();
     drop(share);
     let bytes = std::mem::take(&mut body.bytes);
     next.run(Request::from_parts(head, bytes.into())).await

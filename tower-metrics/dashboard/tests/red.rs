@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_metrics::prometheus::{Format, Registry};
 use tower_metrics::{Label, MetricsLayer, Names, Prometheus};
-use tower_metrics_dashboard::{Error, GrafanaTarget, Red};
+use tower_metrics_dashboard::{Error, GrafanaTarget, Pattern, Red, Selector};
 
 const MILLIS: Duration = Duration::from_millis(1);
 
@@ -177,4 +177,124 @@ fn an_objective_out_of_range_or_added_twice_is_an_error() {
     );
     let error = red().availability(0.9).availability(0.99).build();
     assert!(matches!(error, Err(Error::Duplicate { .. })));
+}
+
+#[test]
+fn connections_and_saturation_follow_the_settings_and_the_recorder() {
+    let panels = |red: &Red| {
+        let overview = red.overview();
+        let row = overview.rows.into_iter();
+        let mut row = row.filter(|row| row.title == "Connections and saturation");
+        let panels = row.next().map(|row| row.panels).unwrap_or_default();
+        let panels = panels.into_iter().map(|panel| (panel.title, panel.width));
+        panels.collect::<Vec<_>>()
+    };
+    let titles = |red: &Red| panels(red).into_iter().map(|(title, _)| title);
+    let recorder = Prometheus::builder().prefix("shop").build().unwrap();
+    let all = Red::of(&recorder)
+        .connection_limit("shop_connection_limit")
+        .admission(true)
+        .runtime(true)
+        .build()
+        .unwrap();
+    let expected = [
+        "Traffic on the wire",
+        "Open connections",
+        "Rejected connections",
+        "Admission wait",
+        "Scheduling delay p99",
+        "Oldest request",
+    ];
+    assert!(titles(&all).eq(expected));
+    let text = all.overview().grafana_json(GrafanaTarget::Import).unwrap();
+    for name in [
+        "shop_http_server_network_io_bytes_total{",
+        "shop_http_server_open_connections{",
+        "shop_connection_limit{",
+        "shop_http_server_admission_wait_seconds_bucket{",
+        "tokio_scheduling_delay_seconds_bucket{",
+        "shop_http_server_oldest_request_seconds{",
+    ] {
+        assert!(text.contains(name), "{name}");
+    }
+    let alerts = |red: &Red| {
+        let rules = red.rules("Shop", "shop").rule_file().unwrap();
+        let names = rules
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- alert: Shop"));
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    for alert in [
+        "RuntimeBlocked",
+        "SchedulingDelayed",
+        "ConnectionsNearLimit",
+        "RequestsHung",
+    ] {
+        assert!(alerts(&all).iter().any(|name| name == alert), "{alert}");
+    }
+
+    // Every number of panels fills the lines.
+    let red = |connections, admission, runtime, oldest| {
+        let red = Red::from_names(&Names::classic())
+            .connections(connections)
+            .admission(admission)
+            .runtime(runtime)
+            .oldest_request(oldest);
+        red.build().unwrap()
+    };
+    for bits in 0..16 {
+        let on = |bit: u8| bits & (1 << bit) != 0;
+        let red = red(on(0), on(1), on(2), on(3));
+        let width: u32 = panels(&red)
+            .iter()
+            .map(|(_, width)| u32::from(*width))
+            .sum();
+        assert_eq!(width % 24, 0, "{:?}", panels(&red));
+    }
+
+    let without = Prometheus::builder().oldest_request(false).build().unwrap();
+    let none = Red::of(&without).build().unwrap();
+    assert_eq!(panels(&none), []);
+    assert!(!alerts(&none).iter().any(|name| name == "RequestsHung"));
+    let error = Red::of(&without).oldest_request(true).build().unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("PrometheusBuilder::oldest_request"),
+        "{error}"
+    );
+}
+
+/// Grouped statuses are classes such as `5xx`, and so are the error types of statuses.
+#[test]
+fn no_query_depends_on_a_single_status() {
+    let recorder = Prometheus::builder().group_statuses(true).build().unwrap();
+    let red = Red::of(&recorder)
+        .availability(0.999)
+        .latency(Duration::from_secs(1), 0.99)
+        .build()
+        .unwrap();
+    let is_status = |label: &str| label == recorder.names().status.as_deref().unwrap();
+    let mut matchers = 0;
+    let mut check = |selector: &Selector| {
+        for matcher in &selector.matchers {
+            let values = match &matcher.pattern {
+                Pattern::AnyOf(values) => values.clone(),
+                _ => continue,
+            };
+            matchers += 1;
+            let single = |value: &String| value.bytes().any(|byte| byte.is_ascii_digit());
+            let depends = is_status(&matcher.label) || matcher.label == "error_type";
+            assert!(!depends || !values.iter().any(single), "{selector:?}");
+        }
+    };
+    for dashboard in [red.overview(), red.route_details()] {
+        for expr in dashboard.panels().flat_map(|panel| panel.expressions()) {
+            expr.selectors(&mut |selector| check(selector));
+        }
+    }
+    for slo in red.slos() {
+        slo.bad_ratio().selectors(&mut |selector| check(selector));
+    }
+    assert!(matchers > 10);
 }

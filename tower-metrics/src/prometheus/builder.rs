@@ -323,7 +323,6 @@ impl PrometheusBuilder {
             names,
             exposed_names,
             constant: constant.leak(),
-            #[cfg(any(feature = "admission", feature = "connections"))]
             prefix,
             #[cfg(feature = "connections")]
             connections: super::connections::PreparedSeries::new(),

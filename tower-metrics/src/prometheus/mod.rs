@@ -120,7 +120,6 @@ pub(crate) struct Inner {
     exposed_names: Names,
     constant: &'static [(String, String)],
     /// Prefix of the builder.
-    #[cfg(any(feature = "admission", feature = "connections"))]
     prefix: Option<String>,
     #[cfg(feature = "connections")]
     connections: connections::PreparedSeries,
@@ -189,6 +188,22 @@ impl Prometheus {
     /// ```
     pub fn exposed_name(&self, name: &str) -> String {
         self.0.additions.exposed_name(name)
+    }
+
+    /// Returns the name of a metric with the prefix of the [builder](PrometheusBuilder::prefix) and
+    /// that of the registry, as the exposition writes the recorder's own metrics.
+    ///
+    /// ```
+    /// # use tower_metrics::Prometheus;
+    /// let prometheus = Prometheus::builder().prefix("shop").build()?;
+    /// assert_eq!(prometheus.prefixed_name("orders_total"), "shop_orders_total");
+    /// # Ok::<_, tower_metrics::BuildError>(())
+    /// ```
+    pub fn prefixed_name(&self, name: &str) -> String {
+        match &self.0.prefix {
+            Some(prefix) => self.exposed_name(&format!("{prefix}_{name}")),
+            None => self.exposed_name(name),
+        }
     }
 
     /// Returns the labels with the same value on every sample, as name and

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tower_metrics::{Names, Prometheus};
 
+use super::saturation::{ConnectionMetrics, Saturation};
 use super::{LabelVariable, Red};
 use crate::error::Error;
 use crate::format;
@@ -24,6 +25,12 @@ pub struct RedBuilder {
     labels: Vec<(String, String)>,
     time_to_head: Option<bool>,
     native_histograms: bool,
+    connections: bool,
+    connection_limit: Option<String>,
+    admission: bool,
+    runtime: bool,
+    oldest_request: Option<bool>,
+    hung_after: Duration,
     availability: Vec<f64>,
     latency: Vec<(Duration, f64)>,
     minimum_events: MinimumEvents,
@@ -57,6 +64,12 @@ impl Red {
             labels: Vec::new(),
             time_to_head: None,
             native_histograms: false,
+            connections: false,
+            connection_limit: None,
+            admission: false,
+            runtime: false,
+            oldest_request: None,
+            hung_after: Duration::from_secs(60),
             availability: Vec::new(),
             latency: Vec::new(),
             minimum_events: MinimumEvents::default(),
@@ -113,6 +126,53 @@ impl RedBuilder {
         self
     }
 
+    /// Sets whether to show [connections](tower_metrics::connections): traffic on the wire, open and
+    /// rejected connections. Defaults to `false`.
+    pub fn connections(mut self, on: bool) -> Self {
+        self.connections = on;
+        self
+    }
+
+    /// Sets the gauge of the limit of open connections of an instance, which the service exposes with
+    /// the value that it passes to `max_connections`, under its full name. Adds the limit to the panel
+    /// and the alert `…ConnectionsNearLimit` (80 % for five minutes). By default there are none.
+    ///
+    /// Enables [`connections`](Self::connections).
+    pub fn connection_limit(mut self, gauge: impl Into<String>) -> Self {
+        self.connections = true;
+        self.connection_limit = Some(gauge.into());
+        self
+    }
+
+    /// Sets whether to show the wait for admission, which `AdmissionLayer` or `AdmissionWait` records.
+    /// Defaults to `false`.
+    pub fn admission(mut self, on: bool) -> Self {
+        self.admission = on;
+        self
+    }
+
+    /// Sets whether to show the scheduling delay of Tokio runtimes, which `TokioCollector` measures,
+    /// and to add the alerts `…RuntimeBlocked` (5 s) and `…SchedulingDelayed` (p99 above 250 ms for ten
+    /// minutes). Defaults to `false`.
+    pub fn runtime(mut self, on: bool) -> Self {
+        self.runtime = on;
+        self
+    }
+
+    /// Sets whether to show the age of the oldest request, and to add the alert `…RequestsHung`.
+    ///
+    /// Defaults to what the recorder does, and to `false` without a recorder.
+    pub fn oldest_request(mut self, on: bool) -> Self {
+        self.oldest_request = Some(on);
+        self
+    }
+
+    /// Sets the age at which a request counts as hung. Defaults to 60 seconds.
+    pub fn hung_after(mut self, age: Duration) -> Self {
+        self.hung_after = age;
+        self
+    }
+
     /// Adds the objective `availability`: this ratio of [valid requests](Red::valid) must not be
     /// [errors](Red::errors). `objective` is above 0 and below 1.
     pub fn availability(mut self, objective: f64) -> Self {
@@ -150,11 +210,12 @@ impl RedBuilder {
     /// Returns an error if
     /// - the threshold of a latency objective is not a bucket bound of the recorder,
     /// - a label is not a label of the recorder or of a layer that uses it,
-    /// - the time to head or native histograms are requested, but not recorded,
+    /// - the time to head, native histograms or the oldest request are requested, but not recorded,
     /// - an objective is not above 0 and below 1, or is added twice,
     /// - the uid or the title are invalid.
     pub fn build(self) -> Result<Red, Error> {
         self.check_against_recorder()?;
+        let saturation = self.saturation();
         // The recorder labels its own metrics with the registered name of the duration, which lacks
         // the prefix of the registry.
         let exposed_name = |name: &str| match &self.recorder {
@@ -183,6 +244,7 @@ impl RedBuilder {
             time_to_head: (self.time_to_head)
                 .unwrap_or_else(|| self.recorder.is_some_and(|r| r.records_time_to_head())),
             native_histograms: self.native_histograms,
+            saturation,
             names: self.names,
             uid: self.uid,
             title: self.title,
@@ -206,6 +268,28 @@ impl RedBuilder {
         red.overview().validate()?;
         red.route_details().validate()?;
         Ok(red)
+    }
+
+    fn saturation(&self) -> Saturation {
+        let name = |name: &str| match &self.recorder {
+            Some(recorder) => recorder.prefixed_name(name),
+            None => name.to_owned(),
+        };
+        let oldest_request = self
+            .oldest_request
+            .unwrap_or_else(|| self.recorder.is_some_and(|r| r.exposes_oldest_request()));
+        Saturation {
+            connections: self.connections.then(|| ConnectionMetrics {
+                open: name("http_server_open_connections"),
+                rejected: name("http_server_rejected_connections_total"),
+                network_io: name("http_server_network_io_bytes_total"),
+                limit: self.connection_limit.clone(),
+            }),
+            admission_wait: (self.admission).then(|| name("http_server_admission_wait_seconds")),
+            runtime: self.runtime,
+            oldest_request: oldest_request
+                .then(|| (self.names.oldest_request.clone(), self.hung_after)),
+        }
     }
 
     fn check_against_recorder(&self) -> Result<(), Error> {
@@ -250,6 +334,13 @@ impl RedBuilder {
             "true",
             !self.native_histograms || recorder.records_native_histogram(),
             "false unless PrometheusBuilder::native_histogram is set",
+        )?;
+        check(
+            &context,
+            "oldest_request",
+            "true",
+            self.oldest_request != Some(true) || recorder.exposes_oldest_request(),
+            "false unless PrometheusBuilder::oldest_request is set",
         )
     }
 

@@ -3,6 +3,7 @@
 mod builder;
 mod overview;
 mod route;
+mod saturation;
 
 use tower_metrics::Names;
 
@@ -13,6 +14,7 @@ use crate::selector::Selector;
 use crate::slo::Slo;
 
 pub use self::builder::RedBuilder;
+use self::saturation::Saturation;
 
 /// The metrics of a [`MetricsLayer`](tower_metrics::MetricsLayer): selectors, dashboards, objectives
 /// and rules.
@@ -63,6 +65,7 @@ pub struct Red {
     /// If `true`, queries read the native histogram of the duration.
     native_histograms: bool,
     slos: Vec<Slo>,
+    saturation: Saturation,
     /// The recorder's own gauge of series.
     recorder_series: Selector,
     /// The recorder's own counter of values beyond a cardinality limit.
@@ -186,14 +189,18 @@ impl Red {
         route::dashboard(self)
     }
 
-    /// Creates recording and alerting rules for the objectives, and alerts for missing metrics.
+    /// Creates recording and alerting rules for the objectives, alerts for missing metrics, and alerts
+    /// for connections, the runtime and hung requests, as far as the builder enables them.
     ///
     /// `prefix` starts the name of every alert, in CamelCase. `job` is the name of the service's
     /// scrape job. For further objectives and alerts, see [`Rules`].
     #[must_use]
     pub fn rules(&self, prefix: impl Into<String>, job: impl Into<String>) -> Rules {
         let rules = Rules::new(prefix, job).presence_metric(self.recorder_series.clone());
-        self.slos.iter().cloned().fold(rules, Rules::slo)
+        let rules = self.slos.iter().cloned().fold(rules, Rules::slo);
+        saturation::alerts(self)
+            .into_iter()
+            .fold(rules, Rules::alert)
     }
 
     /// Label of the response status: that of HTTP, or of gRPC if the names have no other.

@@ -1,6 +1,6 @@
 //! The overview dashboard, and panels that it shares with the route details.
 
-use super::Red;
+use super::{Red, saturation};
 use crate::dashboard::{Dashboard, Row};
 use crate::expr::Expr;
 use crate::objectives::objectives_row;
@@ -21,6 +21,7 @@ pub(super) fn dashboard(red: &Red) -> Dashboard {
         .row(requests(red))
         .row(duration(red))
         .rows(network(red))
+        .rows(saturation::row(red))
         .row(routes(red))
         .row(instrumentation(red))
 }
