@@ -1,27 +1,41 @@
-//! Time and allocations that each metrics layer adds to a request.
+//! Time, instructions and allocations that each metrics layer adds to a request.
 //!
 //! Run with `cargo bench -p benches --bench middleware`. With `--features quanta`,
-//! tower-metrics reads the processor's time stamp counter.
+//! tower-metrics reads the processor's time stamp counter. Instructions are counted with
+//! valgrind, if it is installed, and include those that count the allocations.
 
 use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode};
 use harness::alloc::Counting;
+use harness::callgrind;
 use harness::candidates::{Candidates, FLOOR, OURS};
-use harness::comparison::{Measurement, compare};
+use harness::comparison::{Candidate, Measurement, compare};
 use harness::table;
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
+/// Requests whose instructions are counted, enough to amortize work that is not done for every
+/// request.
+const COUNTED: u64 = 1000;
+
+/// Argument with which this program sends requests through one layer.
+const SEND: &str = "--send";
+
 fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let [command, service, name, requests] = &arguments[..]
+        && command == SEND
+    {
+        let requests = requests.parse().expect("it is a number");
+        let mut candidates = of_service(Candidates::named(name), service);
+        return candidates[0].send(requests);
+    }
     let mut criterion = Criterion::default().configure_from_args();
     // `cargo test --benches` runs a minimal number of rounds.
-    let rounds = if std::env::args().any(|arg| arg == "--test") {
-        2
-    } else {
-        500
-    };
+    let is_test = arguments.iter().any(|arg| arg == "--test");
+    let rounds = if is_test { 2 } else { 500 };
     let mut candidates = Candidates::all();
     let bare = compare(&mut candidates.bare, rounds, 1000);
     let routed = compare(&mut candidates.routed, rounds, 400);
@@ -38,8 +52,50 @@ fn main() {
     println!(
         "`added` is the difference from no layer in the same round; ratios compare the added time."
     );
-    print("Bare tower service, body of one frame", &bare);
-    print("axum router with 20 routes, body of one frame", &routed);
+    let counts = !is_test && callgrind::is_present();
+    if counts {
+        println!("Counting instructions with valgrind ...");
+    } else {
+        println!("Instructions are not counted: valgrind is not installed, or this is a test.");
+    }
+    let instructions = |service, measured: &[Measurement]| {
+        counts.then(|| {
+            measured
+                .iter()
+                .map(|one| instructions(service, one.name))
+                .collect()
+        })
+    };
+    for (service, title, measured) in [
+        (BARE, "Bare tower service, body of one frame", &bare),
+        (
+            ROUTER,
+            "axum router with 20 routes, body of one frame",
+            &routed,
+        ),
+    ] {
+        print(title, measured, instructions(service, measured));
+    }
+}
+
+const BARE: &str = "bare";
+const ROUTER: &str = "router";
+
+fn of_service(all: Candidates, service: &str) -> Vec<Candidate> {
+    match service {
+        BARE => all.bare,
+        _ => all.routed,
+    }
+}
+
+/// Returns the instructions of one request, from the difference between two runs.
+fn instructions(service: &str, name: &str) -> f64 {
+    let count = |requests: u64| {
+        let requests = requests.to_string();
+        let counted = callgrind::instructions(&[SEND, service, name.trim(), &requests]);
+        counted.expect("valgrind counts the instructions") as f64
+    };
+    (count(2 * COUNTED) - count(COUNTED)) / COUNTED as f64
 }
 
 /// Passes the measurements to criterion, which saves them and reports changes since
@@ -62,7 +118,7 @@ fn report(criterion: &mut Criterion, group: &str, measured: &[Measurement]) {
     group.finish();
 }
 
-fn print(title: &str, measured: &[Measurement]) {
+fn print(title: &str, measured: &[Measurement], instructions: Option<Vec<f64>>) {
     let base = &measured[0];
     let added = |name: &str| {
         let one = measured.iter().find(|one| one.name == name);
@@ -71,7 +127,10 @@ fn print(title: &str, measured: &[Measurement]) {
     let (floor, ours) = (added(FLOOR), added(OURS));
     let rows: Vec<_> = measured
         .iter()
-        .map(|one| {
+        .enumerate()
+        .map(|(i, one)| {
+            let counted = instructions.as_ref();
+            let added_instructions = counted.map(|counted| counted[i] - counted[0]);
             let added = one.added_to(base);
             vec![
                 one.name.to_owned(),
@@ -79,6 +138,7 @@ fn print(title: &str, measured: &[Measurement]) {
                 format!("{added:.0}"),
                 format!("{:.2}", added / floor),
                 format!("{:.2}", added / ours),
+                added_instructions.map_or("-".to_owned(), |added| format!("{added:.0}")),
                 format!("{:.0}", one.allocations - base.allocations),
                 format!("{:.0}", one.bytes - base.bytes),
             ]
@@ -90,6 +150,7 @@ fn print(title: &str, measured: &[Measurement]) {
         "added",
         "/floor",
         "/tower-metrics",
+        "instructions",
         "allocs",
         "bytes",
     ];

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 
 use harness::alloc::{Counting, allocated};
 use harness::comparison::median;
-use harness::stores::{Observation, PrometheusClient, PrometheusVectors, Store, TowerMetrics};
+use harness::stores::{
+    FastMetrics, Measured, MetricsExporter, Observation, PrometheusClient, PrometheusVectors,
+    Store, TowerMetrics, TowerMetricsFacade,
+};
 use harness::table;
 use http::{Method, StatusCode};
 
@@ -50,6 +53,12 @@ fn main() {
     let (ours, ours_delays) = measure(TowerMetrics::new(size.routes), &size);
     let (vectors, vectors_delays) = measure(PrometheusVectors::new(), &size);
     let (client, client_delays) = measure(PrometheusClient::new(), &size);
+    let others = [
+        measure(FastMetrics::new(), &size),
+        measure(Measured::new(), &size),
+        measure(MetricsExporter::new(), &size),
+        measure(TowerMetricsFacade::new(), &size),
+    ];
 
     let series = size.routes * METHODS.len() * STATUSES.len();
     let title = format!("Scrape of {series} series");
@@ -63,7 +72,12 @@ fn main() {
         "MB allocated",
         "bytes per series",
     ];
-    let scrapes = [ours, vectors, client];
+    let mut scrapes = vec![ours, vectors, client];
+    let mut delays = vec![ours_delays, vectors_delays, client_delays];
+    for (scrape, delay) in others {
+        scrapes.push(scrape);
+        delays.push(delay);
+    }
     let base = scrapes[0].milliseconds;
     let rows: Vec<_> = scrapes.iter().map(|scrape| scrape.row(base)).collect();
     table::print(&title, &header, &rows);
@@ -80,7 +94,7 @@ fn main() {
         "p99.9",
         "relative rate",
     ];
-    let rows = [ours_delays, vectors_delays, client_delays].concat();
+    let rows = delays.concat();
     let title =
         "Nanoseconds per request: without and with continuous scrapes, and their relative rate";
     table::print(title, &header, &rows);

@@ -13,8 +13,8 @@ mod profile;
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::process::{Command, Stdio};
 
+use harness::callgrind;
 use harness::candidates::{Candidates, FLOOR, OURS};
 use harness::comparison::Candidate;
 use harness::table;
@@ -180,19 +180,6 @@ fn per_request(service: &str, name: &str) -> Result<Profile, Box<dyn Error>> {
 }
 
 fn run(service: &str, name: &str, requests: u64) -> Result<Profile, Box<dyn Error>> {
-    let output = tempfile::NamedTempFile::new()?;
-    let file = output.path().display();
-    let ran = Command::new("valgrind")
-        .arg("--tool=callgrind")
-        .arg(format!("--callgrind-out-file={file}"))
-        .arg(std::env::current_exe()?)
-        .args([service, name.trim(), &requests.to_string()])
-        .stdout(Stdio::null())
-        .output()
-        .map_err(|error| format!("valgrind: {error}"))?;
-    if !ran.status.success() {
-        let text = String::from_utf8_lossy(&ran.stderr);
-        return Err(format!("valgrind failed:\n{text}").into());
-    }
-    Ok(Profile::parse(&std::fs::read_to_string(output.path())?))
+    let arguments = [service, name.trim(), &requests.to_string()];
+    Ok(Profile::parse(&callgrind::profile(&arguments)?))
 }

@@ -20,6 +20,8 @@ use crate::services::{Bare, request};
 pub struct Candidate {
     /// Name in the table.
     pub name: &'static str,
+    /// The router with the layer, for candidates that have one.
+    pub router: Option<Router>,
     send: Box<dyn FnMut(u64)>,
 }
 
@@ -36,6 +38,7 @@ impl Candidate {
     pub fn new(name: &'static str, mut operation: impl FnMut() + 'static) -> Self {
         Self {
             name,
+            router: None,
             send: Box::new(move |requests| {
                 for _ in 0..requests {
                     operation();
@@ -49,6 +52,7 @@ impl Candidate {
         let mut service = service;
         Self {
             name,
+            router: None,
             send: Box::new(move |requests| {
                 for _ in 0..requests {
                     black_box(drive(&mut service, Bare::request()));
@@ -62,6 +66,7 @@ impl Candidate {
         let mut app = app.with_state(());
         Self {
             name,
+            router: Some(app.clone()),
             send: Box::new(move |requests| {
                 for _ in 0..requests {
                     black_box(drive(&mut app, request("/concerts/7")));

@@ -1,4 +1,8 @@
-//! The same series in three libraries.
+//! The same series in several libraries.
+
+mod exporter;
+mod fast;
+mod measured;
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -21,6 +25,10 @@ use tower_service::Service;
 
 use crate::drive::drive;
 use crate::layers::BOUNDS;
+
+pub use self::exporter::{MetricsExporter, TowerMetricsFacade};
+pub use self::fast::FastMetrics;
+pub use self::measured::Measured;
 
 const LABELS: [&str; 5] = [
     "http_request_method",

@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::SystemTime;
 
-use prometheus::proto::MetricType;
+use prometheus::proto::{self, MetricType};
 
 /// Source of metrics beside the recorder and its registry.
 pub(crate) trait Source: Send + Sync {
@@ -98,4 +98,79 @@ pub(crate) struct OtherExemplar<'a> {
     pub(crate) labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     pub(crate) value: f64,
     pub(crate) at: Option<SystemTime>,
+}
+
+impl From<OtherFamily<'_>> for proto::MetricFamily {
+    fn from(family: OtherFamily<'_>) -> Self {
+        let mut message = Self::default();
+        message.set_name(family.name.into_owned());
+        message.set_help(family.help.into_owned());
+        message.set_field_type(family.kind);
+        let metrics = family.metrics.iter();
+        message.set_metric(
+            metrics
+                .map(|metric| self::metric(metric, family.kind))
+                .collect(),
+        );
+        message
+    }
+}
+
+/// Converts a metric. The messages have no exemplars, and no values of unknown type, which
+/// become gauges.
+fn metric(metric: &OtherMetric<'_>, kind: MetricType) -> proto::Metric {
+    let pair = |(name, value): &(Cow<'_, str>, Cow<'_, str>)| {
+        let mut pair = proto::LabelPair::default();
+        pair.set_name(name.clone().into_owned());
+        pair.set_value(value.clone().into_owned());
+        pair
+    };
+    let mut message = proto::Metric::from_label(metric.labels.iter().map(pair).collect());
+    match &metric.value {
+        OtherValue::Number { value, .. } if kind == MetricType::COUNTER => {
+            let mut counter = proto::Counter::default();
+            counter.set_value(*value);
+            message.set_counter(counter);
+        }
+        OtherValue::Number { value, .. } => {
+            let mut gauge = proto::Gauge::default();
+            gauge.set_value(*value);
+            message.set_gauge(gauge);
+        }
+        OtherValue::Histogram {
+            buckets,
+            count,
+            sum,
+        } => {
+            let bucket = |bucket: &OtherBucket<'_>| {
+                let mut message = proto::Bucket::default();
+                message.set_upper_bound(bucket.upper_bound);
+                message.set_cumulative_count(bucket.cumulative_count);
+                message
+            };
+            let mut histogram = proto::Histogram::default();
+            histogram.set_bucket(buckets.iter().map(bucket).collect());
+            histogram.set_sample_count(*count);
+            histogram.set_sample_sum(*sum);
+            message.set_histogram(histogram);
+        }
+        OtherValue::Summary {
+            quantiles,
+            count,
+            sum,
+        } => {
+            let quantile = |(quantile, value): &(f64, f64)| {
+                let mut message = proto::Quantile::default();
+                message.set_quantile(*quantile);
+                message.set_value(*value);
+                message
+            };
+            let mut summary = proto::Summary::default();
+            summary.set_quantile(quantiles.iter().map(quantile).collect());
+            summary.set_sample_count(*count);
+            summary.set_sample_sum(*sum);
+            message.set_summary(summary);
+        }
+    }
+    message
 }

@@ -94,9 +94,13 @@ impl Reader {
         }
     }
 
-    /// Gathers the other families of the recorder's registry.
+    /// Gathers the other families of the recorder's registry, and those of the registries of
+    /// other crates in its exposition.
     pub fn gather_others(&self) -> Vec<MetricFamily> {
-        gather_others(self.prometheus.0)
+        let inner = self.prometheus.0;
+        let mut families = gather_others(inner);
+        families.extend(inner.other_families().into_iter().map(MetricFamily::from));
+        families
     }
 }
 

@@ -168,3 +168,22 @@ fn families_can_be_selected_by_name() {
         );
     }
 }
+
+/// The live page evaluates what the reader returns.
+#[test]
+fn the_reader_returns_the_families_of_other_registries() {
+    let prometheus = Prometheus::new();
+    let facade = prometheus.metrics_facade().bounds([1.0]).build().unwrap();
+    metrics::with_local_recorder(&facade, || {
+        metrics::counter!("a_total", "of" => "x").increment(2);
+        metrics::gauge!("b").set(3.0);
+        metrics::histogram!("c").record(0.5);
+    });
+    let families = prometheus.reader().gather_others();
+    let text = prometheus::TextEncoder::new().encode_to_string(&families);
+    let samples = Samples::parse(&text.unwrap());
+    assert_eq!(samples.sum("a_total", &[("of", "x")]), 2.0);
+    assert_eq!(samples.sum("b", &[]), 3.0);
+    assert_eq!(samples.sum("c_bucket", &[("le", "1")]), 1.0);
+    assert_eq!(samples.sum("c_sum", &[]), 0.5);
+}

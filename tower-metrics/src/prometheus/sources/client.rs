@@ -93,7 +93,7 @@ impl Prometheus {
 
 struct Client<R> {
     registry: R,
-    /// Whether the failure to encode it has been logged.
+    /// Set once the failure to encode it has been logged.
     warned: AtomicBool,
 }
 

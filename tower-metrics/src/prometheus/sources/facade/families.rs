@@ -183,11 +183,11 @@ impl Registered {
     }
 }
 
-/// Returns the labels as they are exposed, and whether all values are complete. Returns
+/// Returns the exposed labels, and whether all values are complete. Returns
 /// `None` if they exceed a limit.
 fn labels(key: &Key, kind: MetricType, settings: &Settings) -> Option<(Labels, bool)> {
     let mut complete = true;
-    // The last value of a label wins. Those of the call come after the constant ones.
+    // The last value of a label wins. Those of the call replace constant ones.
     let mut labels = BTreeMap::new();
     for (name, value) in &settings.constant {
         labels.insert(name.clone(), value.clone());

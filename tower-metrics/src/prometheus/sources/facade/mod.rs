@@ -48,7 +48,7 @@ pub use self::settings::MetricsFacadeBuilder;
 ///
 /// # Names
 ///
-/// Names and labels are exposed as they are given, with an underscore instead of each
+/// Names and labels are exposed unchanged, except for an underscore instead of each
 /// character that Prometheus does not allow. A counter whose name does not end in `_total`
 /// has no type in OpenMetrics. A description becomes the help text, and a unit becomes
 /// metadata if the name ends in it, as in `upload_size_bytes`. A name belongs to the first
@@ -91,7 +91,7 @@ struct Facade {
     /// Cells by the key of the macros, which can have several keys for one series.
     shards: [RwLock<HashMap<Key, Cell, RandomState>>; SHARDS],
     hasher: RandomState,
-    /// Whether a rejection has been logged.
+    /// Set once a rejection has been logged.
     warned: AtomicBool,
 }
 

@@ -96,7 +96,7 @@ impl MetricsFacadeBuilder {
     }
 
     /// Sets the bucket bounds of histograms whose names end in `suffix`, such as
-    /// `_bytes`, and that have no bounds of their own name. The longest suffix wins.
+    /// `_bytes`, unless `bounds_for` sets them by name. The longest suffix wins.
     pub fn bounds_for_suffix(
         mut self,
         suffix: &str,
