@@ -49,7 +49,7 @@ fn main() {
             slice: Duration::from_millis(200),
         }
     };
-    let compressed = compressed(&size);
+    let formats = formats(&size);
     let (ours, ours_delays) = measure(TowerMetrics::new(size.routes), &size);
     let (vectors, vectors_delays) = measure(PrometheusVectors::new(), &size);
     let (client, client_delays) = measure(PrometheusClient::new(), &size);
@@ -81,7 +81,8 @@ fn main() {
     let base = scrapes[0].milliseconds;
     let rows: Vec<_> = scrapes.iter().map(|scrape| scrape.row(base)).collect();
     table::print(&title, &header, &rows);
-    println!("\n{compressed}");
+    let header = ["", "MB", "ms", "MB/text", "ms/text", "gzip MB", "gzip ms"];
+    table::print("tower-metrics by format", &header, &formats);
 
     let header = [
         "",
@@ -100,23 +101,53 @@ fn main() {
     table::print(title, &header, &rows);
 }
 
-/// Measures a compressed scrape.
-fn compressed(size: &Size) -> String {
-    let mut store = TowerMetrics::new(size.routes);
+const TEXT: &str = "text/plain;version=0.0.4";
+const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0";
+const PROTOBUF: &str =
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+
+/// Measures a scrape of tower-metrics in every format, interleaved, without and
+/// with compression.
+fn formats(size: &Size) -> Vec<Vec<String>> {
+    let mut classic = TowerMetrics::new(size.routes);
+    let mut native = TowerMetrics::native(size.routes);
     for one in &observations(size.routes, &STATUSES) {
-        store.observe(one);
+        classic.observe(one);
+        native.observe(one);
     }
-    let mut bytes = 0;
-    let times = (0..size.scrapes.min(5)).map(|_| {
-        let start = Instant::now();
-        bytes = black_box(store.scrape_compressed());
-        start.elapsed().as_secs_f64() * 1e3
-    });
-    let milliseconds = median(times.collect());
-    let megabytes = bytes as f64 / 1e6;
-    format!(
-        "tower-metrics in OpenMetrics with gzip, as Prometheus requests it: {megabytes:.1} MB, {milliseconds:.0} ms"
-    )
+    let formats = [
+        ("text", &classic, TEXT),
+        ("OpenMetrics", &classic, OPEN_METRICS),
+        ("protobuf", &classic, PROTOBUF),
+        ("protobuf, native histograms", &native, PROTOBUF),
+    ];
+    let mut megabytes = [[0.0; 2]; 4];
+    let mut milliseconds = [const { [Vec::new(), Vec::new()] }; 4];
+    for _ in 0..size.scrapes {
+        for (i, (_, store, accept)) in formats.iter().enumerate() {
+            for gzip in [false, true] {
+                let start = Instant::now();
+                let bytes = black_box(store.scrape_as(accept, gzip));
+                let took = start.elapsed().as_secs_f64() * 1e3;
+                megabytes[i][usize::from(gzip)] = bytes as f64 / 1e6;
+                milliseconds[i][usize::from(gzip)].push(took);
+            }
+        }
+    }
+    let milliseconds = milliseconds.map(|each| each.map(median));
+    let row = |(i, (name, _, _)): (usize, &(&str, _, _))| {
+        let ([size, gzip_size], [time, gzip_time]) = (megabytes[i], milliseconds[i]);
+        vec![
+            (*name).to_owned(),
+            format!("{size:.1}"),
+            format!("{time:.1}"),
+            format!("{:.2}", size / megabytes[0][0]),
+            format!("{:.2}", time / milliseconds[0][0]),
+            format!("{gzip_size:.2}"),
+            format!("{gzip_time:.0}"),
+        ]
+    };
+    formats.iter().enumerate().map(row).collect()
 }
 
 struct Scrape {

@@ -73,7 +73,16 @@ pub struct TowerMetrics {
 impl TowerMetrics {
     /// Creates a store for at most this many routes.
     pub fn new(routes: usize) -> Self {
-        let prometheus = Prometheus::new();
+        Self::recorded_by(Prometheus::new(), routes)
+    }
+
+    /// Creates a store with native histograms for at most this many routes.
+    pub fn native(routes: usize) -> Self {
+        let prometheus = Prometheus::builder().native_histogram(true).build();
+        Self::recorded_by(prometheus.expect("the settings are valid"), routes)
+    }
+
+    fn recorded_by(prometheus: Prometheus, routes: usize) -> Self {
         let layer = MetricsLayer::builder(prometheus)
             .route(Route::path())
             .max_routes(routes)
@@ -122,11 +131,12 @@ impl Store for TowerMetrics {
 }
 
 impl TowerMetrics {
-    /// Renders the exposition like for Prometheus: OpenMetrics with gzip.
-    pub fn scrape_compressed(&self) -> usize {
+    /// Renders the exposition in the format that this `Accept` asks for.
+    pub fn scrape_as(&self, accept: &str, gzip: bool) -> usize {
+        let encoding = if gzip { "gzip" } else { "identity" };
         let request = Request::builder()
-            .header(header::ACCEPT, "application/openmetrics-text")
-            .header(header::ACCEPT_ENCODING, "gzip")
+            .header(header::ACCEPT, accept)
+            .header(header::ACCEPT_ENCODING, encoding)
             .body(Empty::new());
         self.respond(request.expect("the request is valid"))
     }

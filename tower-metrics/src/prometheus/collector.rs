@@ -81,7 +81,7 @@ impl Collector for RequestMetrics {
             .map(|family| {
                 let mut metrics = Vec::new();
                 let kind = family.kind;
-                kind.for_each_metric(&snapshot, |one| metrics.push(metric(&one)));
+                kind.for_each_metric(&snapshot, |one| metrics.push(metric(one)));
                 self::family(family.name, family.help, kind.metric_type(), metrics)
             })
             .collect()

@@ -125,20 +125,20 @@ impl Kind {
     pub(crate) fn for_each_metric<'a>(
         self,
         snapshot: &'a Snapshot,
-        mut each: impl FnMut(Metric<'a>),
+        mut each: impl FnMut(&Metric<'a>),
     ) {
         if self.is_of_endpoint() {
             for (endpoint, in_flight) in snapshot.endpoints() {
                 let labels = Labels::Endpoint(endpoint);
                 let value = Value::Gauge(Number::Integer(in_flight));
-                each(Metric { labels, value });
+                each(&Metric { labels, value });
             }
             return;
         }
         for view in snapshot.series() {
             if let Some(value) = self.value(&view) {
                 let labels = Labels::Series(view);
-                each(Metric { labels, value });
+                each(&Metric { labels, value });
             }
         }
     }

@@ -87,7 +87,7 @@ impl Reader {
             family.kind.for_each_metric(&self.snapshot, |metric| {
                 each(&ReadSeries {
                     family: name,
-                    metric,
+                    metric: *metric,
                     additions: &inner.additions.labels,
                 });
             });

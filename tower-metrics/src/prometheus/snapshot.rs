@@ -24,6 +24,8 @@ struct Row {
     endpoint: &'static Endpoint,
     series: &'static Series,
     cells: usize,
+    /// Number of requests that have ended.
+    count: u64,
     /// Range of its native buckets.
     native: (usize, usize),
 }
@@ -51,7 +53,7 @@ impl Snapshot {
             endpoint.for_each_series(|series| self.read_series(endpoint, series));
             let ended: u64 = self.rows[rows..]
                 .iter()
-                .map(|row| self.view(row).count())
+                .map(|row| row.count)
                 .fold(0, u64::wrapping_add);
             // Read last, so that the beginning of every request whose end was
             // seen is included.
@@ -92,13 +94,15 @@ impl Snapshot {
         let begin = self.native.len();
         if let Some(native) = native {
             let zero = totals[native.zero];
-            let classic = &mut totals[classic];
+            let classic = &mut totals[classic.clone()];
             self.sums.finish(native, classic, zero, &mut self.native);
         }
+        let count = totals[classic].iter().sum();
         self.rows.push(Row {
             endpoint,
             series,
             cells: at,
+            count,
             native: (begin, self.native.len()),
         });
     }
@@ -113,16 +117,19 @@ impl Snapshot {
     }
 
     pub(crate) fn series(&self) -> impl Iterator<Item = View<'_>> {
-        self.rows.iter().map(|row| self.view(row))
+        let rows = self.rows.iter().enumerate();
+        rows.map(|(index, row)| self.view(index, row))
     }
 
-    fn view(&self, row: &Row) -> View<'_> {
+    fn view(&self, index: usize, row: &Row) -> View<'_> {
         let layout = row.endpoint.layout;
         View {
+            index,
             endpoint: row.endpoint,
             series: row.series,
             layout,
             cells: &self.cells[row.cells..row.cells + layout.cells],
+            count: row.count,
             native: &self.native[row.native.0..row.native.1],
         }
     }
@@ -131,10 +138,13 @@ impl Snapshot {
 /// Series with its values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
+    /// Position among the series of the snapshot.
+    pub(crate) index: usize,
     pub(crate) endpoint: &'static Endpoint,
     pub(crate) series: &'static Series,
     layout: &'static Layout,
     cells: &'a [u64],
+    count: u64,
     native: &'a [(u16, u64)],
 }
 
@@ -155,7 +165,7 @@ pub(crate) struct Histogram<'a> {
 impl<'a> View<'a> {
     /// Returns the number of requests that have ended.
     pub(crate) fn count(&self) -> u64 {
-        self.duration().count
+        self.count
     }
 
     pub(crate) fn duration(&self) -> Histogram<'a> {

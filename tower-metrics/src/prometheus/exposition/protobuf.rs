@@ -12,9 +12,9 @@ use super::contents::Contents;
 use super::family::{Family, legacy_name};
 use super::others::distinct;
 use super::output::Output;
-use super::wire::{Field, double, embedded, length, number, text, zigzag};
+use super::wire::{Field, double, embedded, length, number, number_and_double, text, zigzag};
 use crate::prometheus::cells::Exemplar;
-use crate::prometheus::family::{Kind, Metric, Number, Value};
+use crate::prometheus::family::{Kind, Labels, Metric, Number, Value};
 use crate::prometheus::native::{NativeBuckets, ZERO_THRESHOLD};
 use crate::prometheus::other::{OtherExemplar, OtherMetric, OtherValue};
 use crate::prometheus::snapshot::{Histogram, View};
@@ -82,15 +82,12 @@ mod field {
 /// of a histogram or summary have no names.
 pub(super) fn write_protobuf(out: &mut Output, contents: &Contents<'_>) {
     let (families, sources) = contents.families(Format::Text);
-    let mut added = Vec::new();
-    for (name, value) in contents.added_labels() {
-        label(&mut added, field::METRIC_LABEL, name, value);
-    }
+    let labels = RecordedLabels::new(contents);
     for (family, source) in families.iter().zip(&sources) {
         out.begin_message();
         write_family(out.block(), family);
         if let Some(kind) = source.recorded {
-            write_recorded(out, contents, kind, &added);
+            write_recorded(out, contents, kind, &labels);
             // Prometheus reads all histograms of a message as native ones if the
             // first one is.
             if source.other.is_some() && kind == Kind::Duration && contents.has_native() {
@@ -126,24 +123,67 @@ fn write_family(out: &mut Vec<u8>, family: &Family<'_>) {
     }
 }
 
+/// Labels of the recorder's series, which all of its histograms share, as fields of
+/// a metric.
+struct RecordedLabels {
+    /// Those that the registry adds.
+    added: Vec<u8>,
+    /// Those of every series of the snapshot.
+    bytes: Vec<u8>,
+    /// Where the labels of each series end.
+    ends: Vec<usize>,
+}
+
+impl RecordedLabels {
+    fn new(contents: &Contents<'_>) -> Self {
+        let mut added = Vec::new();
+        for (name, value) in contents.added_labels() {
+            label(&mut added, field::METRIC_LABEL, name, value);
+        }
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for view in contents.snapshot.series() {
+            write_labels(&mut bytes, &Labels::Series(view), &added);
+            ends.push(bytes.len());
+        }
+        Self { added, bytes, ends }
+    }
+
+    /// Returns the labels of a metric. `scratch` is space for those of an endpoint.
+    fn of<'a>(&'a self, metric: &Metric<'_>, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        let Some(view) = metric.labels.view() else {
+            scratch.clear();
+            write_labels(scratch, &metric.labels, &self.added);
+            return scratch;
+        };
+        let begin = view
+            .index
+            .checked_sub(1)
+            .map_or(0, |before| self.ends[before]);
+        &self.bytes[begin..self.ends[view.index]]
+    }
+}
+
+fn write_labels(out: &mut Vec<u8>, labels: &Labels<'_>, added: &[u8]) {
+    labels.for_each(|name, value| {
+        // Prometheus does not distinguish an empty label from an absent one.
+        if !value.is_empty() {
+            label(out, field::METRIC_LABEL, name, value);
+        }
+    });
+    out.extend_from_slice(added);
+}
+
 /// Writes the recorder's metrics of this kind.
-fn write_recorded(out: &mut Output, contents: &Contents<'_>, kind: Kind, added: &[u8]) {
-    let mut labels = Vec::new();
+fn write_recorded(out: &mut Output, contents: &Contents<'_>, kind: Kind, labels: &RecordedLabels) {
+    let mut scratch = Vec::new();
     let mut value = Vec::new();
     let mut native = Vec::new();
     let exemplars = kind == Kind::Duration;
     kind.for_each_metric(contents.snapshot, |metric| {
-        labels.clear();
-        metric.labels.for_each(|name, value| {
-            // Prometheus does not distinguish an empty label from an absent one.
-            if !value.is_empty() {
-                label(&mut labels, field::METRIC_LABEL, name, value);
-            }
-        });
-        labels.extend_from_slice(added);
+        let labels = labels.of(metric, &mut scratch);
         value.clear();
-        let field = write_value(&mut value, &mut native, &metric, exemplars);
-        write_metric(out.block(), &labels, field, &value, None);
+        let field = write_value(&mut value, &mut native, metric, exemplars);
+        write_metric(out.block(), labels, field, &value, None);
         out.written();
     });
 }
@@ -248,10 +288,15 @@ fn write_bucket(out: &mut Vec<u8>, bound: f64, cumulative: u64, exemplar: &[u8])
         exemplar => 1 + length(exemplar.len() as u64) + exemplar.len(),
     };
     // Two tags, the count and the bound.
-    let bucket = 2 + length(cumulative) + 8 + exemplar_length;
-    embedded(out, field::HISTOGRAM_BUCKET, bucket);
-    number(out, field::BUCKET_COUNT, cumulative);
-    double(out, field::BUCKET_BOUND, bound);
+    let bucket = 2 + length(cumulative) + 8;
+    embedded(out, field::HISTOGRAM_BUCKET, bucket + exemplar_length);
+    number_and_double(
+        out,
+        field::BUCKET_COUNT,
+        cumulative,
+        field::BUCKET_BOUND,
+        bound,
+    );
     if !exemplar.is_empty() {
         embedded(out, field::BUCKET_EXEMPLAR, exemplar.len());
         out.extend_from_slice(exemplar);

@@ -15,7 +15,15 @@ const FIXED_64: u8 = 1;
 const LENGTH_DELIMITED: u8 = 2;
 
 #[inline]
-pub(super) fn varint(out: &mut Vec<u8>, mut n: u64) {
+pub(super) fn varint(out: &mut Vec<u8>, n: u64) {
+    if n < 0x80 {
+        out.push(n as u8);
+    } else {
+        long_varint(out, n);
+    }
+}
+
+fn long_varint(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
         n >>= 7;
@@ -38,8 +46,12 @@ pub(super) fn zigzag(n: i64) -> u64 {
 
 #[inline]
 pub(super) fn number(out: &mut Vec<u8>, field: Field, n: u64) {
-    out.push(field.tag(VARINT));
-    varint(out, n);
+    if n < 0x80 {
+        out.extend_from_slice(&[field.tag(VARINT), n as u8]);
+    } else {
+        out.push(field.tag(VARINT));
+        long_varint(out, n);
+    }
 }
 
 #[inline]
@@ -48,11 +60,37 @@ pub(super) fn double(out: &mut Vec<u8>, field: Field, value: f64) {
     out.extend_from_slice(&[field.tag(FIXED_64), a, b, c, d, e, f, g, h]);
 }
 
+/// Writes two fields at once, which is cheaper for a histogram's many buckets.
+#[inline]
+pub(super) fn number_and_double(
+    out: &mut Vec<u8>,
+    number_field: Field,
+    n: u64,
+    double_field: Field,
+    value: f64,
+) {
+    let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
+    let tags = [number_field.tag(VARINT), double_field.tag(FIXED_64)];
+    if n < 0x80 {
+        out.extend_from_slice(&[tags[0], n as u8, tags[1], a, b, c, d, e, f, g, h]);
+    } else if n < 0x4000 {
+        let n = [n as u8 | 0x80, (n >> 7) as u8];
+        out.extend_from_slice(&[tags[0], n[0], n[1], tags[1], a, b, c, d, e, f, g, h]);
+    } else {
+        number(out, number_field, n);
+        double(out, double_field, value);
+    }
+}
+
 /// Begins an embedded message of this length.
 #[inline]
 pub(super) fn embedded(out: &mut Vec<u8>, field: Field, length: usize) {
-    out.push(field.tag(LENGTH_DELIMITED));
-    varint(out, length as u64);
+    if length < 0x80 {
+        out.extend_from_slice(&[field.tag(LENGTH_DELIMITED), length as u8]);
+    } else {
+        out.push(field.tag(LENGTH_DELIMITED));
+        long_varint(out, length as u64);
+    }
 }
 
 #[inline]
@@ -64,6 +102,17 @@ pub(super) fn text(out: &mut Vec<u8>, field: Field, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_written_at_once_are_those_written_one_by_one() {
+        for n in [0, 127, 128, 0x3fff, 0x4000, u64::MAX] {
+            let (mut one, mut both) = (Vec::new(), Vec::new());
+            number(&mut one, Field(1), n);
+            double(&mut one, Field(2), 0.25);
+            number_and_double(&mut both, Field(1), n, Field(2), 0.25);
+            assert_eq!(both, one);
+        }
+    }
 
     #[test]
     fn signed_numbers_alternate() {
