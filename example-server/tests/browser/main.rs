@@ -4,6 +4,7 @@ mod chromium;
 #[path = "../../src/traffic/client.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod client;
+mod docs;
 #[path = "../server/process.rs"]
 #[allow(dead_code)]
 mod process;
