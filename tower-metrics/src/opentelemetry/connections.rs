@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
+use opentelemetry::metrics::{BoundCounter, BoundUpDownCounter, Counter, Histogram, Meter};
 
 use super::series::ERROR_TYPE;
 use super::{OpenTelemetry, seconds};
@@ -23,13 +23,12 @@ pub(super) struct ConnectionInstruments {
 }
 
 struct Instruments {
-    open: UpDownCounter<i64>,
+    open: BoundUpDownCounter<i64>,
     duration: Histogram<f64>,
     rejected: Counter<u64>,
-    network_io: Counter<u64>,
+    received: BoundCounter<u64>,
+    transmitted: BoundCounter<u64>,
     tls_handshake: Histogram<f64>,
-    receive: [KeyValue; 1],
-    transmit: [KeyValue; 1],
 }
 
 impl ConnectionInstruments {
@@ -57,13 +56,20 @@ impl Instruments {
                 .with_boundaries(bounds.to_vec())
                 .build()
         };
-        let direction = |direction| [KeyValue::new("network.io.direction", direction)];
+        let network_io = meter
+            .u64_counter("http.server.network.io")
+            .with_unit("By")
+            .with_description("Bytes received and transmitted on connections.")
+            .build();
+        let direction =
+            |direction| network_io.bind(&[KeyValue::new("network.io.direction", direction)]);
         Self {
             open: meter
                 .i64_up_down_counter("http.server.open_connections")
                 .with_unit("{connection}")
                 .with_description("Number of open connections.")
-                .build(),
+                .build()
+                .bind(&[]),
             duration: histogram(
                 "http.server.connection.duration",
                 "Duration of connections.",
@@ -74,18 +80,13 @@ impl Instruments {
                 .with_unit("{connection}")
                 .with_description("Number of connections that were not accepted.")
                 .build(),
-            network_io: meter
-                .u64_counter("http.server.network.io")
-                .with_unit("By")
-                .with_description("Bytes received and transmitted on connections.")
-                .build(),
             tls_handshake: histogram(
                 "http.server.tls_handshake.duration",
                 "Duration of TLS handshakes.",
                 &DURATION_BOUNDS,
             ),
-            receive: direction("receive"),
-            transmit: direction("transmit"),
+            received: direction("receive"),
+            transmitted: direction("transmit"),
         }
     }
 }
@@ -106,9 +107,9 @@ impl OpenTelemetry {
 impl ConnectionRecorder for OpenTelemetry {
     fn prepare(&self) -> Result<(), BuildError> {
         let instruments = self.instruments();
-        instruments.open.add(0, &[]);
-        instruments.network_io.add(0, &instruments.receive);
-        instruments.network_io.add(0, &instruments.transmit);
+        instruments.open.add(0);
+        instruments.received.add(0);
+        instruments.transmitted.add(0);
         for reason in Rejection::ALL {
             let attributes = [KeyValue::new("reason", reason.as_str())];
             instruments.rejected.add(0, &attributes);
@@ -117,7 +118,7 @@ impl ConnectionRecorder for OpenTelemetry {
     }
 
     fn opened(&self) {
-        self.instruments().open.add(1, &[]);
+        self.instruments().open.add(1);
     }
 
     fn closed(&self, connection: &ClosedConnection) {
@@ -127,17 +128,15 @@ impl ConnectionRecorder for OpenTelemetry {
             connection.duration,
             connection.error_type,
         );
-        instruments.open.add(-1, &[]);
+        instruments.open.add(-1);
     }
 
     fn received(&self, bytes: u64) {
-        let instruments = self.instruments();
-        instruments.network_io.add(bytes, &instruments.receive);
+        self.instruments().received.add(bytes);
     }
 
     fn transmitted(&self, bytes: u64) {
-        let instruments = self.instruments();
-        instruments.network_io.add(bytes, &instruments.transmit);
+        self.instruments().transmitted.add(bytes);
     }
 
     fn rejected(&self, reason: Rejection) {

@@ -28,7 +28,7 @@ pub(crate) async fn with_timeout<F: Future>(future: F) -> F::Output {
         .expect("it never happened")
 }
 
-/// What a recorder was told.
+/// Call of a recorder.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Event {
     Opened,

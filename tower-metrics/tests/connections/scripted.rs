@@ -84,7 +84,7 @@ enum Operation {
     ShutDown,
 }
 
-/// What the metrics have to say.
+/// Expected values of the metrics.
 #[derive(Debug, Default)]
 struct Model {
     received: usize,
