@@ -20,6 +20,16 @@ pub mod labels {}
 #[doc = include_str!("../docs/tonic.md")]
 pub mod tonic {}
 
+#[cfg(all(
+    feature = "admission",
+    feature = "axum",
+    feature = "connections",
+    feature = "process",
+    feature = "tokio"
+))]
+#[doc = include_str!("../docs/what_a_layer_cannot_see.md")]
+pub mod what_a_layer_cannot_see {}
+
 /// Compiles the README's examples.
 #[cfg(all(doctest, feature = "axum"))]
 #[doc = include_str!("../README.md")]

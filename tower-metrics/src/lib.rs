@@ -91,9 +91,21 @@
 //! - [`guides::clients`]: hyper's client, reqwest, and tonic's channel.
 //! - [`guides::from_axum_prometheus`]: migration with existing dashboards.
 //! - [`guides::custom_recorders`]: recording to other systems.
+#![cfg_attr(
+    all(
+        feature = "admission",
+        feature = "axum",
+        feature = "connections",
+        feature = "process",
+        feature = "tokio"
+    ),
+    doc = "- [`guides::what_a_layer_cannot_see`]: connections, admission, saturation, and
+  requests that do not end."
+)]
 //!
 //! `cargo run -p tower-metrics --example NAME` runs a complete example: `axum`,
-//! `tonic`, `hyper`, `client` or `connections`.
+//! `tonic`, `hyper` or `client`, and with `--all-features` also `admission`,
+//! `connections` or `saturation`.
 //!
 //! # Dashboards
 //!

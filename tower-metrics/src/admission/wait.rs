@@ -16,7 +16,7 @@ use crate::clock::Instant;
 ///
 /// ```
 /// # #[cfg(feature = "prometheus")] {
-/// use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
+/// use tokio::sync::{Semaphore, SemaphorePermit};
 /// use tower_metrics::{AdmissionRecorder, AdmissionWait, Prometheus};
 ///
 /// /// Waits for a permit of a semaphore that is never closed.
@@ -38,7 +38,8 @@ use crate::clock::Instant;
 /// let prometheus = Prometheus::new();
 /// // Registers the metrics, as `AdmissionLayer::new` does.
 /// prometheus.prepare()?;
-/// let permit = admit(prometheus, &Semaphore::new(100)).await;
+/// let permits = Semaphore::new(100);
+/// let permit = admit(prometheus, &permits).await;
 /// # Ok(())
 /// # }
 /// # }
