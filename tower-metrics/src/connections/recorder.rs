@@ -1,5 +1,6 @@
 //! Interface between the measurement of connections and its storage backends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::BuildError;
@@ -17,8 +18,8 @@ use crate::error_type::ErrorType;
 /// between, the connection may move to another thread, and its halves may be used on
 /// two threads at once.
 ///
-/// A pair `(A, B)` records every connection in both recorders, and `Option<R>` records if
-/// it is `Some`.
+/// A pair `(A, B)` records every connection in both recorders, `Option<R>` records if it is
+/// `Some`, and `Arc<R>` lets the program keep access to its recorder.
 pub trait ConnectionRecorder: Send + Sync + 'static {
     /// Prepares the recorder, for example by registering its metrics.
     ///
@@ -191,5 +192,38 @@ impl<R: ConnectionRecorder> ConnectionRecorder for Option<R> {
         if let Some(recorder) = self {
             recorder.handshake(handshake);
         }
+    }
+}
+
+/// Records connections in a recorder that the program shares.
+impl<R: ConnectionRecorder> ConnectionRecorder for Arc<R> {
+    fn prepare(&self) -> Result<(), BuildError> {
+        R::prepare(self)
+    }
+
+    fn opened(&self) {
+        R::opened(self);
+    }
+
+    fn closed(&self, connection: &ClosedConnection) {
+        R::closed(self, connection);
+    }
+
+    #[inline]
+    fn received(&self, bytes: u64) {
+        R::received(self, bytes);
+    }
+
+    #[inline]
+    fn transmitted(&self, bytes: u64) {
+        R::transmitted(self, bytes);
+    }
+
+    fn rejected(&self, reason: Rejection) {
+        R::rejected(self, reason);
+    }
+
+    fn handshake(&self, handshake: &CompletedHandshake) {
+        R::handshake(self, handshake);
     }
 }
