@@ -125,6 +125,17 @@ impl Admission {
 }
 
 impl Inner {
+    /// Begins to measure a wait for a permit. The arrival of the body is not part of it.
+    fn wait(&self) -> AdmissionWait<Option<Prometheus>> {
+        AdmissionWait::new(self.recorder.get().copied())
+    }
+
+    /// Refuses a request that has not waited for a permit.
+    fn refuse_at_once(&self) -> Problem {
+        self.wait().reject();
+        self.refuse()
+    }
+
     fn refuse(&self) -> Problem {
         if let Some(count) = self.refused.check() {
             tracing::warn!(count, "requests shed, the server is overloaded");
@@ -166,7 +177,7 @@ impl Inner {
             });
         }
         let Some(_receiving) = Member::join(&self.receiving, MAX_RECEIVING) else {
-            return Err(self.refuse().into_response());
+            return Err(self.refuse_at_once().into_response());
         };
         match tokio::time::timeout(self.limits.body_timeout, self.read(body)).await {
             Ok(read) => read.map_err(IntoResponse::into_response),
@@ -210,7 +221,7 @@ impl Inner {
             }
             let bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
             let more = self.buffered.try_acquire_many(bytes);
-            let more = more.map_err(|_| self.refuse())?;
+            let more = more.map_err(|_| self.refuse_at_once())?;
             match &mut share {
                 Some(share) => share.merge(more),
                 None => share = Some(more),
@@ -241,17 +252,17 @@ pub(crate) async fn admit(
     next: Next,
 ) -> Response {
     if inner.waiting.load(Relaxed) >= MAX_WAITING {
-        return inner.refuse().into_response();
+        return inner.refuse_at_once().into_response();
     }
     let (head, body) = request.into_parts();
     let Ok(share) = inner.buffered.try_acquire_many(size(&head)) else {
-        return inner.refuse().into_response();
+        return inner.refuse_at_once().into_response();
     };
     let mut body = match inner.buffer(body, head.version).await {
         Ok(body) => body,
         Err(response) => return response,
     };
-    let mut wait = AdmissionWait::new(inner.recorder.get().copied());
+    let mut wait = inner.wait();
     let permit = match inner.permits.try_acquire() {
         Ok(permit) => Some(permit),
         Err(_) => {
@@ -376,5 +387,52 @@ mod tests {
         assert!(waiting.await.is_some());
         drop(turn);
         assert_eq!(admission.0.waiting.load(Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_request_is_measured_as_admitted_rejected_or_cancelled() {
+        let prometheus = Prometheus::new();
+        tower_metrics::AdmissionRecorder::prepare(&prometheus).unwrap();
+        let admission = Admission::new(Limits {
+            concurrency: 1,
+            queue_timeout: Duration::from_millis(100),
+            body_timeout: Duration::from_secs(1),
+            max_body: 100,
+        });
+        let admission = admission.measured(prometheus);
+        let router = Router::new()
+            .route("/", post(async || ()))
+            .layer(from_fn_with_state(admission.clone(), admit));
+        let request = || {
+            let request = Request::post("/").body(Body::empty()).unwrap();
+            Box::pin(router.clone().oneshot(request))
+        };
+        let exposes = |line: &str| {
+            let text = prometheus.exposition();
+            let text = text.render(tower_metrics::prometheus::Format::Text);
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        };
+        assert_eq!(request().await.unwrap().status(), StatusCode::OK);
+        let served = admission.0.permits.acquire().await.unwrap();
+        let mut left = request();
+        assert!((&mut left).now_or_never().is_none());
+        exposes("http_server_admission_queued 1");
+        drop(left);
+        assert_eq!(
+            request().await.unwrap().status(),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        // No memory for the head.
+        let all = admission.0.buffered.acquire_many(MAX_BUFFERED as u32).await;
+        assert_eq!(
+            request().await.unwrap().status(),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        drop((all, served));
+        exposes("http_server_admission_queued 0");
+        for (outcome, count) in [("admitted", 1), ("rejected", 2), ("cancelled", 1)] {
+            let name = "http_server_admission_wait_seconds_count";
+            exposes(&format!("{name}{{outcome=\"{outcome}\"}} {count}"));
+        }
     }
 }
