@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, Api, Limits, RequestMonitor};
 use crate::body::MAX_BODY;
 use crate::guard::Guard;
-use crate::metrics::{self, PlatformMetrics, register_connection_limit, register_process};
+use crate::metrics::{self, PlatformMetrics, register_process};
 use crate::net::{self, Descriptors};
 use crate::ops::{self, ConsistencyCheck, Ops, Readiness};
 use crate::signal::Signals;
@@ -141,7 +141,6 @@ impl Server {
         };
         metrics.set_limits(settings.max_connections, limits.admission.concurrency);
         let connections = net::connections(Some(prometheus), &settings)?;
-        register_connection_limit(&registry, settings.max_connections)?;
         let monitor = RequestMonitor::default();
         let consistency = ConsistencyCheck::new(
             tickets.clone(),

@@ -26,9 +26,6 @@ pub(crate) const PLATFORM: &str = "tickets-platform";
 /// Threshold of the latency objective.
 const LATENCY_THRESHOLD: Duration = Duration::from_millis(300);
 
-/// Gauge of the limit of open connections.
-pub(crate) const CONNECTION_LIMIT: &str = "http_server_connection_limit";
-
 /// Label of a connection pool's name.
 const POOL: &str = "db_client_connection_pool_name";
 
@@ -66,7 +63,7 @@ impl Dashboards {
                 .title("HTTP")
                 .availability(0.999)
                 .latency(LATENCY_THRESHOLD, 0.99)
-                .connection_limit(CONNECTION_LIMIT)
+                .connection_limit(connection_limit())
                 .admission(true)
                 .runtime(true)
                 .native_histograms(native)
@@ -141,6 +138,10 @@ impl Dashboards {
         }
         Ok(files)
     }
+}
+
+fn connection_limit() -> Selector {
+    Selector::new("example_server_limit").with("limit", ["connections"])
 }
 
 fn rules_of(red: &Red) -> Rules {

@@ -7,4 +7,4 @@ pub(crate) mod stock;
 pub(crate) mod value;
 
 pub(crate) use platform::PlatformMetrics;
-pub(crate) use process::{register_connection_limit, register_process};
+pub(crate) use process::register_process;

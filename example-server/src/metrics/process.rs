@@ -5,12 +5,11 @@ use std::fmt;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntGaugeVec, Opts, Registry};
 use ticket_core::Tickets;
 use tokio::runtime::Handle;
 use tower_metrics::{ProcessCollector, TokioCollector};
 
-use crate::dashboards::CONNECTION_LIMIT;
 use crate::logging;
 
 /// Registers the metrics. `runtime` is the one that serves the API.
@@ -41,20 +40,6 @@ const LOG: [Family; 1] = [Family {
     kind: MetricType::COUNTER,
     labels: &[],
 }];
-
-/// Registers the gauge of the limit of open connections.
-///
-/// # Errors
-///
-/// Returns an error if a metric with the name exists.
-pub(crate) fn register_connection_limit(
-    registry: &Registry,
-    limit: usize,
-) -> Result<(), prometheus::Error> {
-    let gauge = IntGauge::new(CONNECTION_LIMIT, "Limit of open connections.")?;
-    gauge.set(i64::try_from(limit).unwrap_or(i64::MAX));
-    registry.register(Box::new(gauge))
-}
 
 fn build() -> Result<IntGaugeVec, prometheus::Error> {
     let build = IntGaugeVec::new(

@@ -192,7 +192,7 @@ fn connections_and_saturation_follow_the_settings_and_the_recorder() {
     let titles = |red: &Red| panels(red).into_iter().map(|(title, _)| title);
     let recorder = Prometheus::builder().prefix("shop").build().unwrap();
     let all = Red::of(&recorder)
-        .connection_limit("shop_connection_limit")
+        .connection_limit(Selector::new("shop_connection_limit"))
         .admission(true)
         .runtime(true)
         .build()

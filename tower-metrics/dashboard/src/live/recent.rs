@@ -269,6 +269,9 @@ impl Sample {
             return;
         }
         if self.slots.back().is_none_or(|slot| slot.second < second) {
+            if let Some(complete) = self.slots.back_mut() {
+                complete.requests.shrink_to_fit();
+            }
             self.slots.push_back(Slot {
                 second,
                 classes: BTreeMap::new(),
@@ -401,6 +404,19 @@ mod tests {
         let latest = &sample.find(&all())[0];
         assert_eq!((latest.id.len(), latest.line.len()), (MAX_TEXT, MAX_LINE));
         assert_eq!(latest.at, at(399));
+    }
+
+    #[test]
+    fn a_complete_second_has_no_spare_capacity() {
+        let mut sample = Sample::default();
+        for second in 0..100 {
+            for millis in 1..=5 {
+                record(&mut sample, second, 5_000, 1 << millis, 200);
+            }
+        }
+        let complete = sample.slots.iter().take(99);
+        let spare = complete.map(|slot| slot.requests.capacity() - slot.requests.len());
+        assert_eq!(spare.sum::<usize>(), 0);
     }
 
     #[test]

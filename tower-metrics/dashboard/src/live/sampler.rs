@@ -308,13 +308,18 @@ fn legend(template: &str, labels: &Labels) -> String {
         };
         name.push_str(before);
         match label(labels, wanted) {
+            // A process does not know the labels that Prometheus gives to its target.
+            "" if ["instance", "job"].contains(&wanted) => {}
             "" => name.push_str(absent(wanted)),
             value => name.push_str(value),
         }
         rest = after;
     }
     name.push_str(rest);
-    name
+    match name.trim() {
+        "" => "this instance".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 impl Table {

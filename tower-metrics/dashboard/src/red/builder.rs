@@ -26,7 +26,7 @@ pub struct RedBuilder {
     time_to_head: Option<bool>,
     native_histograms: bool,
     connections: bool,
-    connection_limit: Option<String>,
+    connection_limit: Option<Selector>,
     admission: bool,
     runtime: bool,
     oldest_request: Option<bool>,
@@ -134,13 +134,13 @@ impl RedBuilder {
     }
 
     /// Sets the gauge of the limit of open connections of an instance, which the service exposes with
-    /// the value that it passes to `max_connections`, under its full name. Adds the limit to the panel
-    /// and the alert `…ConnectionsNearLimit` (80 % for five minutes). By default there are none.
+    /// the value that it passes to `max_connections`. Adds the limit to the panel and the alert
+    /// `…ConnectionsNearLimit` (80 % for five minutes). By default there are none.
     ///
     /// Enables [`connections`](Self::connections).
-    pub fn connection_limit(mut self, gauge: impl Into<String>) -> Self {
+    pub fn connection_limit(mut self, gauge: Selector) -> Self {
         self.connections = true;
-        self.connection_limit = Some(gauge.into());
+        self.connection_limit = Some(gauge);
         self
     }
 

@@ -32,7 +32,7 @@ pub(super) struct ConnectionMetrics {
     pub(super) rejected: String,
     pub(super) network_io: String,
     /// Gauge of the limit of open connections.
-    pub(super) limit: Option<String>,
+    pub(super) limit: Option<Selector>,
 }
 
 /// The row, if the service has any of the metrics.
@@ -92,13 +92,13 @@ fn of_connections(names: &ConnectionMetrics) -> [TimeSeries; 3] {
         )
         .colored_series(Color::Green, "received", bytes("receive"))
         .colored_series(Color::Blue, "sent", bytes("transmit"));
-    let by_instance = |name: &str| Selector::new(name).value().sum_by([INSTANCE]);
     let mut open = TimeSeries::new("Open connections", Unit::Count)
         .description("Open connections by instance, and their limit.")
         .decimals(0)
-        .series("{instance}", by_instance(&names.open));
+        .series("{instance}", by_instance(Selector::new(&names.open)));
     if let Some(limit) = &names.limit {
-        open = open.colored_series(Color::Gray, "{instance} limit", by_instance(limit));
+        let limit = by_instance(limit.clone());
+        open = open.colored_series(Color::Gray, "{instance} limit", limit);
     }
     let rejected = TimeSeries::new("Rejected connections", Unit::PerSecond)
         .description(
@@ -110,6 +110,10 @@ fn of_connections(names: &ConnectionMetrics) -> [TimeSeries; 3] {
             Selector::new(&names.rejected).rate().sum_by(["reason"]),
         );
     [traffic, open, rejected]
+}
+
+fn by_instance(gauge: Selector) -> Expr {
+    gauge.value().sum_by([INSTANCE])
 }
 
 fn admission_wait(histogram: &str) -> TimeSeries {
@@ -204,11 +208,10 @@ fn scheduling_delayed() -> Alert {
     )
 }
 
-fn connections_near_limit(open: &str, limit: &str) -> Alert {
-    let by_instance = |name: &str| Selector::new(name).value().sum_by([INSTANCE]);
+fn connections_near_limit(open: &str, limit: &Selector) -> Alert {
     Alert::new(
         "ConnectionsNearLimit",
-        by_instance(open).ratio(by_instance(limit)),
+        by_instance(Selector::new(open)).ratio(by_instance(limit.clone())),
         0.8,
         "An instance is about to reject connections.",
     )
