@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::clock::Instant;
 use crate::error_type::ErrorType;
 use crate::grpc::GrpcStatus;
 use crate::label::LabelValues;
@@ -43,4 +44,7 @@ pub struct CompletedRequest<'a> {
     pub labels: LabelValues<'a>,
     /// Trace of the request, if exemplars are enabled.
     pub trace_id: Option<TraceId>,
+    /// When the request ended. An exemplar has this time.
+    #[cfg_attr(not(feature = "prometheus"), expect(dead_code))]
+    pub(crate) ended: Option<Instant>,
 }

@@ -49,14 +49,11 @@ where
                 Poll::Pending
             }
             Poll::Ready(Ok(response)) => {
-                let (head, body) = response.into_parts();
-                let continues = state.respond(&head, &body);
-                let mut guard = this.guard.take();
-                if !continues {
-                    guard.recycle();
+                if !state.respond(&response) {
+                    this.guard.recycle();
                 }
-                let body = ResponseBody::new(guard, body);
-                Poll::Ready(Ok(Response::from_parts(head, body)))
+                let guard = this.guard.take();
+                Poll::Ready(Ok(response.map(|body| ResponseBody::new(guard, body))))
             }
             Poll::Ready(Err(error)) => {
                 let error_type = this.classify.classify(&error);

@@ -10,7 +10,6 @@ use crate::head::RequestHead;
 use crate::outcome::Outcome;
 use crate::pool;
 use crate::recorder::Recorder;
-use crate::request_body::BodyRead;
 use crate::route::is_skipped;
 use crate::shared::{Found, Shared, Target};
 use crate::state::{Kind, Phase, State};
@@ -45,6 +44,7 @@ impl<R: Recorder> RequestGuard<R> {
 
     /// Begins a request whose target is not cached. Returns an empty guard if it is
     /// excluded.
+    #[inline(never)]
     pub(crate) fn begin_uncached<B>(
         start: Instant,
         shared: &'static Shared<R>,
@@ -110,6 +110,15 @@ impl<R: Recorder> RequestGuard<R> {
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
         Self(self.0.take())
+    }
+
+    /// Marks that the inner service has returned its future.
+    #[inline(always)]
+    pub(crate) fn await_response(mut self) -> Self {
+        if let Some(state) = self.state() {
+            state.phase = Phase::AwaitingResponse;
+        }
+        self
     }
 
     /// Ends the request, unless it has already ended.
@@ -207,15 +216,15 @@ impl<R: Recorder> RequestGuard<R> {
         }
     }
 
-    /// Evaluates request labels and the exemplar trace ID.
-    pub(crate) fn inspect_request(&mut self, head: &RequestHead<'_>) {
+    /// Evaluates request labels and the exemplar trace ID, and passes the record of the
+    /// request body on to the inner service.
+    #[inline(never)]
+    pub(crate) fn inspect_request<B>(&mut self, request: &mut Request<B>) {
         if let Some(state) = self.state() {
-            state.inspect_request(head);
+            state.inspect_request(&RequestHead::from(&*request));
+            if let Some(read) = state.observe_request_body() {
+                request.extensions_mut().insert(read);
+            }
         }
-    }
-
-    /// Returns the record of what the service reads of the request body.
-    pub(crate) fn observe_request_body(&mut self) -> Option<BodyRead> {
-        self.state().map(State::observe_request_body)
     }
 }

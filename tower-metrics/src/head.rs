@@ -1,8 +1,8 @@
 //! Heads of requests and responses, as user-supplied functions see them.
 
-use http::response::Parts;
 use http::{
-    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header,
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header,
 };
 
 /// Head of a request: everything but its body.
@@ -49,13 +49,13 @@ pub struct ResponseHead<'a> {
     pub extensions: &'a Extensions,
 }
 
-impl<'a> From<&'a Parts> for ResponseHead<'a> {
-    fn from(head: &'a Parts) -> Self {
+impl<'a, B> From<&'a Response<B>> for ResponseHead<'a> {
+    fn from(response: &'a Response<B>) -> Self {
         Self {
-            status: head.status,
-            version: head.version,
-            headers: &head.headers,
-            extensions: &head.extensions,
+            status: response.status(),
+            version: response.version(),
+            headers: response.headers(),
+            extensions: response.extensions(),
         }
     }
 }

@@ -165,6 +165,10 @@ impl Label {
         self.name
     }
 
+    pub(crate) fn is_from_response(&self) -> bool {
+        matches!(self.source, Source::Response(_))
+    }
+
     /// Returns the number of enum values that a request may have.
     fn enum_values(&self, has_response: bool) -> u16 {
         match self.source {
@@ -215,10 +219,19 @@ impl fmt::Debug for Label {
 }
 
 /// Label values of a request, as numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LabelNumbers([u16; MAX_LABELS]);
 
 impl LabelNumbers {
+    /// Only empty values.
+    pub(crate) const EMPTY: Self = Self([EMPTY; MAX_LABELS]);
+
+    /// Returns whether a value is beyond its limits.
+    #[inline]
+    pub(crate) fn has_overflow(self) -> bool {
+        self.0.contains(&OVERFLOW)
+    }
+
     /// Evaluates the labels from the request.
     pub(crate) fn evaluate_request(&mut self, labels: &[Label], head: &RequestHead<'_>) {
         for (label, number) in labels.iter().zip(&mut self.0) {
@@ -257,7 +270,7 @@ impl LabelNumbers {
     /// Returns every combination of the enum values that a request may have,
     /// including the empty ones.
     pub(crate) fn combinations(labels: &[Label], has_response: bool) -> Vec<Self> {
-        let mut all = vec![Self::default()];
+        let mut all = vec![Self::EMPTY];
         for (index, label) in labels.iter().enumerate() {
             let numbers = FIRST..FIRST + label.enum_values(has_response);
             let extended: Vec<_> = numbers
@@ -287,7 +300,7 @@ impl LabelValues<'_> {
     #[cfg(all(test, loom))]
     pub(crate) const NONE: Self = Self {
         labels: &[],
-        numbers: LabelNumbers([EMPTY; MAX_LABELS]),
+        numbers: LabelNumbers::EMPTY,
     };
 
     /// Returns the name and the value of every label, in the order in which they

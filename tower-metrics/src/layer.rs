@@ -31,7 +31,7 @@ use crate::shared::Shared;
 /// values that it records, by about 1 kB per route, and are bounded by
 /// [`max_routes`](crate::MetricsLayerBuilder::max_routes), the limits of
 /// [labels](crate::Label), and their length of at most 128 bytes. Each thread keeps
-/// the state of up to 128 requests for reuse, about 300 bytes each.
+/// the state of up to 128 requests for reuse, about 400 bytes each.
 ///
 /// # Examples
 ///

@@ -37,7 +37,9 @@
 //! - The size of a request is its `Content-Length` or its exact size, at most 1 TiB.
 //!   With [`count_request_bytes`](MetricsLayerBuilder::count_request_bytes), it is the
 //!   number of bytes that the service read. Sums saturate.
-//! - The gauge of requests in flight is decremented however the request ends.
+//! - The gauge of requests in flight is decremented however the request ends. The age of
+//!   the oldest request in flight of each route shows a request that never ends, until its
+//!   duration is known.
 //! - The number of series is bounded. The route is the matched template, not the path.
 //!   Unknown methods are recorded as `_OTHER`. The number of routes and of label values
 //!   is limited, and so is their length, to 128 bytes. Values beyond a limit are

@@ -12,10 +12,9 @@ use crate::classify::{ClassifyError, ServiceError};
 use crate::clock::Instant;
 use crate::future::ResponseFuture;
 use crate::guard::RequestGuard;
-use crate::head::RequestHead;
 use crate::recorder::Recorder;
 use crate::shared::Shared;
-use crate::state::{Kind, Phase};
+use crate::state::Kind;
 
 /// Middleware that records the requests of the inner service.
 ///
@@ -72,66 +71,25 @@ where
     }
 
     #[inline]
-    fn call(&mut self, request: Request<Q>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Q>) -> Self::Future {
         // The clock is read first: the processor completes preceding instructions
         // before it reads the time stamp counter, and overlaps the following ones.
         let start = Instant::now();
-        if !self.shared.inspects_requests
-            && let Some(target) = self.shared.cached_target(&request)
-        {
-            let kind = Kind::of(request.method());
-            let mut guard = RequestGuard::begin(start, target, kind);
-            guard.set_request_size(&request);
-            return self.call_inner(request, guard);
-        }
-        self.call_uncached(start, request)
-    }
-}
-
-impl<S, R: Recorder, C> MetricsService<S, R, C> {
-    /// Calls the service with a request whose route is not cached, or from which
-    /// more than the route is derived.
-    #[inline(never)]
-    fn call_uncached<Q: Body>(
-        &mut self,
-        start: Instant,
-        mut request: Request<Q>,
-    ) -> ResponseFuture<S::Future, R, C>
-    where
-        S: Service<Request<Q>>,
-    {
-        let mut guard = RequestGuard::begin_uncached(start, self.shared, &request);
+        let mut guard = match self.shared.cached_target(&request) {
+            Some(target) => RequestGuard::begin(start, target, Kind::of(request.method())),
+            None => RequestGuard::begin_uncached(start, self.shared, &request),
+        };
         guard.set_request_size(&request);
         if self.shared.inspects_requests {
-            guard.inspect_request(&RequestHead::from(&request));
-            if self.shared.observes_request_bodies
-                && let Some(read) = guard.observe_request_body()
-            {
-                request.extensions_mut().insert(read);
-            }
+            guard.inspect_request(&mut request);
         }
-        self.call_inner(request, guard)
-    }
-
-    #[inline(always)]
-    fn call_inner<Q>(
-        &mut self,
-        request: Request<Q>,
-        guard: RequestGuard<R>,
-    ) -> ResponseFuture<S::Future, R, C>
-    where
-        S: Service<Request<Q>>,
-    {
-        // Built in place: moving the inner future would copy it.
-        let mut future = ResponseFuture {
+        // Built in place, and not changed afterwards: moving the inner future would
+        // copy it, which is large in axum because it contains the request.
+        ResponseFuture {
             inner: self.inner.call(request),
-            guard,
+            guard: guard.await_response(),
             classify: self.classify,
-        };
-        if let Some(state) = future.guard.state() {
-            state.phase = Phase::AwaitingResponse;
         }
-        future
     }
 }
 

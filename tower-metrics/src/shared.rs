@@ -71,6 +71,10 @@ impl<R: Recorder> Shared<R> {
         &'static self,
         request: &Request<B>,
     ) -> Option<&'static Target<R>> {
+        // A gRPC request is recognized by its headers, and its route is its path.
+        if self.is_grpc_enabled {
+            return None;
+        }
         let extensions = request.extensions();
         let entry = self.cached_entry(extensions)?;
         if entry.is_skipped || is_skipped(extensions) {
@@ -162,7 +166,7 @@ impl<R: Recorder> Shared<R> {
             tracked,
             duration_to: entry.duration_to,
             inspects_responses: self.wants_time_to_head
-                || !self.labels.is_empty()
+                || self.labels.iter().any(Label::is_from_response)
                 || entry.duration_to == DurationTo::Head,
             method,
         }

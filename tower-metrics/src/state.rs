@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use bytes::Buf;
-use http::response::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 
 use crate::clock::Instant;
@@ -89,7 +88,7 @@ pub(crate) struct State<R: Recorder> {
     request_size: u64,
     kind: Kind,
     pub(crate) phase: Phase,
-    /// `true` if `extra` has its default value.
+    /// `true` if `extra` has its default value and no label is beyond its limit.
     is_plain: bool,
     /// Status of the response, once there is one.
     status: Isolated<StatusCode>,
@@ -97,14 +96,14 @@ pub(crate) struct State<R: Recorder> {
     expected_size: u64,
     /// Number of bytes of the response body that were passed on.
     sent: u64,
+    labels: LabelNumbers,
+    trace_id: Option<TraceId>,
     extra: Extra,
 }
 
 /// State that most requests do not need, kept out of the hot path.
 #[derive(Default)]
 struct Extra {
-    labels: LabelNumbers,
-    trace_id: Option<TraceId>,
     /// What was read of the request body, if that is recorded.
     body_read: Option<BodyRead>,
     /// Route that gets a slot if the response proves that it exists.
@@ -137,6 +136,8 @@ impl<R: Recorder> State<R> {
             status: Isolated(StatusCode::OK),
             expected_size: UNKNOWN_SIZE,
             sent: 0,
+            labels: LabelNumbers::EMPTY,
+            trace_id: None,
             extra: Extra::default(),
         })
     }
@@ -152,6 +153,8 @@ impl<R: Recorder> State<R> {
         self.request_size = 0;
         self.kind = kind;
         self.phase = Phase::InService;
+        self.labels = LabelNumbers::EMPTY;
+        self.trace_id = None;
         self.track();
     }
 
@@ -212,19 +215,24 @@ impl<R: Recorder> State<R> {
             labels, trace_id, ..
         } = self.target.shared;
         if !labels.is_empty() {
-            self.extra().labels.evaluate_request(labels, head);
+            self.labels.evaluate_request(labels, head);
+            self.is_plain &= !self.labels.has_overflow();
         }
-        if let Some(trace_id) = trace_id
-            && let Some(trace_id) = trace_id(head)
-        {
-            self.extra().trace_id = Some(trace_id);
+        if let Some(trace_id) = trace_id {
+            self.trace_id = trace_id(head);
         }
     }
 
-    pub(crate) fn observe_request_body(&mut self) -> BodyRead {
-        let is_timed = self.target.shared.duration_from == DurationFrom::Body;
+    /// Returns the record of what the service reads of the request body, if that is
+    /// recorded.
+    pub(crate) fn observe_request_body(&mut self) -> Option<BodyRead> {
+        let shared = self.target.shared;
+        if !shared.observes_request_bodies {
+            return None;
+        }
+        let is_timed = shared.duration_from == DurationFrom::Body;
         let read = BodyRead::new(is_timed.then_some(self.start));
-        self.extra().body_read.insert(read).clone()
+        Some(self.extra().body_read.insert(read).clone())
     }
 }
 
@@ -233,22 +241,23 @@ impl<R: Recorder> State<R> {
     /// Records the response head, and returns whether the request continues with the
     /// body.
     #[inline(never)]
-    pub(crate) fn respond<B: Body>(&mut self, head: &Parts, body: &B) -> bool {
-        self.status = Isolated(head.status);
+    pub(crate) fn respond<B: Body>(&mut self, response: &Response<B>) -> bool {
+        let (status, body) = (response.status(), response.body());
+        self.status = Isolated(status);
         self.sent = 0;
         // Most responses need no further inspection.
         if self.is_plain
             && self.kind == Kind::Other
             && !self.target.inspects_responses
-            && matches!(head.status.as_u16(), 200..=203 | 205..=299 | 400..=499)
-            && head.extensions.is_empty()
+            && matches!(status.as_u16(), 200..=203 | 205..=299 | 400..=499)
+            && response.extensions().is_empty()
             && let Some(size) = body.size_hint().exact()
             && size > 0
             && !body.is_end_stream()
         {
             self.expected_size = size;
         } else {
-            self.inspect_response(&ResponseHead::from(head), body);
+            self.inspect_response(&ResponseHead::from(response), body);
         }
         self.phase = Phase::AwaitingBody;
         self.in_flight.is_some()
@@ -270,8 +279,8 @@ impl<R: Recorder> State<R> {
             self.extra().grpc_status = Some(grpc_status);
         }
         if !shared.labels.is_empty() {
-            let numbers = &mut self.extra().labels;
-            numbers.evaluate_response(&shared.labels, head);
+            self.labels.evaluate_response(&shared.labels, head);
+            self.is_plain &= !self.labels.has_overflow();
         }
         let mut body_proves_route = false;
         if self.extra.candidate.is_some() {
@@ -304,7 +313,7 @@ impl<R: Recorder> State<R> {
         };
         if is_open_ended || shared.wants_time_to_head || self.target.duration_to == DurationTo::Head
         {
-            let time_to_head = self.elapsed();
+            let time_to_head = self.duration_until(Instant::now());
             let extra = self.extra();
             extra.time_to_head = Some(time_to_head);
             extra.is_open_ended = is_open_ended;
@@ -414,29 +423,33 @@ impl<R: Recorder> State<R> {
 impl<R: Recorder> State<R> {
     /// Records a request with a response, unless it has ended.
     #[inline(always)]
-    pub(crate) fn end(&mut self, mut outcome: Outcome) {
+    pub(crate) fn end(&mut self, outcome: Outcome) {
         if !self.is_plain {
-            outcome = self.settle(outcome);
+            return self.end_inspected(outcome);
         }
-        let Some(in_flight) = self.take_in_flight() else {
-            return;
-        };
-        if !self.is_plain {
+        if let Some(in_flight) = self.take_in_flight() {
+            // Most of its fields are constants here.
+            let ended = Instant::now();
+            let request = self.completed(outcome, ended.since(self.start), ended);
+            self.record(in_flight, &request);
+        }
+    }
+
+    #[inline(never)]
+    fn end_inspected(&mut self, outcome: Outcome) {
+        let outcome = self.settle(outcome);
+        if let Some(in_flight) = self.take_in_flight() {
             self.count_overflows();
+            let request = self.completed_inspected(outcome);
+            self.record(in_flight, &request);
         }
+    }
+
+    #[inline(always)]
+    fn record(&self, in_flight: R::InFlight, request: &CompletedRequest<'_>) {
         let target = self.target;
-        let mut request = self.completed();
-        request.outcome = outcome;
-        match outcome {
-            Outcome::Panic => request.error_type = ErrorType::PANIC,
-            Outcome::BodyError => request.error_type = ErrorType::BODY_ERROR,
-            Outcome::BodyCancelled => request.error_type = ErrorType::BODY_CANCELLED,
-            _ => {}
-        }
-        target
-            .shared
-            .recorder
-            .end(target.series, in_flight, &request);
+        let recorder = &target.shared.recorder;
+        recorder.end(target.series, in_flight, request);
     }
 
     /// Resolves what is still undecided at the end of the response, and returns the
@@ -462,20 +475,14 @@ impl<R: Recorder> State<R> {
         // If a user-supplied function panicked, part of the response may have been
         // inspected.
         let request = CompletedRequest {
-            outcome,
             status: None,
             error_type,
-            duration: self.elapsed(),
             time_to_head: None,
             response_size: 0,
             grpc_status: None,
-            ..self.completed()
+            ..self.completed_inspected(outcome)
         };
-        let target = self.target;
-        target
-            .shared
-            .recorder
-            .end(target.series, in_flight, &request);
+        self.record(in_flight, &request);
     }
 
     /// Counts the values recorded as `_OTHER`. Runs at the end, because the response
@@ -487,67 +494,75 @@ impl<R: Recorder> State<R> {
         if self.extra.is_route_overflowed {
             recorder.overflowed(Limit::Routes);
         }
-        for label in self.extra.labels.overflowed(labels) {
+        for label in self.labels.overflowed(labels) {
             recorder.overflowed(Limit::Label(label));
         }
     }
 
-    /// Returns the record of a request that completes now.
+    /// Returns the record of a request without anything in `extra`.
     #[inline(always)]
-    fn completed(&self) -> CompletedRequest<'static> {
+    fn completed(
+        &self,
+        outcome: Outcome,
+        duration: Duration,
+        ended: Instant,
+    ) -> CompletedRequest<'static> {
         let shared = self.target.shared;
-        let mut request = CompletedRequest {
-            outcome: Outcome::Complete,
+        CompletedRequest {
+            outcome,
             status: Some(self.status.0),
-            error_type: shared.side.error_type(self.status.0),
-            duration: Duration::ZERO,
+            error_type: match outcome {
+                Outcome::Panic => ErrorType::PANIC,
+                Outcome::BodyError => ErrorType::BODY_ERROR,
+                Outcome::BodyCancelled => ErrorType::BODY_CANCELLED,
+                _ => shared.side.error_type(self.status.0),
+            },
+            duration,
             time_to_head: None,
             request_size: self.request_size,
             response_size: self.sent,
             grpc_status: None,
             labels: LabelValues {
                 labels: &shared.labels,
-                numbers: LabelNumbers::default(),
+                numbers: self.labels,
             },
-            trace_id: None,
-        };
-        let mut duration = None;
-        if !self.is_plain {
-            let extra = &self.extra;
-            request.labels.numbers = extra.labels;
-            request.trace_id = extra.trace_id;
-            request.grpc_status = extra.grpc_status;
-            let grpc_error_type = extra
+            trace_id: self.trace_id,
+            ended: Some(ended),
+        }
+    }
+
+    /// Returns the record of a request.
+    fn completed_inspected(&self, outcome: Outcome) -> CompletedRequest<'static> {
+        let shared = self.target.shared;
+        let extra = &self.extra;
+        let duration = extra.time_to_head.filter(|_| self.has_duration());
+        let ended = Instant::now();
+        let duration = duration.unwrap_or_else(|| self.duration_until(ended));
+        let mut request = self.completed(outcome, duration, ended);
+        request.grpc_status = extra.grpc_status;
+        if outcome == Outcome::Complete {
+            let of_grpc = extra
                 .grpc_status
                 .map(|status| shared.side.grpc_error_type(status));
-            let grpc_error_type =
-                grpc_error_type.filter(|error_type| *error_type != ErrorType::NONE);
-            if let Some(error_type) = extra.error_type.or(grpc_error_type) {
+            let of_grpc = of_grpc.filter(|error_type| *error_type != ErrorType::NONE);
+            if let Some(error_type) = extra.error_type.or(of_grpc) {
                 request.error_type = error_type;
             }
-            if shared.counts_request_bytes {
-                // An empty body is not observed.
-                request.request_size = extra.body_read.as_ref().map_or(0, BodyRead::bytes);
-            }
-            if shared.wants_time_to_head {
-                request.time_to_head = extra.time_to_head;
-            }
-            if extra.is_open_ended || self.target.duration_to == DurationTo::Head {
-                duration = extra.time_to_head;
-            }
         }
-        request.duration = duration.unwrap_or_else(|| self.elapsed());
+        if shared.counts_request_bytes {
+            // An empty body is not observed.
+            request.request_size = extra.body_read.as_ref().map_or(0, BodyRead::bytes);
+        }
+        if shared.wants_time_to_head {
+            request.time_to_head = extra.time_to_head;
+        }
         request
     }
 
     /// Returns the time since the duration started.
-    #[inline(always)]
-    fn elapsed(&self) -> Duration {
-        let elapsed = self.start.elapsed();
-        if self.is_plain {
-            return elapsed;
-        }
+    fn duration_until(&self, end: Instant) -> Duration {
         let read = self.extra.body_read.as_ref().map(BodyRead::last_read);
-        elapsed.saturating_sub(read.unwrap_or_default())
+        let duration = end.since(self.start);
+        duration.saturating_sub(read.unwrap_or_default())
     }
 }

@@ -29,6 +29,11 @@ impl TraceId {
         }
     }
 
+    #[cfg(feature = "prometheus")]
+    pub(crate) const fn get(self) -> u128 {
+        self.0.get()
+    }
+
     /// Returns the trace ID of the W3C `traceparent` header.
     ///
     /// Returns `None` if the header is missing, repeated or malformed, or if its
@@ -54,10 +59,15 @@ impl TraceId {
         if fields[2] != b'-' || fields[35] != b'-' || fields[52] != b'-' {
             return None;
         }
-        let version = parse_hex(&fields[..2])?;
+        let [version, flags] = [&fields[..2], &fields[53..]];
+        let ends = [
+            b'0', b'0', b'0', b'0', version[0], version[1], flags[0], flags[1],
+        ];
+        let ends = parse_eight(ends)?;
+        let (version, flags) = (ends >> 8, ends & 0xff);
         let is_length_valid = rest.is_empty() || (version != 0 && rest[0] == b'-');
         let parent = parse_hex(&fields[36..52])?;
-        let is_sampled = parse_hex(&fields[53..])? & 1 == 1;
+        let is_sampled = flags & 1 == 1;
         if version == 0xff || !is_length_valid || parent == 0 || !is_sampled {
             return None;
         }
@@ -112,16 +122,36 @@ impl TraceId {
     }
 }
 
-/// Parses hexadecimal digits, which must be lowercase.
+/// Returns the number that lowercase hexadecimal digits represent, a multiple of eight.
+#[inline]
 fn parse_hex(digits: &[u8]) -> Option<u128> {
-    digits.iter().try_fold(0, |number, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u128::from(digit))
+    let (chunks, _) = digits.as_chunks();
+    chunks.iter().try_fold(0, |number, digits| {
+        Some(number << 32 | u128::from(parse_eight(*digits)?))
     })
+}
+
+/// Parses eight lowercase hexadecimal digits at once, as the bytes of a word. A loop over
+/// the digits of a `traceparent` took 700 instructions per request.
+#[inline]
+fn parse_eight(digits: [u8; 8]) -> Option<u32> {
+    const fn bytes(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    let text = u64::from_be_bytes(digits);
+    // Bit 6 is set in letters only, and the low half of `a` is 1.
+    let letters = text >> 6 & bytes(1);
+    let values = (text & bytes(0x0f)) + letters * 9;
+    // At least ten exactly for letters, less than 16, and the same text again.
+    let at_least_ten = (values + bytes(6)) >> 4 & bytes(1);
+    let again = values + bytes(b'0') + letters * u64::from(b'a' - 10 - b'0');
+    if again != text || at_least_ten != letters || values & bytes(0xf0) != 0 {
+        return None;
+    }
+    // Moves the halves of each pair together, then the pairs, then their pairs.
+    let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    Some((fours | fours >> 16) as u32)
 }
 
 impl fmt::Display for TraceId {
@@ -168,6 +198,21 @@ mod tests {
         }
         for flags in ["00", "02", "fe"] {
             assert_eq!(parse(flags), None, "{flags}");
+        }
+    }
+
+    #[test]
+    fn every_byte_at_every_position_is_parsed_or_rejected() {
+        for position in 0..8 {
+            for byte in 0..=u8::MAX {
+                let mut digits = *b"09afb3c7";
+                digits[position] = byte;
+                let is_valid = matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+                let text = std::str::from_utf8(&digits);
+                let expected = text.ok().filter(|_| is_valid);
+                let expected = expected.map(|text| u32::from_str_radix(text, 16).unwrap());
+                assert_eq!(parse_eight(digits), expected, "{byte} at {position}");
+            }
         }
     }
 

@@ -1,12 +1,12 @@
 //! Values of one series as recorded by one thread.
 
 use std::sync::OnceLock;
-use std::time::SystemTime;
 
 use super::bound::format_bound;
+use super::exemplars::{Exemplar, Exemplars};
 use super::native::{self, NativeCells, NativeLayout};
 use super::sync::atomic::{AtomicU64, Ordering};
-use super::sync::{Mutex, PoisonError};
+use crate::clock::Instant;
 use crate::completed_request::CompletedRequest;
 use crate::trace_id::TraceId;
 
@@ -180,17 +180,9 @@ pub(crate) struct Cells {
     first: Line,
     rest: Box<[Line]>,
     /// Latest exemplar of each duration bucket. Allocated with the first one.
-    exemplars: OnceLock<Box<[Mutex<Option<Exemplar>>]>>,
+    exemplars: OnceLock<Exemplars>,
     /// `None` unless the duration has native buckets.
     pub(crate) native: Option<Box<NativeCells>>,
-}
-
-/// Reference to the trace of a request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Exemplar {
-    pub(crate) trace_id: TraceId,
-    pub(crate) nanoseconds: u64,
-    pub(crate) at: SystemTime,
 }
 
 impl Cells {
@@ -244,8 +236,8 @@ impl Cells {
             self.cell(bounds.bucket(time)).add(1);
         }
         self.duration_cell(layout, nanoseconds).add_release(1);
-        if let Some(trace_id) = end.trace_id {
-            self.record_exemplar(layout, trace_id, nanoseconds);
+        if let (Some(trace_id), Some(ended)) = (end.trace_id, end.ended) {
+            self.record_exemplar(layout, trace_id, nanoseconds, ended);
         }
     }
 
@@ -259,30 +251,23 @@ impl Cells {
         }
     }
 
-    #[cold]
-    fn record_exemplar(&self, layout: &Layout, trace_id: TraceId, nanoseconds: u64) {
-        let bucket = layout.duration.bucket(nanoseconds);
-        let exemplars = self.exemplars.get_or_init(|| {
-            (0..layout.duration.buckets())
-                .map(|_| Mutex::new(None))
-                .collect()
-        });
-        // Skip the exemplar while a scrape reads this one. The hot path must not
-        // block, and a later request of the bucket is as good an example.
-        if let Ok(mut exemplar) = exemplars[bucket - layout.duration.at].try_lock() {
-            *exemplar = Some(Exemplar {
-                trace_id,
-                nanoseconds,
-                at: SystemTime::now(),
-            });
-        }
+    #[inline(never)]
+    fn record_exemplar(
+        &self,
+        layout: &Layout,
+        trace_id: TraceId,
+        nanoseconds: u64,
+        ended: Instant,
+    ) {
+        let bucket = layout.duration.bucket(nanoseconds) - layout.duration.at;
+        let new = || Exemplars::new(layout.duration.buckets());
+        let exemplars = self.exemplars.get_or_init(new);
+        exemplars.record(bucket, trace_id, nanoseconds, ended);
     }
 
     /// Returns the latest exemplar of a duration bucket.
     pub(crate) fn exemplar(&self, bucket: usize) -> Option<Exemplar> {
-        *self.exemplars.get()?[bucket]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.exemplars.get()?.get(bucket)
     }
 }
 

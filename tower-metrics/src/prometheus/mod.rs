@@ -8,6 +8,7 @@ mod cells;
 mod collector;
 #[cfg(feature = "connections")]
 mod connections;
+mod exemplars;
 mod exposition;
 mod family;
 mod key;

@@ -3,10 +3,12 @@
 //! All values of a family come from one reading, so the `_count` of a histogram
 //! equals the sum of its buckets in every scrape.
 
-use super::cells::{DURATION_SUM, Exemplar, Layout, REQUEST_SUM, RESPONSE_SUM};
+use super::cells::{DURATION_SUM, Layout, REQUEST_SUM, RESPONSE_SUM};
+use super::exemplars::Exemplar;
 use super::family::Number;
 use super::native::{NativeBuckets, Sums};
 use super::series::{Endpoint, Series};
+use crate::clock;
 
 /// Values of all series at one time. Reuses its memory for the next reading.
 #[derive(Debug, Default)]
@@ -33,6 +35,7 @@ struct Row {
 impl Snapshot {
     /// Replaces the values with those of a new reading.
     pub(crate) fn read(&mut self, endpoints: &[&'static Endpoint]) {
+        clock::synchronize();
         self.endpoints.clear();
         self.rows.clear();
         self.cells.clear();
@@ -279,6 +282,7 @@ mod loom_tests {
         grpc_status: None,
         labels: LabelValues::NONE,
         trace_id: None,
+        ended: None,
     };
 
     /// Returns the requests in flight, and the count, duration and response size

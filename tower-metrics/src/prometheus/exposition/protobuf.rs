@@ -13,7 +13,7 @@ use super::family::{Family, legacy_name};
 use super::others::distinct;
 use super::output::Output;
 use super::wire::{Field, double, embedded, length, number, number_and_double, text, zigzag};
-use crate::prometheus::cells::Exemplar;
+use crate::prometheus::exemplars::Exemplar;
 use crate::prometheus::family::{Kind, Labels, Metric, Number, Value};
 use crate::prometheus::native::{NativeBuckets, ZERO_THRESHOLD};
 use crate::prometheus::other::{OtherExemplar, OtherMetric, OtherValue};

@@ -2,7 +2,7 @@
 
 use super::number::{integer, seconds};
 use super::output::Output;
-use crate::prometheus::cells::Exemplar;
+use crate::prometheus::exemplars::Exemplar;
 use crate::prometheus::family::{Kind, Number, Value};
 use crate::prometheus::snapshot::{Histogram, Snapshot, View};
 
