@@ -81,7 +81,7 @@ impl File {
             match parse(&self.path, &self.text).map(|document| faults.reload(document)) {
                 Ok(true) => {}
                 Ok(false) => tracing::info!(
-                    "faults file changed; it becomes active when the document set over HTTP expires"
+                    "faults file changed; it becomes active when the document set over HTTP expires or the scenario ends"
                 ),
                 Err(error) => {
                     tracing::warn!(error = %crate::chain(&error), "faults file is invalid, faults are unchanged");

@@ -42,7 +42,8 @@ impl Decision {
 ///
 /// There are two levels: the base document, which is set at the start and by
 /// [`reload`](Self::reload), and at most one override, which is set by [`replace`](Self::replace). An
-/// override that expires gives way to the base; a base that expires gives way to no faults.
+/// override that expires gives way to the base; a base that expires gives way to no faults. A
+/// [`Playback`](super::Playback) displaces the base while a scenario plays.
 ///
 /// Decisions are lock-free. Time is measured with [`tokio::time::Instant`], so that tests can pause
 /// it.
@@ -68,6 +69,8 @@ struct Active {
 /// The levels, behind a lock that only changes take.
 struct Levels {
     base: Arc<Running>,
+    /// The base from before the scenario that plays, or the one that was set since.
+    displaced: Option<Arc<Running>>,
     overridden: bool,
     next_number: u64,
 }
@@ -107,6 +110,7 @@ impl Faults {
                 active_document: ArcSwap::from_pointee(active),
                 levels: Mutex::new(Levels {
                     base,
+                    displaced: None,
                     overridden: false,
                     next_number: 1,
                 }),
@@ -164,29 +168,42 @@ impl Faults {
     ///
     /// Its clock and its random sequences start over. Returns `true` if it is active: it ends an
     /// override without expiration. Returns `false` if an override with an expiration stays active
-    /// until then.
+    /// until then, or a scenario until it ends.
     pub fn reload(&self, document: Document) -> bool {
-        self.rebase(document, Source::File)
-    }
-
-    /// Sets the base like [`reload`](Self::reload), from another source.
-    pub(super) fn rebase(&self, document: Document, source: Source) -> bool {
         let mut levels = self.shared.lock();
         let at = Timestamp::now();
-        levels.base = Arc::new(Running::start(document, at));
-        let override_expires = self.shared.active_document.load().running.expires.is_some();
-        if levels.overridden && override_expires {
+        let base = Arc::new(Running::start(document, at));
+        if let Some(displaced) = &mut levels.displaced {
+            *displaced = base;
             return false;
         }
-        levels.overridden = false;
-        let base = Arc::clone(&levels.base);
-        self.shared.activate(&mut levels, base, source, at);
-        true
+        self.shared.rebase(&mut levels, base, Source::File, at)
     }
 
-    /// Returns the document of the base.
-    pub(super) fn base(&self) -> Document {
-        Document::clone(&self.shared.lock().base.document)
+    /// Displaces the base by a step of a scenario, which ends an override without expiration.
+    pub(super) fn play(&self, step: Document) {
+        let mut levels = self.shared.lock();
+        let at = Timestamp::now();
+        let step = Arc::new(Running::start(step, at));
+        if levels.displaced.is_none() {
+            levels.displaced = Some(Arc::clone(&levels.base));
+        }
+        self.shared.rebase(&mut levels, step, Source::Scenario, at);
+    }
+
+    /// Restores the base that a scenario has displaced, unless it has expired since.
+    pub(super) fn end_scenario(&self) {
+        let mut levels = self.shared.lock();
+        let Some(base) = levels.displaced.take() else {
+            return;
+        };
+        let at = Timestamp::now();
+        let base = if base.expired(Instant::now()) {
+            Arc::new(Running::start(Document::calm(), at))
+        } else {
+            base
+        };
+        self.shared.rebase(&mut levels, base, Source::Scenario, at);
     }
 
     /// Subscribes to changes from now on.
@@ -249,6 +266,24 @@ impl Shared {
             let base = Arc::clone(&levels.base);
             self.activate(&mut levels, base, Source::Expiry, at);
         }
+    }
+
+    /// Sets the base. Returns whether it is active.
+    fn rebase(
+        &self,
+        levels: &mut Levels,
+        base: Arc<Running>,
+        source: Source,
+        at: Timestamp,
+    ) -> bool {
+        levels.base = Arc::clone(&base);
+        let override_expires = self.active_document.load().running.expires.is_some();
+        if levels.overridden && override_expires {
+            return false;
+        }
+        levels.overridden = false;
+        self.activate(levels, base, source, at);
+        true
     }
 
     fn activate(&self, levels: &mut Levels, running: Arc<Running>, source: Source, at: Timestamp) {

@@ -8,13 +8,14 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Document, Faults, Scenario, Step, changes::Source};
+use super::{Faults, Scenario, Step};
 
-/// Plays a [`Scenario`] on [`Faults`]: each step sets the base.
+/// Plays a [`Scenario`] on [`Faults`]: each step displaces the base.
 ///
 /// A document that is set with [`Faults::replace`] overrides the step in force: until it
 /// expires, or, without an expiration, until the next step. At the end the last step lasts, unless the
-/// scenario repeats. [`stop`](Self::stop) restores the base from before the scenario.
+/// scenario repeats. [`stop`](Self::stop) restores the base: the one from before the scenario, or the
+/// one that [`Faults::reload`] has set since.
 ///
 /// Time is measured with [`tokio::time::Instant`], so that tests can pause it.
 #[derive(Clone)]
@@ -37,14 +38,12 @@ pub struct Playing {
     pub since: Timestamp,
     /// Time until which the step lasts, by the wall clock; none for the last one.
     pub until: Option<Timestamp>,
-    /// The base from before the scenario.
-    base: Document,
     start: Instant,
     next: Option<Instant>,
 }
 
 impl Playing {
-    fn at(scenario: Arc<Scenario>, start: Instant, base: Document) -> Self {
+    fn at(scenario: Arc<Scenario>, start: Instant) -> Self {
         let now = Instant::now();
         let (step, next) = scenario.at(now.saturating_duration_since(start));
         let next = next.map(|next| start + next);
@@ -54,14 +53,13 @@ impl Playing {
             step,
             since,
             until: next.map(|next| since + next.saturating_duration_since(now)),
-            base,
             start,
             next,
         }
     }
 
     fn enter(self, faults: &Faults) -> Self {
-        faults.rebase(self.step().document.clone(), Source::Scenario);
+        faults.play(self.step().document.clone());
         self
     }
 
@@ -84,11 +82,7 @@ impl Playback {
     pub fn start(&self, scenario: Scenario) {
         let Shared { faults, current } = &*self.0;
         current.send_modify(|current| {
-            let base = match current.take() {
-                Some(playing) => playing.base,
-                None => faults.base(),
-            };
-            let playing = Playing::at(Arc::new(scenario), Instant::now(), base);
+            let playing = Playing::at(Arc::new(scenario), Instant::now());
             *current = Some(playing.enter(faults));
         });
     }
@@ -96,12 +90,12 @@ impl Playback {
     /// Ends the scenario and restores the base. Does nothing if no scenario plays.
     pub fn stop(&self) {
         let Shared { faults, current } = &*self.0;
-        current.send_if_modified(|current| match current.take() {
-            None => false,
-            Some(playing) => {
-                faults.rebase(playing.base, Source::Scenario);
-                true
+        current.send_if_modified(|current| {
+            let plays = current.take().is_some();
+            if plays {
+                faults.end_scenario();
             }
+            plays
         });
     }
 
@@ -145,7 +139,7 @@ impl Playback {
             };
             let plays = current.as_ref().is_some_and(is_same);
             if plays {
-                let playing = Playing::at(before.scenario, before.start, before.base);
+                let playing = Playing::at(before.scenario, before.start);
                 *current = Some(playing.enter(faults));
             }
             plays
