@@ -16,6 +16,8 @@ use super::{
 
 /// The latest start of a step, and the longest period of a repetition.
 const MAX_TIME: Duration = Duration::from_secs(24 * 3_600);
+/// The shortest period of a repetition: every step is logged.
+const MIN_PERIOD: Duration = Duration::from_secs(1);
 const TIME: &str = "a time of at most a day, such as \"90s\" or \"2m 30s\"; a number is in seconds";
 
 /// A timeline of faults documents, written in TOML.
@@ -235,6 +237,10 @@ impl Fields {
         match self.repeat_every {
             Some(Time(every)) if every <= last => {
                 let allowed = format!("a time after the last step, which starts at {last:?}");
+                Err(invalid("repeat_every".to_owned(), every, allowed))
+            }
+            Some(Time(every)) if every < MIN_PERIOD => {
+                let allowed = format!("a time of at least {MIN_PERIOD:?}");
                 Err(invalid("repeat_every".to_owned(), every, allowed))
             }
             _ => Ok(self),

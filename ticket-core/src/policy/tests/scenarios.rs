@@ -128,6 +128,36 @@ async fn the_end_of_a_scenario_restores_the_faults_from_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn faults_that_are_reloaded_while_a_scenario_plays_apply_after_its_end() {
+    let (faults, playback) = play(scenario(STEPS)).await;
+    assert!(!faults.reload(Document::preset("slow-database").unwrap()));
+    assert_eq!(state(&faults, &playback), (Some(0), Some("everyday")));
+    after(90).await;
+    assert_eq!(state(&faults, &playback), (Some(1), Some("payment-outage")));
+    playback.start(Scenario::named("bad-deploy").unwrap());
+    playback.stop();
+    assert_eq!(state(&faults, &playback), (None, Some("slow-database")));
+    assert!(faults.reload(Document::preset("brown-out").unwrap()));
+    assert_eq!(state(&faults, &playback), (None, Some("brown-out")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_from_before_a_scenario_expire_while_it_plays() {
+    let text = r#"{ "preset": "brown-out", "expires_after_s": 100 }"#;
+    for (seconds, name) in [(99, "brown-out"), (100, "calm")] {
+        let faults = Faults::new(Document::from_json(text).unwrap());
+        let playback = Playback::new(faults.clone());
+        playback.start(scenario(STEPS));
+        after(seconds).await;
+        assert_eq!(state(&faults, &playback), (Some(0), Some("everyday")));
+        playback.stop();
+        assert_eq!(state(&faults, &playback), (None, Some(name)));
+        after(1).await;
+        assert_eq!(state(&faults, &playback), (None, Some("calm")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_scenario_replaces_the_one_that_plays() {
     let (faults, playback) = play(scenario(STEPS)).await;
     after(89).await;
@@ -250,6 +280,11 @@ fn an_error_has_the_position_the_path_the_value_and_what_is_allowed() {
             ),
             Some((1, 16)),
             "repeat_every: 1s is not allowed: expected a time after the last step, which starts at 5s",
+        ),
+        (
+            "note = \"n\"\nrepeat_every = 0.001\nsteps = [{ at = 0, preset = \"calm\", note = \"a\" }]",
+            Some((2, 16)),
+            "repeat_every: 1ms is not allowed: expected a time of at least 1s",
         ),
     ] {
         let error = Scenario::from_toml("test", text).unwrap_err();
