@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use ticket_core::policy::{Playback, Playing, Scenario};
 
 use super::Ops;
@@ -60,7 +61,19 @@ impl Status {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Change {
+    /// Required, so that an empty object does not end a scenario.
+    #[serde(deserialize_with = "name_or_null")]
     scenario: Option<String>,
+}
+
+fn name_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Option::deserialize(from)
+}
+
+/// Parses an object. The derived implementation accepts a list of the fields' values too.
+fn parse(body: &[u8]) -> serde_json::Result<Change> {
+    serde_json::from_slice::<Map<String, Value>>(body)?;
+    serde_json::from_slice(body)
 }
 
 /// `GET /scenario`
@@ -74,7 +87,7 @@ pub(super) async fn replace(
     _: Authorized,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Status>, Problem> {
-    let change: Change = serde_json::from_slice(&body).map_err(|error| {
+    let change = parse(&body).map_err(|error| {
         let detail = format!("{error}; expected {{\"scenario\": NAME or null}}");
         if error.is_data() {
             Problem::invalid("body", detail)

@@ -96,6 +96,8 @@ async fn a_request_for_a_scenario_that_does_not_exist_lists_those_that_do() {
         ),
         (json!({ "scenario": 7 }), 422, "expected"),
         (json!({ "name": "calm-day" }), 422, "unknown field `name`"),
+        (json!({}), 422, "missing field `scenario`"),
+        (json!(["calm-day"]), 422, "invalid type: sequence"),
     ] {
         let response = send(&server.ops, Method::PUT, "/scenario", &[], Some(&body)).await;
         assert_eq!(response.status, status, "{body}");
