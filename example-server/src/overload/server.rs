@@ -42,6 +42,10 @@ impl Server {
             .args(&options.serve)
             // Not an argument: other users see those.
             .env("DATABASE_URL", database)
+            // Meant for other servers. Flags can still set them.
+            .env_remove("ADMIN_TOKEN")
+            .env_remove("FAULTS")
+            .env_remove("SCENARIO")
             .stdout(Stdio::piped())
             .spawn()
             .map_err(Error::Start)?;

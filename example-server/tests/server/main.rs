@@ -14,6 +14,7 @@ mod kill;
 mod labs;
 mod openapi;
 mod ops;
+mod overload;
 mod page;
 mod postgres;
 mod process;
