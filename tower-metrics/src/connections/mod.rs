@@ -316,10 +316,13 @@ struct Permit<R>(Arc<Shared<R>>);
 
 impl<R> Permit<R> {
     fn acquire(shared: &Arc<Shared<R>>) -> Option<Self> {
-        // Created first, so that a failed attempt is undone as well.
-        let before = shared.open.fetch_add(1, Ordering::Relaxed);
-        let permit = Self(Arc::clone(shared));
-        (before < shared.max).then_some(permit)
+        // A rejected connection must not count for a moment: another one, for which there
+        // is room, would be rejected.
+        let next = |open| (open < shared.max).then_some(open + 1);
+        let acquired = shared
+            .open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        acquired.ok().map(|_| Self(Arc::clone(shared)))
     }
 }
 

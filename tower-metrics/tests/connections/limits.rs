@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::DuplexStream;
 use tokio::time::Instant;
 use tower_metrics::connections::{Accept, Rejection};
-use tower_metrics::{BuildError, Connections};
+use tower_metrics::{BuildError, Connections, Prometheus};
 
 use crate::measured::{Client, Event, GET, Watch, serve};
 
@@ -64,6 +65,26 @@ fn clones_share_the_limit() {
     let other = watch.connections();
     let _io = (connections.wrap(()).unwrap(), other.wrap(()).unwrap());
     assert_eq!(watch.metrics().open(), 2.0);
+}
+
+#[test]
+fn rejected_connections_never_count_toward_the_limit() {
+    let connections = Prometheus::new().connections();
+    let connections = connections.max_connections(1).build().unwrap();
+    let _held = connections.wrap(()).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    connections.wrap(()).unwrap_err();
+                }
+            });
+        }
+        let most = (0..1_000_000).map(|_| connections.open()).max();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(most, Some(1));
+    });
 }
 
 #[test]
