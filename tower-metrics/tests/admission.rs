@@ -460,6 +460,20 @@ mod recorders {
     }
 
     #[test]
+    fn a_label_that_the_metrics_have_themselves_is_an_error() {
+        let labels = [("outcome".to_owned(), "a".to_owned())].into();
+        let registry = prometheus::Registry::new_custom(None, Some(labels)).unwrap();
+        for builder in [
+            Prometheus::builder().constant_label("outcome", "a"),
+            Prometheus::builder().registry(registry),
+        ] {
+            let error = AdmissionLayer::new(builder.build().unwrap()).unwrap_err();
+            assert!(matches!(error, BuildError::Label(_)), "{error}");
+            assert!(error.to_string().contains("outcome"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_pair_and_an_option_record_in_all_of_them() {
         let (prometheus, log) = (Prometheus::new(), Log::new());
         let recorder = ((Some(prometheus), log), None::<Log>);

@@ -23,7 +23,8 @@ impl<R: AdmissionRecorder> AdmissionLayer<R> {
     /// # Errors
     ///
     /// Returns an error if the recorder cannot register its metrics, for example because
-    /// the registry already contains a metric of the same name.
+    /// the registry already contains a metric of the same name, or because a constant label
+    /// is named `outcome`.
     pub fn new(recorder: R) -> Result<Self, BuildError> {
         recorder.prepare()?;
         Ok(Self {

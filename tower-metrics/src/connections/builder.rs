@@ -60,7 +60,8 @@ impl<R: ConnectionRecorder> ConnectionsBuilder<R> {
     ///
     /// Returns an error if [`max_connections`](Self::max_connections) is 0, or if the
     /// recorder cannot register its metrics, for example because the registry already
-    /// contains a metric of the same name.
+    /// contains a metric of the same name, or because a constant label has the name of one
+    /// of theirs.
     pub fn build(self) -> Result<Connections<R>, BuildError> {
         if self.max == 0 {
             return Err(BuildError::MaxConnections { max: self.max });

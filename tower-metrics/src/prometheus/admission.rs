@@ -7,6 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
+use super::builder::check_own_labels;
 use super::{Inner, Prometheus};
 use crate::admission::{AdmissionOutcome, AdmissionRecorder, BOUNDS, CompletedWait};
 use crate::error::BuildError;
@@ -208,6 +209,7 @@ impl AdmissionRecorder for Prometheus {
         if inner.waits.get().is_some() {
             return Ok(());
         }
+        check_own_labels(inner, &[OUTCOME])?;
         let names = AdmissionNames::registered(inner);
         let name = names.wait.clone();
         let waits: &'static Waits = Box::leak(Box::default());

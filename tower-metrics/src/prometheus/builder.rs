@@ -434,6 +434,21 @@ fn check_labels(
     Ok(())
 }
 
+/// Checks that the constant labels, and those that the registry adds, differ from the own
+/// labels of metrics that are registered after the recorder was built.
+#[cfg(any(feature = "admission", feature = "connections"))]
+pub(super) fn check_own_labels(inner: &Inner, own: &[&str]) -> Result<(), LabelError> {
+    let mut others = inner.constant.iter().chain(&inner.additions.labels);
+    others
+        .find(|(name, _)| own.contains(&&**name))
+        .map_or(Ok(()), |(name, _)| {
+            Err(LabelError {
+                name: name.to_owned(),
+                why: "the metrics already have a label of this name".to_owned(),
+            })
+        })
+}
+
 /// Checks the name of a label that the layer or the recorder sets.
 pub(crate) fn check_label_name(name: &str) -> Result<(), LabelError> {
     if name == "job" || name == "instance" {

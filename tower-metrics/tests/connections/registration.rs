@@ -116,3 +116,25 @@ fn optional_recorders_record_if_there_is_one() {
     drop(io);
     assert_eq!(Metrics::of(&prometheus).ended_with(""), 1.0);
 }
+
+#[test]
+fn a_label_that_the_metrics_have_themselves_is_an_error() {
+    for (names, label) in [
+        (Names::open_telemetry(), "reason"),
+        (Names::open_telemetry(), "network_io_direction"),
+        (Names::classic(), "error_type"),
+    ] {
+        let constant = Prometheus::builder().constant_label(label, "a");
+        let labels = [(label.to_owned(), "a".to_owned())].into();
+        let registry = Registry::new_custom(None, Some(labels)).unwrap();
+        let of_registry = Prometheus::builder().registry(registry);
+        for builder in [constant, of_registry] {
+            let prometheus = builder.names(names.clone()).build().unwrap();
+            let before = prometheus.exposition().render(Format::Text);
+            let error = prometheus.connections().build().unwrap_err();
+            assert!(matches!(error, BuildError::Label(_)), "{error}");
+            assert!(error.to_string().contains(label), "{error}");
+            assert_eq!(prometheus.exposition().render(Format::Text), before);
+        }
+    }
+}

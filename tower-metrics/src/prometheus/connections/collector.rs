@@ -14,6 +14,8 @@ use crate::prometheus::collector::{family, pair};
 const ERROR_TYPE: &str = "error_type";
 const REASON: &str = "reason";
 const DIRECTION: &str = "network_io_direction";
+/// Labels of the metrics other than the constant ones.
+pub(super) const LABELS: [&str; 3] = [ERROR_TYPE, REASON, DIRECTION];
 
 /// Collector of the metrics of connections, registered with the first
 /// [`Connections`](crate::Connections) of a recorder.

@@ -8,6 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use self::cells::ConnectionSeries;
 use self::collector::ConnectionMetrics;
+use super::builder::check_own_labels;
 use super::{Inner, Prometheus};
 use crate::connections::{
     ClosedConnection, CompletedHandshake, ConnectionRecorder, ConnectionsBuilder, Rejection,
@@ -104,6 +105,7 @@ impl ConnectionRecorder for Prometheus {
         if inner.connections.get().is_some() {
             return Ok(());
         }
+        check_own_labels(inner, &collector::LABELS)?;
         let names = ConnectionNames::registered(inner);
         let failed = |error: prometheus::Error| BuildError::Registration {
             name: names.open.clone(),
