@@ -81,6 +81,20 @@ mod a_runtime {
     }
 
     #[test]
+    fn can_have_a_paused_clock() {
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder.enable_all().start_paused(true).build().unwrap();
+        let registry = Registry::new();
+        let collector = TokioCollector::new("api", runtime.handle());
+        registry.register(Box::new(collector)).unwrap();
+        // Does not return if the task keeps the runtime from advancing the clock.
+        runtime.block_on(async { tokio::time::sleep(Duration::from_secs(3600)).await });
+        let samples = samples(&registry);
+        assert!(delays(&samples, "count", &[]) >= 35_999.0, "{samples:#?}");
+        assert_eq!(samples.sum("tokio_blocked_seconds", &[]), 0.0);
+    }
+
+    #[test]
     fn has_all_metrics_with_its_name_and_its_workers() {
         let registry = Registry::new();
         let runtimes = [("api", 3), ("ops", 1)].map(|(name, workers)| {

@@ -39,17 +39,17 @@ impl Delay {
     /// Spawns the task, which ends when the returned value is dropped.
     #[track_caller]
     pub(super) fn measure(runtime: &Handle) -> Arc<Self> {
-        let base = Instant::now();
+        let (base, first) = {
+            let _context = runtime.enter();
+            let base = now();
+            (base, tokio::time::sleep_until((base + INTERVAL).into()))
+        };
         let delay = Arc::new(Self {
             base,
             due: AtomicU64::new(nanos(INTERVAL)),
             buckets: Default::default(),
             sum: AtomicU64::new(0),
         });
-        let first = {
-            let _context = runtime.enter();
-            tokio::time::sleep_until((base + INTERVAL).into())
-        };
         let task = Task {
             delay: Arc::downgrade(&delay),
         };
@@ -94,6 +94,11 @@ impl Delay {
     }
 }
 
+/// Returns the time of the runtime's timer, whose clock tests can pause.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(NEVER - 1)
 }
@@ -110,7 +115,7 @@ impl Task {
             let Some(delay) = self.delay.upgrade() else {
                 return;
             };
-            due = delay.record(due, Instant::now());
+            due = delay.record(due, now());
             sleep.as_mut().reset(due.into());
         }
     }
