@@ -193,3 +193,27 @@ impl Collector for Failing {
         Err(std::fmt::Error)
     }
 }
+
+#[test]
+fn labels_whose_names_are_equal_when_written_appear_once() {
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
+    };
+    let family = Family::<Vec<(String, String)>, Counter>::default();
+    for labels in [
+        pairs(&[("a.b", "1"), ("a_b", "2")]),
+        pairs(&[("c.d", "1")]),
+        pairs(&[("c_d", "1")]),
+    ] {
+        family.get_or_create(&labels).inc();
+    }
+    let mut registry = Registry::default();
+    registry.register("a", "A", family);
+    let prometheus = Prometheus::new();
+    prometheus.add_client_registry(registry);
+    let samples = assert_readable(prometheus);
+    assert_eq!(samples.series("a_total"), 2);
+    assert_eq!(samples.sum("a_total", &[("a_b", "1")]), 1.0);
+    assert_eq!(samples.sum("a_total", &[("c_d", "1")]), 1.0);
+}

@@ -132,15 +132,22 @@ fn merge(families: Vec<OtherFamily<'_>>) -> Vec<OtherFamily<'_>> {
     let mut repeated = BTreeSet::new();
     for mut family in families {
         let name = legacy_name(&family.name, true).into_owned();
-        match positions.entry((name, family.kind)) {
+        // Different names of labels may be the same when they are written.
+        let mut labels = family.metrics.iter().flat_map(|metric| &metric.labels);
+        let may_repeat = !labels.all(|(name, _)| is_legacy_name(name, false));
+        let at = match positions.entry((name, family.kind)) {
             Entry::Occupied(at) => {
                 repeated.insert(*at.get());
                 merged[*at.get()].metrics.append(&mut family.metrics);
+                *at.get()
             }
             Entry::Vacant(at) => {
-                at.insert(merged.len());
                 merged.push(family);
+                *at.insert(merged.len() - 1)
             }
+        };
+        if may_repeat {
+            repeated.insert(at);
         }
     }
     for at in repeated {

@@ -136,14 +136,18 @@ fn text_labels(all: &[(Cow<'_, str>, Cow<'_, str>)]) -> String {
     labels
 }
 
-/// Iterates over the labels without those whose name is repeated. The metric's
-/// own label wins over the registry's, which comes later: Prometheus rejects a
+/// Iterates over the labels without those whose name is repeated when it is written. The
+/// metric's own label wins over the registry's, which comes later: Prometheus rejects a
 /// scrape with a repeated label.
 pub(super) fn distinct<'a>(
     all: &'a [(Cow<'_, str>, Cow<'_, str>)],
 ) -> impl Iterator<Item = (&'a str, &'a str)> {
     all.iter()
         .enumerate()
-        .filter(|(i, (name, _))| !all[..*i].iter().any(|(other, _)| other == name))
+        .filter(|(i, (name, _))| {
+            let name = legacy_name(name, false);
+            let mut before = all[..*i].iter();
+            !before.any(|(other, _)| legacy_name(other, false) == name)
+        })
         .map(|(_, (name, value))| (&**name, &**value))
 }
