@@ -68,11 +68,11 @@ impl<'a> Family<'a> {
         unit(base, self.unit)
     }
 
-    /// Returns whether a request for this name selects the family: its name
-    /// with or without `_total`, or the name of one of its samples.
-    pub(super) fn is_named(&self, name: &str) -> bool {
-        let claimed = |format| self.claims(format).any(|claimed| claimed == name);
-        self.name == name || claimed(Format::Text) || claimed(Format::OpenMetrics)
+    /// Returns whether a request selects the family, which contains its name with or
+    /// without `_total`, or the name of one of its samples.
+    pub(super) fn is_named(&self, requested: impl Fn(&str) -> bool) -> bool {
+        let claimed = |format| self.claims(format).any(|claimed| requested(&claimed));
+        requested(&self.name) || claimed(Format::Text) || claimed(Format::OpenMetrics)
     }
 
     /// The family's name in the metadata of its format. OpenMetrics leaves a

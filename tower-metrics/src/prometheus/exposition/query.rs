@@ -1,11 +1,13 @@
 //! Selection of families by the query of a scrape.
 
+use std::collections::BTreeSet;
+
 use super::family::Family;
 
 /// Names of the families that a scrape asks for with `?name[]=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NameFilter {
-    names: Vec<String>,
+    names: BTreeSet<String>,
 }
 
 impl NameFilter {
@@ -17,7 +19,7 @@ impl NameFilter {
     /// Reads the filter from the query of a URI. Returns `None` if it contains
     /// no `name[]`.
     pub(super) fn of_query(query: Option<&str>) -> Option<Self> {
-        let names: Vec<_> = query?
+        let names: BTreeSet<_> = query?
             .split('&')
             .filter_map(|pair| {
                 let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -28,7 +30,7 @@ impl NameFilter {
     }
 
     pub(super) fn selects(&self, family: &Family<'_>) -> bool {
-        self.names.iter().any(|name| family.is_named(name))
+        family.is_named(|name| self.names.contains(name))
     }
 }
 
@@ -63,7 +65,7 @@ mod tests {
     use super::*;
 
     fn names(query: &str) -> Option<Vec<String>> {
-        NameFilter::of_query(Some(query)).map(|filter| filter.names)
+        NameFilter::of_query(Some(query)).map(|filter| filter.names.into_iter().collect())
     }
 
     #[test]
@@ -71,7 +73,7 @@ mod tests {
         // As Prometheus and curl send them.
         assert_eq!(
             names("name%5B%5D=up&name%5B%5D=a_b").unwrap(),
-            ["up", "a_b"]
+            ["a_b", "up"]
         );
         assert_eq!(names("x=1&name[]=a%3Ab+c&y").unwrap(), ["a:b c"]);
         assert_eq!(names("name[]").unwrap(), [""]);
