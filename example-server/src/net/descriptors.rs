@@ -2,8 +2,9 @@
 
 /// Maximum number of connections to the ops port.
 const OPS_CONNECTIONS: u64 = 128;
-/// Descriptors for everything else: database pools, log, epoll instances, the faults file.
-const RESERVED: u64 = 64;
+/// Descriptors for everything else: 67 of SQLite with 33 connections, log, epoll instances, the faults
+/// file.
+const RESERVED: u64 = 96;
 
 /// How the process's file descriptors are divided. Connections to the API cannot use up those of
 /// the ops port or the database.
@@ -79,7 +80,7 @@ mod tests {
         for (limit, api, ops) in [
             (None, 8_192, 128),
             (Some(20_000), 8_192, 128),
-            (Some(1_024), 832, 128),
+            (Some(1_024), 800, 128),
             (Some(256), 160, 32),
             (Some(64), 40, 8),
             (Some(4), 2, 1),

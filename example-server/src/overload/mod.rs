@@ -19,6 +19,7 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
+use crate::net::Descriptors;
 use crate::output;
 use crate::signal::{self, Signals};
 use clients::Clients;
@@ -35,6 +36,11 @@ const MAX_WARM_UP: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    #[error(
+        "--clients {clients} is more than the open file limit allows, at most {max}: raise the limit with \
+         `ulimit -n`, or use fewer clients"
+    )]
+    OpenFiles { clients: u32, max: usize },
     #[error("cannot start the server")]
     Start(#[source] io::Error),
     #[error("the server has ended")]
@@ -58,8 +64,16 @@ pub(crate) enum Error {
 ///
 /// # Errors
 ///
-/// Returns an error if the server cannot be started or does not respond.
+/// Returns an error if the open file limit is too low for the clients, or the server cannot be started
+/// or does not respond.
 pub(crate) async fn run(options: config::Overload) -> Result<(), Error> {
+    let (clients, max) = (
+        options.clients,
+        Descriptors::divide(options.clients as usize).api,
+    );
+    if max < clients as usize {
+        return Err(Error::OpenFiles { clients, max });
+    }
     let mut signals = Signals::listen()?;
     let json = options.json;
     // A thread of its own: the server and the clients get one core each.

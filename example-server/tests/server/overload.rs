@@ -1,3 +1,5 @@
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::process::program;
@@ -22,4 +24,19 @@ fn overload_measures_a_server_without_the_token_and_the_faults_of_the_environmen
     }
     let left = folder.path().read_dir().unwrap().count();
     assert_eq!(left, 0, "the database is not deleted");
+}
+
+#[test]
+fn more_clients_than_the_open_file_limit_allows_are_rejected() {
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 256 && exec \"$0\" overload --clients 500"])
+        .arg(program().get_program())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains("--clients 500 is more than the open file limit allows, at most 160"),
+        "{error}"
+    );
 }
