@@ -1,8 +1,10 @@
 //! The `scenarios` command: lists, shows and checks scenarios, and plays them on a running server.
 
 use std::path::Path;
+use std::time::Duration;
 
 use http::Method;
+use jiff::SignedDuration;
 use serde_json::json;
 use ticket_core::policy::Scenario;
 
@@ -70,14 +72,20 @@ fn timeline(scenario: &Scenario) -> String {
         let faults = step.document.name().unwrap_or("custom");
         format!(
             "{:>8}  traffic x {:<4} {faults:<16} {}",
-            format!("{:?}", step.at),
+            shown(step.at),
             step.traffic,
             step.note
         )
     }));
     lines.push(match scenario.repeat_every() {
-        Some(every) => format!("{:>8}  starts over", format!("{every:?}")),
+        Some(every) => format!("{:>8}  starts over", shown(every)),
         None => "the last step lasts".to_owned(),
     });
     lines.join("\n")
+}
+
+/// Formats a time as scenarios write it, such as `2m 30s`.
+fn shown(time: Duration) -> String {
+    let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+    format!("{time:#}")
 }

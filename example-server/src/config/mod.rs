@@ -113,7 +113,7 @@ pub(crate) struct Serve {
     /// Time after SIGTERM during which the API accepts requests while /readyz already fails
     #[arg(long, env = "DRAIN", value_name = "DURATION", value_parser = duration, default_value = "0s")]
     pub(crate) drain: Duration,
-    /// Maximum duration of a request, after which the server responds with 504
+    /// Maximum duration of a request that is admitted, after which the server responds with 504
     #[arg(long, env = "REQUEST_TIMEOUT", value_name = "DURATION", value_parser = positive_duration, default_value = "10s")]
     pub(crate) request_timeout: Duration,
     /// Maximum number of concurrent requests; further requests wait for up to --queue-timeout

@@ -162,6 +162,7 @@ fn the_command_lists_shows_and_checks_scenarios() {
         let (code, checked, _) = run(&["scenarios", "check", path.to_str().unwrap()]);
         assert_eq!(code, Some(0));
         assert!(checked.starts_with("copy: "), "{checked}");
+        assert!(checked.contains("\n      0s  traffic x "), "{checked}");
         assert_eq!(
             checked.matches("traffic x ").count(),
             shown.matches("[[steps]]").count()

@@ -214,7 +214,7 @@ impl Fields {
     fn check_times(self) -> Result<Self, Invalid> {
         let invalid = |path: String, time: Duration, allowed: String| Invalid {
             path,
-            problem: format!("{time:?} is not allowed: expected {allowed}"),
+            problem: format!("{} is not allowed: expected {allowed}", shown(time)),
             position: None,
         };
         let mut previous = None;
@@ -226,8 +226,9 @@ impl Fields {
                     return Err(invalid(path(), at, allowed.to_owned()));
                 }
                 Some(before) if at <= before => {
+                    let before = shown(before);
                     let allowed =
-                        format!("a time after the previous step, which starts at {before:?}");
+                        format!("a time after the previous step, which starts at {before}");
                     return Err(invalid(path(), at, allowed));
                 }
                 _ => previous = Some(at),
@@ -236,11 +237,12 @@ impl Fields {
         let last = previous.unwrap_or_default();
         match self.repeat_every {
             Some(Time(every)) if every <= last => {
-                let allowed = format!("a time after the last step, which starts at {last:?}");
+                let last = shown(last);
+                let allowed = format!("a time after the last step, which starts at {last}");
                 Err(invalid("repeat_every".to_owned(), every, allowed))
             }
             Some(Time(every)) if every < MIN_PERIOD => {
-                let allowed = format!("a time of at least {MIN_PERIOD:?}");
+                let allowed = format!("a time of at least {}", shown(MIN_PERIOD));
                 Err(invalid("repeat_every".to_owned(), every, allowed))
             }
             _ => Ok(self),
@@ -274,6 +276,12 @@ impl Object<'_> for StepFields {
             _ => Ok(()),
         }
     }
+}
+
+/// Formats a time of a scenario as scenarios write it, such as `2m 30s`.
+fn shown(time: Duration) -> String {
+    let time = jiff::SignedDuration::try_from(time).unwrap_or(jiff::SignedDuration::MAX);
+    format!("{time:#}")
 }
 
 /// Text for humans, which labels a metric as well.

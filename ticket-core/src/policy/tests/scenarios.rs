@@ -229,7 +229,7 @@ fn an_error_has_the_position_the_path_the_value_and_what_is_allowed() {
         (
             &step("at = 0\npreset = \"calm\"\nnote = \"b\""),
             Some((7, 6)),
-            "steps[1].at: 0ns is not allowed: expected a time after the previous step, which starts at 0ns",
+            "steps[1].at: 0s is not allowed: expected a time after the previous step, which starts at 0s",
         ),
         (
             &step("at = \"soon\"\npreset = \"calm\"\nnote = \"b\""),
