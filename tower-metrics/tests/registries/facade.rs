@@ -207,6 +207,24 @@ fn series_beyond_the_limit_of_a_name_are_recorded_as_other_and_counted() {
 }
 
 #[test]
+fn values_that_replace_a_constant_label_are_limited_like_others() {
+    let prometheus = recorded(
+        |facade| facade.constant_label("zone", "eu").max_series_per_metric(3),
+        || {
+            counter!("logins_total").increment(1);
+            for zone in 0..100 {
+                counter!("logins_total", "zone" => zone.to_string()).increment(1);
+            }
+        },
+    );
+    let samples = assert_readable(prometheus);
+    assert_eq!(samples.series("logins_total"), 4);
+    assert_eq!(samples.sum("logins_total", &[("zone", "eu")]), 1.0);
+    assert_eq!(samples.sum("logins_total", &[("zone", "_OTHER")]), 98.0);
+    assert_eq!(overflows(&samples), 98.0);
+}
+
+#[test]
 fn series_beyond_the_limit_of_the_facade_are_recorded_as_other() {
     let prometheus = recorded(
         |facade| facade.max_series(2),

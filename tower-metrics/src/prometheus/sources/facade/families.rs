@@ -107,9 +107,9 @@ impl Families {
             labels
         } else {
             complete = false;
-            let other = |(name, value): (String, String)| match settings.is_constant(&name) {
-                true => (name, value),
-                false => (name, OTHER.to_owned()),
+            let other = |label| match settings.is_constant(&label) {
+                true => label,
+                false => (label.0, OTHER.to_owned()),
             };
             let labels: Labels = labels.into_iter().map(other).collect();
             if let Some(cell) = entry.series.get(&labels) {

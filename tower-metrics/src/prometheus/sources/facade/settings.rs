@@ -42,8 +42,9 @@ impl Settings {
             .clone()
     }
 
-    pub(super) fn is_constant(&self, name: &str) -> bool {
-        self.constant.iter().any(|(constant, _)| constant == name)
+    /// Returns whether a label is a constant one that no call has replaced.
+    pub(super) fn is_constant(&self, label: &(String, String)) -> bool {
+        self.constant.contains(label)
     }
 }
 
