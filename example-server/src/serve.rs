@@ -21,7 +21,8 @@ use crate::ops::{self, ConsistencyCheck, Ops, Readiness};
 use crate::signal::Signals;
 use crate::{config, dashboards, faults_file, logging, scenarios};
 
-/// Time beyond the request timeout that requests in progress have to finish at shutdown.
+/// Time beyond the queue timeout and the request timeout that requests in progress have to finish at
+/// shutdown.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(2);
 
 /// Error that prevents the server from starting or stops it.
@@ -223,8 +224,8 @@ impl Server {
 
     /// Serves the API until one of `signals` arrives, drains it, and closes the database.
     ///
-    /// Requests that have not ended by the request timeout and a margin of two seconds are
-    /// cancelled.
+    /// Requests that have not ended by the queue timeout, the request timeout and a margin of two
+    /// seconds are cancelled.
     ///
     /// # Errors
     ///
@@ -256,7 +257,9 @@ impl Server {
         );
         let deadline = async {
             closing.cancelled().await;
-            tokio::time::sleep(self.limits.timeout + SHUTDOWN_MARGIN).await;
+            let limits = self.limits;
+            let longest = limits.admission.queue_timeout + limits.timeout;
+            tokio::time::sleep(longest + SHUTDOWN_MARGIN).await;
         };
         tokio::select! {
             served = serving => served.map_err(Error::Api)?,

@@ -54,6 +54,36 @@ async fn requests_in_progress_at_sigterm_are_completed_and_durable() {
 }
 
 #[tokio::test]
+async fn requests_that_wait_to_be_admitted_at_sigterm_get_a_response() {
+    let limits = ["--max-concurrency=1", "--queue-timeout=60s"];
+    let mut server = Server::start(&[&limits[..], &["--request-timeout=2s"]].concat());
+    let concert = server.concert(1_000).await;
+    server
+        .put_faults(&json!({
+            "faults": [{ "operation": "payment", "delay": { "fixed": { "ms": 1_000 } } }]
+        }))
+        .await;
+    let path = format!("/concerts/{concert}/purchases");
+    let buying = async {
+        let body = order("Ada", 1);
+        join_all((0..6).map(|_| server.post(&path, &body))).await
+    };
+    let stopping = async {
+        until("all purchases are in flight", async || {
+            server.in_flight().await == 6.0
+        })
+        .await;
+        server.signal("TERM");
+    };
+    let (responses, ()) = tokio::join!(buying, stopping);
+    for response in responses {
+        // 504 on a machine that is busy.
+        assert!([201, 504].contains(&response.status.as_u16()));
+    }
+    assert!(server.ended().await.success());
+}
+
+#[tokio::test]
 async fn readiness_fails_while_a_draining_server_still_serves() {
     let mut server = Server::start(&["--drain", "60s"]);
     assert_eq!(server.ops.get("/readyz").await.unwrap().status, 200);
