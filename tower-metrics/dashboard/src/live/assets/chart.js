@@ -104,12 +104,15 @@ export function drawMarks(u, marks) {
     ctx.lineTo(at, bbox.top + bbox.height);
     ctx.stroke();
   }
-  drawTitles(ctx, lines, right, bbox.top);
+  drawTitles(ctx, lines, bbox.left, right, bbox.top);
   ctx.restore();
 }
 
-/** Draws titles to the right of their lines, in lower rows if they would overlap. Titles of periods move to the left at the edge. */
-function drawTitles(ctx, lines, right, top) {
+/**
+ * Draws titles to the right of their lines, in lower rows if they would overlap, and the latest ones first. At the edge,
+ * titles of periods move to the left of their lines, and are shortened if they are too long for either side.
+ */
+function drawTitles(ctx, lines, left, right, top) {
   const ratio = devicePixelRatio;
   const gap = 4 * ratio;
   ctx.font = `${10.5 * ratio}px system-ui, sans-serif`;
@@ -120,19 +123,30 @@ function drawTitles(ctx, lines, right, top) {
   ctx.lineJoin = "round";
   ctx.strokeStyle = color("card");
   ctx.fillStyle = color("mark");
-  const taken = [-Infinity, -Infinity, -Infinity];
-  for (const [at, { title, lasts }] of lines) {
-    const width = ctx.measureText(title).width;
-    const fits = at + gap + width <= right;
-    if (!fits && !lasts) continue;
-    const from = fits ? at + gap : at - gap - width;
-    const row = taken.findIndex((end) => end < from);
+  const taken = [Infinity, Infinity, Infinity];
+  for (const [at, { title, lasts }] of [...lines].reverse()) {
+    const full = ctx.measureText(title).width;
+    const [before, after] = [at - gap - left, right - at - gap];
+    if (full > after && !lasts) continue;
+    const toRight = full <= after || (full > before && after > before);
+    const text = shorten(ctx, title, toRight ? after : before);
+    const width = ctx.measureText(text).width;
+    const from = toRight ? at + gap : at - gap - width;
+    const row = taken.findIndex((start) => from + width < start);
     if (row < 0) continue;
     const y = top + (10 + 13 * row) * ratio;
-    ctx.strokeText(title, from, y);
-    ctx.fillText(title, from, y);
-    taken[row] = from + width + gap;
+    ctx.strokeText(text, from, y);
+    ctx.fillText(text, from, y);
+    taken[row] = from - gap;
   }
+}
+
+/** Returns the longest beginning of `text` that is at most `width` wide, with an ellipsis if it is not all of it. */
+function shorten(ctx, text, width) {
+  if (ctx.measureText(text).width <= width) return text;
+  let length = text.length - 1;
+  while (length > 0 && ctx.measureText(`${text.slice(0, length)}…`).width > width) length -= 1;
+  return `${text.slice(0, length).trimEnd()}…`;
 }
 
 function drawThresholds(u, thresholds) {
