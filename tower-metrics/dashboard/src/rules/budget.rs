@@ -43,8 +43,8 @@ pub(super) fn exhausted(target: &Target, prefix: &str, slo: &Slo) -> Rule {
                 slo.period,
             ),
             runbook: format!(
-                "**Meaning.** The objective is that {objective} of requests {}, over {}, and in \
-                 the last {} more were bad. The alert resolves when enough bad requests are older \
+                "**Meaning.** The objective is that {objective} of requests {}, over {}. In the last \
+                 {}, fewer did: the error budget is spent. The alert resolves when enough bad requests are older \
                  than that. It does not say that failures are ongoing: burn-rate alerts do. A service \
                  that is younger than the period has a smaller budget, in proportion to its \
                  requests.\n\n\
