@@ -39,8 +39,9 @@ macro_rules! id {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<Self, Error> {
-                Uuid::try_parse(text).map(Self).map_err(|error| {
-                    Error::invalid($what, format!("{} is not a UUID: {error}", text::quote(text)))
+                Uuid::try_parse(text).map(Self).map_err(|_| {
+                    let detail = format!("{} is not allowed: expected a UUID", text::quote(text));
+                    Error::invalid($what, detail)
                 })
             }
         }
@@ -54,4 +55,18 @@ id! {
 id! {
     /// Id of a purchase, a UUIDv7 that is generated before the purchase is committed.
     PurchaseId, "purchase_id"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_that_is_not_a_uuid_is_rejected_with_what_is_expected() {
+        let error = "nope".parse::<ConcertId>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"concert_id: "nope" is not allowed: expected a UUID"#
+        );
+    }
 }
