@@ -115,7 +115,7 @@ fn cause(response: &Response) -> Option<&str> {
 
 fn write(response: &Response, duration: Duration, monitor: &Inner) {
     let status = response.status().as_u16();
-    let ms = duration.as_secs_f64() * 1e3;
+    let ms = milliseconds(duration);
     if !response.status().is_server_error() {
         tracing::debug!(status, ms, "request completed");
         return;
@@ -132,6 +132,11 @@ fn write(response: &Response, duration: Duration, monitor: &Inner) {
         Some(cause) => tracing::error!(status, ms, error, cause, suppressed, "request failed"),
         None => tracing::info!(status, ms, error, suppressed, "request failed"),
     }
+}
+
+/// Returns the duration in milliseconds, with microseconds as the smallest unit.
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1e3
 }
 
 /// Returns the first [`MAX_TEXT`] bytes of `text`, up to a character boundary.
@@ -207,7 +212,7 @@ impl RequestSummary {
             truncate(self.method.as_str()),
             truncate(self.uri.path()),
             response.status().as_u16(),
-            duration.as_secs_f64() * 1e3,
+            milliseconds(duration),
         );
         for (name, value) in [("error", error(response)), ("cause", cause(response))] {
             if let Some(value) = value {

@@ -49,9 +49,10 @@ pub(crate) enum Command {
     Load(Load),
     /// Measure how many purchases a server completes under overload
     ///
-    /// Starts a server, measures the most purchases per second with few clients, and then with many
-    /// clients that repeat a request as soon as the previous one ended, refused or not. On Linux with
-    /// at least two processors the server gets one and the clients get another one.
+    /// Starts a server and measures its maximum number of purchases per second with few clients, and
+    /// then its purchases per second with many clients that send the next request as soon as the
+    /// previous one has ended, refused or not. On Linux with at least two processors, the server and
+    /// the clients run on different ones.
     Overload(Overload),
     /// Show or change the injected faults of a running server
     Faults(Faults),

@@ -129,7 +129,7 @@ impl Snapshot {
             "{:.1} req/s   errors {percent:.1}%   p95 {p95}   {} tickets sold   {}",
             requests as f64 / seconds,
             grouped(self.sold as u64),
-            revenue.join(", "),
+            revenue.join("   "),
         )
     }
 
@@ -158,13 +158,13 @@ fn label<'a>(metric: &'a Metric, name: &str) -> &'a str {
     pair.map_or("", |pair| pair.value())
 }
 
-/// Formats `number` with spaces between groups of digits, such as `12 345`.
+/// Formats `number` with commas between groups of digits, such as `12,345`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.char_indices() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(' ');
+            text.push(',');
         }
         text.push(digit);
     }
@@ -206,7 +206,7 @@ mod tests {
         after.at = before.at + Duration::from_secs(10);
         assert_eq!(
             after.since(&before),
-            "10.0 req/s   errors 2.0%   p95 195 ms   1 234 tickets sold   98 765 EUR, 1 200 000 JPY"
+            "10.0 req/s   errors 2.0%   p95 195 ms   1,234 tickets sold   98,765 EUR   1,200,000 JPY"
         );
     }
 }

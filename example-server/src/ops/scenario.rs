@@ -129,7 +129,7 @@ pub(crate) async fn watch(playback: Playback, metrics: Arc<PlatformMetrics>) {
                 steps = playing.scenario.steps().len(),
                 note = playing.step().note,
                 traffic = playing.step().traffic,
-                until = playing.until.map(|until| until.to_string()),
+                until = playing.until.map(|until| format!("{until:.0}")),
                 "scenario step"
             );
         }

@@ -151,6 +151,12 @@ async fn requests_of_a_heatmap_cell_are_listed_with_their_log_lines() {
     ] {
         assert!(line.contains(part), "{part}: {line}");
     }
+    let (_, ms) = line.split_once("ms=").unwrap();
+    let fraction = ms.split([' ', '\n']).next().unwrap().split_once('.');
+    assert!(
+        fraction.is_none_or(|(_, digits)| digits.len() <= 3),
+        "{line}"
+    );
     let found = value(
         &server
             .ops
