@@ -76,6 +76,10 @@
 //! The layer records into a [`Recorder`]: `Prometheus`, an OpenTelemetry meter (feature
 //! `opentelemetry`), both at once, or a [custom one](guides::custom_recorders).
 //!
+//! `Prometheus` exposes its metrics as text, OpenMetrics or protobuf, whichever the
+//! scraper asks for. OpenMetrics and protobuf contain exemplars, and protobuf contains
+//! native histograms, if `PrometheusBuilder::native_histogram` enables them.
+//!
 //! # Order of layers
 //!
 //! Add the layer outside of all layers that respond in place of the service, such as
@@ -107,7 +111,7 @@
 //!
 //! `cargo run -p tower-metrics --example NAME` runs a complete example: `axum`,
 //! `tonic`, `hyper` or `client`, and with `--all-features` also `admission`,
-//! `connections` or `saturation`.
+//! `connections`, `saturation`, `metrics_facade` or `prometheus_client`.
 //!
 //! # Dashboards
 //!

@@ -62,16 +62,19 @@
 //! ```
 //! # #[cfg(feature = "axum")] {
 //! use axum::error_handling::HandleErrorLayer;
-//! use axum::{Router, http::StatusCode, routing::get};
+//! use axum::{Extension, Router, http::StatusCode, routing::get};
 //! use tower::ServiceBuilder;
 //! use tower::limit::GlobalConcurrencyLimitLayer;
-//! use tower_metrics::{AdmissionLayer, MetricsLayer, Prometheus};
+//! use tower_metrics::{AdmissionLayer, ErrorType, MetricsLayer, Prometheus};
 //!
 //! let prometheus = Prometheus::new();
 //! let app: Router = Router::new().route("/", get(|| async { "hello" })).layer(
 //!     ServiceBuilder::new()
 //!         .layer(MetricsLayer::new(prometheus))
-//!         .layer(HandleErrorLayer::new(|_| async { StatusCode::SERVICE_UNAVAILABLE }))
+//!         // Without an error type, a rejection is recorded as `503`, like any other.
+//!         .layer(HandleErrorLayer::new(|_| async {
+//!             (StatusCode::SERVICE_UNAVAILABLE, Extension(ErrorType::SHED))
+//!         }))
 //!         .layer(AdmissionLayer::new(prometheus)?)
 //!         .load_shed()
 //!         .layer(GlobalConcurrencyLimitLayer::new(100)),
