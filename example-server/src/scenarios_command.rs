@@ -79,7 +79,7 @@ fn timeline(scenario: &Scenario) -> String {
     }));
     lines.push(match scenario.repeat_every() {
         Some(every) => format!("{:>8}  starts over", shown(every)),
-        None => "the last step lasts".to_owned(),
+        None => "the last step lasts until the server stops".to_owned(),
     });
     lines.join("\n")
 }
