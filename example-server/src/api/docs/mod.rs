@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 use std::io::Read;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
@@ -35,7 +35,32 @@ struct File {
 
 enum Content {
     Text(&'static str),
-    Gzip(&'static [u8]),
+    Gzip(Gzip),
+}
+
+/// A compressed file, and its text once a client without support for gzip has requested it. Responses
+/// share both: clients that do not read would otherwise hold a copy each.
+struct Gzip {
+    bytes: &'static [u8],
+    text: OnceLock<Vec<u8>>,
+}
+
+impl Gzip {
+    const fn new(bytes: &'static [u8]) -> Self {
+        Self {
+            bytes,
+            text: OnceLock::new(),
+        }
+    }
+
+    fn text(&self) -> &[u8] {
+        self.text.get_or_init(|| {
+            let mut text = Vec::new();
+            let read = GzDecoder::new(self.bytes).read_to_end(&mut text);
+            read.expect("the build wrote a gzip file");
+            text
+        })
+    }
 }
 
 static FILES: [File; 4] = [
@@ -52,18 +77,18 @@ static FILES: [File; 4] = [
     File {
         name: "swagger-ui.css",
         content_type: "text/css; charset=utf-8",
-        content: Content::Gzip(include_bytes!(concat!(
+        content: Content::Gzip(Gzip::new(include_bytes!(concat!(
             env!("OUT_DIR"),
             "/swagger-ui.css.gz"
-        ))),
+        )))),
     },
     File {
         name: "swagger-ui-bundle.js",
         content_type: "text/javascript; charset=utf-8",
-        content: Content::Gzip(include_bytes!(concat!(
+        content: Content::Gzip(Gzip::new(include_bytes!(concat!(
             env!("OUT_DIR"),
             "/swagger-ui-bundle.js.gz"
-        ))),
+        )))),
     },
 ];
 
@@ -116,17 +141,12 @@ pub(super) async fn file(
     let content_type = [(header::CONTENT_TYPE, file.content_type), NO_CACHE];
     let gzip = (header::CONTENT_ENCODING, "gzip");
     let vary = (header::VARY, "accept-encoding");
-    Ok(match file.content {
-        Content::Text(text) => (content_type, text).into_response(),
-        Content::Gzip(bytes) if accepts_gzip(&headers) => {
-            (content_type, [gzip, vary], bytes).into_response()
+    Ok(match &file.content {
+        Content::Text(text) => (content_type, *text).into_response(),
+        Content::Gzip(file) if accepts_gzip(&headers) => {
+            (content_type, [gzip, vary], file.bytes).into_response()
         }
-        Content::Gzip(bytes) => {
-            let mut text = Vec::new();
-            let read = GzDecoder::new(bytes).read_to_end(&mut text);
-            read.expect("the build wrote a gzip file");
-            (content_type, [vary], text).into_response()
-        }
+        Content::Gzip(file) => (content_type, [vary], file.text()).into_response(),
     })
 }
 
@@ -173,7 +193,25 @@ fn code_spans(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn responses_share_the_bytes_of_a_file() {
+        for coding in ["gzip", "identity"] {
+            let body = async || {
+                let coding = [(header::ACCEPT_ENCODING, HeaderValue::from_static(coding))];
+                let name = Ok(Path("swagger-ui-bundle.js".to_owned()));
+                let response = file(name, HeaderMap::from_iter(coding), Uri::default());
+                let body = response.await.unwrap().into_body();
+                body.collect().await.unwrap().to_bytes()
+            };
+            let (first, second) = (body().await, body().await);
+            assert!(first.len() > 100_000);
+            assert_eq!(first.as_ptr(), second.as_ptr(), "{coding}");
+        }
+    }
 
     #[test]
     fn gzip_is_sent_only_to_clients_that_accept_it() {
