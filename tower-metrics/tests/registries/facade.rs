@@ -207,6 +207,12 @@ fn series_beyond_the_limit_of_a_name_are_recorded_as_other_and_counted() {
 }
 
 #[test]
+fn overflows_are_exposed_from_the_start() {
+    let samples = assert_readable(recorded(|facade| facade, || ()));
+    assert!(samples.series_with("tower_metrics_overflow_total", ("limit", "metrics")));
+}
+
+#[test]
 fn values_that_replace_a_constant_label_are_limited_like_others() {
     let prometheus = recorded(
         |facade| facade.constant_label("zone", "eu").max_series_per_metric(3),

@@ -111,6 +111,8 @@ impl MetricsFacade {
 
     /// Adds the metrics to the exposition.
     fn expose(&self) {
+        // From the start, so that `increase()` sees the first overflow.
+        self.0.overflows();
         self.0.prometheus.add_source(Box::new(self.clone()));
     }
 }
@@ -157,9 +159,14 @@ impl Facade {
         }
     }
 
-    fn overflowed(&self) {
+    /// Returns the number of values beyond a limit.
+    fn overflows(&self) -> Option<&AtomicU64> {
         let overflows = &self.prometheus.0.overflows;
-        let count = overflows.get_or_insert("metrics", AtomicU64::default);
+        overflows.get_or_insert("metrics", AtomicU64::default)
+    }
+
+    fn overflowed(&self) {
+        let count = self.overflows();
         if count.is_some_and(|count| count.fetch_add(1, Ordering::Relaxed) == 0) {
             tracing::warn!(
                 limit = "metrics",
