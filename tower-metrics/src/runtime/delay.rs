@@ -88,8 +88,9 @@ impl Delay {
 
     /// Returns for how long the task has been due, or `None` if it has ended.
     pub(super) fn blocked(&self) -> Option<Duration> {
-        let due = self.due.load(Ordering::Relaxed);
+        // The clock first: otherwise, a scrape that is preempted in between reports a block.
         let now = self.base.elapsed();
+        let due = self.due.load(Ordering::Relaxed);
         (due != NEVER).then(|| now.saturating_sub(Duration::from_nanos(due)))
     }
 }

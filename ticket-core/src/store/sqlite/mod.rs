@@ -217,6 +217,24 @@ impl Sqlite {
         Ok(writer)
     }
 
+    /// Tests writes if the last one failed, and otherwise reads.
+    async fn test(&self) -> Result<(), Failure> {
+        if self.probe.health.must_test_writes()? {
+            let mut writer = self.writer().await?;
+            let write = async { Ok(transactions::test_writes(writer.connection()).await?) };
+            let written = self.probe.write("ping", write).await;
+            return writer.release(written);
+        }
+        let mut lease = self.readers.acquire().await?;
+        let read = async {
+            let query = sqlx::query("SELECT 1 FROM concerts LIMIT 1");
+            self.readers.fetch(lease.connection(), query).await?;
+            Ok(())
+        };
+        let result = self.probe.read("ping", read).await;
+        lease.release(result)
+    }
+
     async fn open_writer(&self) -> Result<SqliteConnection, Failure> {
         let mut writer = self.options.connect().await?;
         self.deadline.install(&mut writer).await?;
@@ -407,21 +425,14 @@ impl Store for Sqlite {
 
     fn ping(&self) -> Response<'_, ()> {
         Box::pin(async move {
-            if self.probe.health.must_test_writes()? {
-                let mut writer = self.writer().await?;
-                let write = async { Ok(transactions::test_writes(writer.connection()).await?) };
-                let written = self.probe.write("ping", write).await;
-                return writer.release(written);
-            }
-            let mut lease = self.readers.acquire().await?;
-            let read = async {
-                let query = sqlx::query("SELECT 1 FROM concerts LIMIT 1");
-                self.readers.fetch(lease.connection(), query).await?;
-                Ok(())
-            };
-            let result = self.probe.read("ping", read).await;
+            let result = self.test().await;
             self.file.record(&result);
-            lease.release(result)
+            // Names the file and the remedy if the ping, or the write whose failure it repeats, found
+            // damage.
+            if result.is_err() {
+                self.file.check()?;
+            }
+            result
         })
     }
 
