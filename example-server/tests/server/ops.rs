@@ -190,7 +190,7 @@ async fn the_faults_file_is_reloaded_when_it_changes() {
         .put_faults(&json!({ "preset": "brown-out", "expires_after_s": 3_600 }))
         .await;
     fs::write(&file, "preset = \"calm\"\n").unwrap();
-    server.logs("faults file changed; it becomes active when the document set over HTTP expires");
+    server.logs("faults file changed; it becomes active when the document set over HTTP expires or the scenario ends");
     assert_eq!(active().await, "brown-out");
 }
 
