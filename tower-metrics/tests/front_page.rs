@@ -34,7 +34,7 @@ fn costs_in_the_documentation_match_the_readme() {
         };
         let found = measured.iter().find(|measured| measured[0] == name);
         let found = found.unwrap_or_else(|| panic!("README.md has no row for {name:?}"));
-        let (ns, allocations) = (found[1], found[3]);
+        let (ns, allocations) = (found[1], found[4]);
         assert_eq!(
             (row[1], row[2]),
             (ns, allocations),
