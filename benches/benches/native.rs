@@ -217,7 +217,7 @@ fn main() {
     let mut recorders: Vec<[Record; 2]> = Vec::new();
     for library in libraries() {
         let bytes = [false, true].map(|native| {
-            // What all series share.
+            // State that all series share.
             (library.series)(SERIES, native)(&durations);
             let before = allocated();
             let mut series: Vec<_> = (0..SERIES).map(|i| (library.series)(i, native)).collect();

@@ -86,7 +86,7 @@ const FAMILIES: [Family; 8] = [
     START_TIME,
 ];
 
-/// What is known of the process.
+/// Values of the process at one time.
 #[derive(Debug, Default)]
 struct Readings {
     cpu: Option<f64>,
@@ -163,7 +163,7 @@ mod linux {
     /// Ticks per second on every common architecture.
     const DEFAULT_TICKS: f64 = 100.0;
 
-    /// What does not change while the process runs.
+    /// Values that do not change while the process runs.
     #[derive(Debug)]
     pub(super) struct Source {
         /// Clock ticks per second.

@@ -23,7 +23,7 @@ use crate::clock::Instant;
 #[non_exhaustive]
 pub struct CountRequestBytes;
 
-/// What was read of a request body.
+/// Progress of reading a request body.
 ///
 /// [`MetricsService`](crate::MetricsService) passes it in the extensions of the
 /// request to [`RequestBodyService`].

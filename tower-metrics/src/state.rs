@@ -104,7 +104,7 @@ pub(crate) struct State<R: Recorder> {
 /// State that most requests do not need, kept out of the hot path.
 #[derive(Default)]
 struct Extra {
-    /// What was read of the request body, if that is recorded.
+    /// Progress of reading the request body, if it is recorded.
     body_read: Option<BodyRead>,
     /// Route that gets a slot if the response proves that it exists.
     candidate: Option<Box<str>>,

@@ -35,7 +35,7 @@ use self::scrape::Samples;
 
 const WAIT: &str = "http_server_admission_wait_seconds";
 
-/// Recorder that remembers what it is told.
+/// Recorder that stores every call.
 #[derive(Clone, Copy)]
 struct Log(&'static Mutex<Told>);
 
@@ -525,7 +525,7 @@ mod recorders {
     }
 }
 
-/// What a service does next.
+/// Next action of a service.
 #[derive(Clone, Copy, Debug)]
 enum Readiness {
     Pending,

@@ -434,7 +434,7 @@ mod a_duration_from_the_body {
         }
     }
 
-    /// What a request took, as the layer and as the service measured it.
+    /// Durations of a request as measured by the layer and by the service.
     struct Measured {
         duration: Duration,
         time_to_head: Option<Duration>,

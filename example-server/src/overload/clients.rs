@@ -233,7 +233,7 @@ impl Rates {
         self.counts.unavailable as f64 / self.seconds
     }
 
-    /// Connections that failed, and responses that are neither a purchase nor a refusal.
+    /// Failed connections, and responses other than a purchase or a refusal.
     pub(super) fn failed(&self) -> f64 {
         (self.counts.failed + self.counts.other) as f64 / self.seconds
     }

@@ -31,7 +31,7 @@ use server::Server;
 const PEAK_CLIENTS: [u32; 3] = [16, 64, 256];
 /// Time between the first response to every client and the measurement.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Time in which every client gets its first response before the measurement begins anyway.
+/// Longest time to wait for the first response to every client before the measurement begins.
 const MAX_WARM_UP: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +76,7 @@ pub(crate) async fn run(options: config::Overload) -> Result<(), Error> {
     }
     let mut signals = Signals::listen()?;
     let json = options.json;
-    // A thread of its own: the server and the clients get one core each.
+    // A separate thread: the server and the clients get one core each.
     let (report, mut reported) = oneshot::channel();
     let interrupted = CancellationToken::new();
     let measuring = std::thread::Builder::new().name("clients".into());

@@ -1,4 +1,4 @@
-//! The server that is measured: a child process on a core of its own.
+//! The server under test: a child process on a separate core.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -68,7 +68,7 @@ impl Server {
         };
         server.api = address("api").ok_or(Error::Ended)?;
         server.ops = address("ops").ok_or(Error::Ended)?;
-        // A pipe that nobody reads fills up.
+        // An unread pipe fills up.
         let reading = std::thread::Builder::new().name("log".into());
         reading
             .spawn(move || lines.for_each(drop))
@@ -184,7 +184,7 @@ pub(super) fn pin(core: Option<&usize>) {
     if let Some(core) = core {
         let mut set = CpuSet::new();
         set.set(*core);
-        // Without the permission the figures are less exact.
+        // Without the permission the measurement is less exact.
         let _ = sched_setaffinity(None, &set);
     }
 }

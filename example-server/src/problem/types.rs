@@ -9,7 +9,7 @@ pub(crate) struct ProblemType {
     pub(crate) id: &'static str,
     pub(crate) status: StatusCode,
     pub(crate) title: &'static str,
-    /// What it means and what the client can do, in Markdown with code spans.
+    /// Meaning and advice to the client, in Markdown with code spans.
     pub(crate) help: &'static str,
 }
 

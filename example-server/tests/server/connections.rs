@@ -216,7 +216,7 @@ async fn connections_are_rejected_and_counted_if_none_closes() {
         1.0
     );
     drop(busy);
-    // Its place is free again.
+    // Its slot is free again.
     let path = "/purchases/0192f0c1-2345-7000-8000-000000000000";
     until("a connection is accepted", async || {
         server

@@ -132,7 +132,7 @@ pub(crate) async fn inject(
     }
     if !decision.block.is_zero() {
         observer.fault_injected(operation, FaultKind::Block);
-        // On purpose: the thread does not run other tasks meanwhile.
+        // Deliberately blocks the thread, which runs no other tasks until then.
         std::thread::sleep(decision.block);
     }
     if let Some(fail) = decision.fail {

@@ -19,7 +19,7 @@ pub(crate) struct Family {
     pub(crate) kind: Kind,
 }
 
-/// What a family measures.
+/// Measurement of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     InFlight,

@@ -82,7 +82,7 @@ fn upper_bound(index: usize) -> u64 {
     }
 }
 
-/// Which classic bounds divide each native bucket.
+/// Classic bounds that divide each native bucket.
 #[derive(Debug)]
 pub(crate) struct NativeLayout {
     /// For each native bucket the classic bounds inside it, as the first and the

@@ -1,4 +1,4 @@
-//! What happens before and around requests: connections, admission, the Tokio runtime, and requests
+//! Panels of what a layer does not see: connections, admission, the Tokio runtime, and requests
 //! that do not end.
 
 use std::time::Duration;

@@ -12,7 +12,7 @@ use crate::slo::Slo;
 use crate::validate::check;
 use crate::yaml::Yaml;
 
-/// Stands for the window while template characters of a query are escaped. Queries contain no
+/// Placeholder of the window while template characters of a query are escaped. Queries contain no
 /// control characters.
 const WINDOW: &str = "\u{1}";
 

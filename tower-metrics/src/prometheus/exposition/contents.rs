@@ -1,4 +1,4 @@
-//! What a scrape contains, whatever its format.
+//! Contents of a scrape, independent of its format.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};

@@ -130,7 +130,7 @@ struct RecordedLabels {
     added: Vec<u8>,
     /// Those of every series of the snapshot.
     bytes: Vec<u8>,
-    /// Where the labels of each series end.
+    /// End of the labels of each series.
     ends: Vec<usize>,
 }
 
