@@ -55,7 +55,7 @@
 //! # Cost
 //!
 //! A wait that is ready at once costs no clock read, no lock and no allocation: a few
-//! atomic additions to cells that at most one of 16 threads shares.
+//! atomic additions to one of 16 shards, which are assigned to threads in turn.
 //!
 //! # Examples
 //!
