@@ -21,6 +21,8 @@ const KINDS = { lines: Lines, stat: Stat, bars: Bars, heatmap: Heatmap, table: T
 const store = new Store();
 const renderers = new Map();
 const visible = new Set();
+/** Ids of panels that show what the page showed when it was paused. */
+const shown = new Set();
 let status = [];
 let dirty = false;
 /** Ids of panels to render when the browser is idle. */
@@ -93,7 +95,9 @@ function panel(definition) {
 const watcher = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     const id = target.dataset.panel;
-    if (isIntersecting) { visible.add(id); render(id); } else visible.delete(id);
+    if (!isIntersecting) { visible.delete(id); continue; }
+    visible.add(id);
+    if (!view.paused || !shown.has(id)) render(id);
   }
 }, { rootMargin: "200px" });
 
@@ -101,6 +105,7 @@ function build() {
   const { definition } = store;
   renderers.clear();
   visible.clear();
+  shown.clear();
   idle = [];
   samples = 0;
   watcher.disconnect();
@@ -132,11 +137,14 @@ function panelValue(id) {
 
 function render(id) {
   const data = store.panels.get(id);
-  if (data && store.times.length && renderers.has(id)) renderers.get(id).render(data, store.times);
+  if (!data || !store.times.length || !renderers.has(id)) return;
+  renderers.get(id).render(data, store.times);
+  shown.add(id);
 }
 
 function renderAll() {
   dirty = false;
+  shown.clear();
   if (!store.definition) return;
   if (!view.paused) view.follow();
   view.marks = store.latest.marks;
@@ -145,6 +153,7 @@ function renderAll() {
 
 /** Renders the panels that are not visible one at a time, so that a capture of the whole page is complete. */
 function renderHidden() {
+  if (view.paused) idle = [];
   const id = idle.pop();
   if (id === undefined) return;
   render(id);
