@@ -187,7 +187,7 @@ fn by_route(counts: &Counts) -> Vec<Expected> {
 fn sales(counts: &Counts) -> Vec<Expected> {
     const TITLE: &str = "Ticket sales";
     const BY_CONCERT: &str = "Revenue by concert";
-    let outcome = |name: &str| counts.outcomes.get(name).copied().unwrap_or(0) as f64;
+    let outcome = |name: &str| counts.outcome(name) as f64;
     let outcomes = ["sold", "declined", "sold_out", "rejected", "failed"];
     let attempts: f64 = outcomes.map(outcome).iter().sum();
     let (mut tickets, mut paid, mut refunds, mut money) =
@@ -263,15 +263,17 @@ fn sales(counts: &Counts) -> Vec<Expected> {
 }
 
 fn faults(counts: &Counts) -> Expected {
-    let outcome = |name: &str| counts.outcomes.get(name).copied().unwrap_or(0) as f64;
-    let injected = counts.count(|kind| kind.0 == "GET" && kind.3 == "injected");
     let values = [
-        ("payment", "declined", outcome("declined")),
-        ("payment", "unavailable", outcome("failed")),
-        ("read_purchase", "unavailable", injected as f64),
+        ("payment", "declined", counts.outcome("declined")),
+        ("payment", "unavailable", counts.errors("POST", "injected")),
+        (
+            "read_purchase",
+            "unavailable",
+            counts.errors("GET", "injected"),
+        ),
     ];
     let values =
-        values.map(|(operation, kind, count)| (vec![operation.into(), kind.into()], count));
+        values.map(|(operation, kind, count)| (vec![operation.into(), kind.into()], count as f64));
     Expected {
         partial: true,
         ..by(

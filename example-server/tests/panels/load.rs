@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::{HeaderName, Method};
 use serde_json::{Value, json};
-use tokio::time::interval;
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::client::{self, Client, Response};
 use crate::process::{Server, new_concert, order, text, until, value};
@@ -20,6 +20,11 @@ pub(crate) const PURCHASE: &str = "/purchases/{purchase_id}";
 
 /// Labels of a request in the server's metrics: method, route, status, error type.
 pub(crate) type Kind = (String, String, String, String);
+
+/// Outcomes of purchases and refunds.
+const OUTCOMES: [&str; 7] = [
+    "sold", "declined", "sold_out", "rejected", "failed", "replayed", "refunded",
+];
 
 /// Counts of requests and responses.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +52,15 @@ impl Counts {
     pub(crate) fn count(&self, wanted: impl Fn(&Kind) -> bool) -> u64 {
         let found = self.requests.iter().filter(|(kind, _)| wanted(kind));
         found.map(|(_, count)| count).sum()
+    }
+
+    pub(crate) fn outcome(&self, name: &str) -> u64 {
+        self.outcomes.get(name).copied().unwrap_or(0)
+    }
+
+    /// Counts requests with this method and this error type.
+    pub(crate) fn errors(&self, method: &str, error: &str) -> u64 {
+        self.count(|kind| kind.0 == method && kind.3 == error)
     }
 }
 
@@ -179,6 +193,8 @@ impl Load {
     /// Simulates a visitor until `stop` is set.
     pub(crate) async fn visit(&self, visitor: usize, stop: &AtomicBool) {
         let mut tick = interval(Duration::from_millis(400));
+        // Slow responses delay the visits that follow, which must not catch up after the faults.
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (big, small) = self.concerts.split_at(2);
         for visit in 0.. {
             tick.tick().await;
@@ -217,10 +233,40 @@ impl Load {
         }
     }
 
-    /// Sends this many concurrent requests for a concert, which exceeds the concurrency limit.
+    /// Sends this many concurrent requests for a concert at a time, which exceeds the concurrency
+    /// limit, until one of them is shed.
     pub(crate) async fn overload(&self, visitors: usize) {
         let path = format!("/concerts/{}", self.concerts[0].0);
-        join_all((0..visitors).map(|_| self.ask("GET", CONCERT, &path, &[], None))).await;
+        let ask = || self.ask("GET", CONCERT, &path, &[], None);
+        until("a request has been shed", async || {
+            let answers = join_all((0..visitors).map(|_| ask())).await;
+            answers.iter().any(|answer| answer.status == 503)
+        })
+        .await;
+    }
+
+    /// Waits until visitors have had every outcome again, and an injected failure of a read.
+    pub(crate) async fn every_outcome(&self) {
+        let before = self.counts();
+        until("every outcome has occurred", async || {
+            let now = self.counts();
+            let occurred = |name: &&str| now.outcome(name) > before.outcome(name);
+            OUTCOMES.iter().all(occurred)
+                && now.errors("GET", "injected") > before.errors("GET", "injected")
+        })
+        .await;
+    }
+
+    /// Waits until payments have failed again, in both ways.
+    pub(crate) async fn failed_payments(&self) {
+        let before = self.counts();
+        until("payments have failed", async || {
+            let now = self.counts();
+            ["failed", "declined"]
+                .iter()
+                .all(|name| now.outcome(name) > before.outcome(name))
+        })
+        .await;
     }
 
     /// Sends requests until one of them is admitted and times out.

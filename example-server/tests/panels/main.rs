@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 
 use crate::load::Load;
 use crate::process::{Server, program, send, until};
-use crate::prometheus::Prometheus;
+use crate::prometheus::{Prometheus, SCRAPE_INTERVAL};
 use crate::proxy::Proxy;
 use crate::verify::Verifier;
 
@@ -38,14 +38,13 @@ async fn no_panel_is_empty_and_every_value_matches_the_load() {
     let (written, native) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let rules = write(written.path(), &[]);
     let native_rules = write(native.path(), &["--native-histograms"]);
-    let server = Server::start(&["--max-concurrency", "16", "--request-timeout", "3s"]);
+    let server = Server::start(&["--max-concurrency", "16", "--request-timeout", "8s"]);
     let proxy = Proxy::start(&server.ops).await;
     // Every version scrapes both formats.
     let mut all = Vec::new();
     for program in prometheus::installed() {
         for path in ["/text", "/asked"] {
             let started = Prometheus::start(&program, &proxy.address, path, "", &rules).await;
-            started.scraped(0.0, 1).await;
             all.push((program.clone(), path, started));
         }
     }
@@ -59,19 +58,18 @@ async fn no_panel_is_empty_and_every_value_matches_the_load() {
             continue;
         };
         let address = &proxy.address;
-        let started =
-            Prometheus::start(&program, address, "/native", &settings, &native_rules).await;
-        started.scraped(0.0, 1).await;
-        natives.push(started);
+        let started = Prometheus::start(&program, address, "/native", &settings, &native_rules);
+        natives.push(started.await);
     }
-    let begun = now();
-    let load = traffic(&server, async |scrapes| {
+    let scraped = async || {
         let now = now();
         for prometheus in all.iter().map(|(.., started)| started).chain(&natives) {
-            prometheus.scraped(now, scrapes).await;
+            prometheus.scraped(now).await;
         }
-    })
-    .await;
+    };
+    scraped().await;
+    let begun = now();
+    let load = traffic(&server, scraped).await;
     let ended = now();
 
     for (program, path, prometheus) in &all {
@@ -82,10 +80,11 @@ async fn no_panel_is_empty_and_every_value_matches_the_load() {
         let seen = proxy.seen(path);
         println!("\n{}, {format}", program.display());
         assert!(seen.iter().all(|one| one.starts_with(format)), "{seen:?}");
-        let last = prometheus.scraped(ended, 1).await;
+        let last = prometheus.scraped(ended).await;
         let verifier = Verifier::new(prometheus, (begun, last), load.counts());
-        verifier.dashboards(written.path()).await;
+        // Before the rates of the last minutes return to zero.
         verifier.rules().await;
+        verifier.dashboards(written.path()).await;
         verifier.exemplars(format.contains("openmetrics")).await;
     }
     for (prometheus, classic) in natives.iter().zip([false, true]) {
@@ -93,13 +92,13 @@ async fn no_panel_is_empty_and_every_value_matches_the_load() {
         let seen = proxy.seen("/native");
         let protobuf = "application/vnd.google.protobuf";
         assert!(seen.iter().all(|one| one.starts_with(protobuf)), "{seen:?}");
-        let last = prometheus.scraped(ended, 1).await;
+        let last = prometheus.scraped(ended).await;
         let verifier = Verifier::new(prometheus, (begun, last), load.counts());
         if classic {
             verifier.same_values(written.path(), native.path()).await;
         } else {
-            verifier.dashboards(native.path()).await;
             verifier.rules().await;
+            verifier.dashboards(native.path()).await;
         }
     }
 }
@@ -108,43 +107,42 @@ async fn no_panel_is_empty_and_every_value_matches_the_load() {
 const NATIVE: &str = "    scrape_native_histograms: true\n";
 const BOTH: &str = "    always_scrape_classic_histograms: true\n";
 
-/// Writes dashboards and rules to a folder. Returns the rules, evaluated every second.
+/// Writes dashboards and rules to a folder. Returns the rules, evaluated as often as the server is
+/// scraped.
 fn write(folder: &Path, arguments: &[&str]) -> String {
     let out = folder.to_str().unwrap();
     let mut command = program();
     let wrote = command.args(["dashboards", "--out", out]).args(arguments);
     assert!(wrote.output().unwrap().status.success());
     let rules = fs::read_to_string(folder.join("prometheus/rules.yaml")).unwrap();
-    let rules = rules.replace("interval: 30s", "interval: 1s");
-    rules.replace("interval: 5m", "interval: 1s")
+    let interval = format!("interval: {SCRAPE_INTERVAL}s");
+    let rules = rules.replace("interval: 30s", &interval);
+    rules.replace("interval: 5m", &interval)
 }
 
-/// Sends every kind of request and causes every kind of fault and client disconnect. `scraped(n)`
-/// waits for `n` scrapes.
-async fn traffic(server: &Server, scraped: impl AsyncFn(usize)) -> Load {
+/// Sends every kind of request and causes every kind of fault and client disconnect. `scraped` waits
+/// for a scrape.
+async fn traffic(server: &Server, scraped: impl AsyncFn()) -> Load {
     let load = Load::start(server).await;
+    server.put_faults(&json!({ "preset": "everyday" })).await;
+    scraped().await;
     let stop = AtomicBool::new(false);
     let visitors = join_all((0..5).map(|visitor| load.visit(visitor, &stop)));
     let scenario = async {
-        server.put_faults(&faults()).await;
+        server.put_faults(&slow()).await;
         commit(server, "each").await;
-        // Twice, because a rate does not include the first sample of a series.
+        // Everything twice, because a rate does not include the first sample of a series.
         for _ in 0..2 {
             load.disconnect(server, 3).await;
-            tokio::join!(load.time_out(), async {
-                load.overload(50).await;
-                load.overload(50).await;
-                scraped(1).await;
-            });
+            tokio::join!(load.time_out(), load.overload(50), load.failed_payments());
+            scraped().await;
         }
-        until(
-            "enough purchases have failed to fire an alert",
-            async || load.counts().outcomes.get("failed") >= Some(&30),
-        )
-        .await;
         commit(server, "group").await;
-        server.put_faults(&json!({ "preset": "everyday" })).await;
-        scraped(5).await;
+        server.put_faults(&failing()).await;
+        for _ in 0..2 {
+            load.every_outcome().await;
+            scraped().await;
+        }
         stop.store(true, Relaxed);
     };
     tokio::join!(visitors, scenario);
@@ -155,19 +153,37 @@ async fn traffic(server: &Server, scraped: impl AsyncFn(usize)) -> Load {
     load
 }
 
-/// Faults: slow reads and payments, both kinds of payment failures, a slow database, failing reads.
-fn faults() -> Value {
-    let chance = |probability: f64| json!({ "probability": probability });
+/// Faults: slow reads and payments, both kinds of payment failures, a slow database.
+fn slow() -> Value {
     json!({ "seed": 1, "faults": [
-        { "operation": "payment", "fail": { "as": "unavailable" }, "when": chance(0.8) },
-        { "operation": "payment", "fail": { "as": "declined" }, "when": chance(0.5) },
-        { "operation": "payment", "delay": { "fixed": { "ms": 350 } } },
-        { "operation": "database", "delay": { "fixed": { "ms": 200 } } },
-        { "operation": "read_purchase", "fail": { "as": "unavailable" }, "when": chance(0.3) },
-        { "operation": "list_concerts", "delay": { "fixed": { "ms": 400 } } },
-        { "operation": "read_concert", "delay": { "fixed": { "ms": 400 } } },
-        { "operation": "create_concert", "delay": { "fixed": { "ms": 60_000 } } },
+        failure("payment", "unavailable", 0.8),
+        failure("payment", "declined", 0.5),
+        delay("payment", 350),
+        delay("database", 200),
+        delay("list_concerts", 400),
+        delay("read_concert", 400),
+        delay("create_concert", 60_000),
     ]})
+}
+
+/// Faults: both kinds of payment failures, failing and slow reads. They violate both objectives, for
+/// whatever time they are active.
+fn failing() -> Value {
+    json!({ "seed": 1, "faults": [
+        failure("payment", "unavailable", 0.3),
+        failure("payment", "declined", 0.2),
+        failure("read_purchase", "unavailable", 0.3),
+        delay("list_concerts", 400),
+    ]})
+}
+
+fn failure(operation: &str, error: &str, probability: f64) -> Value {
+    let when = json!({ "probability": probability });
+    json!({ "operation": operation, "fail": { "as": error }, "when": when })
+}
+
+fn delay(operation: &str, milliseconds: u64) -> Value {
+    json!({ "operation": operation, "delay": { "fixed": { "ms": milliseconds } } })
 }
 
 async fn commit(server: &Server, mode: &str) {

@@ -11,6 +11,8 @@ const DURATION: &str = "http_server_request_duration_seconds";
 const GROWTH: f64 = 1.090_507_732_665_257_7;
 /// Threshold of the latency objective, and the bounds of the bucket of schema 3 that contains it.
 const THRESHOLD: f64 = 0.3;
+/// Less than the share of one observation, so that a shifted quantile has the same neighbors.
+const TIE: f64 = 1e-6;
 const AROUND: [f64; 2] = [0.297_301_778_750_680_3, 0.324_209_888_662_752_4];
 
 impl Verifier<'_> {
@@ -37,6 +39,10 @@ impl Verifier<'_> {
                 let is_fraction = new.contains("histogram_fraction(");
                 let is_heatmap = old.starts_with("sum by (le)");
                 let (old_values, new_values) = (self.now(&old).await, self.now(&new).await);
+                // Where a quantile lies between two observations, every value between them is one:
+                // the classic form returns the lower one, the native form the upper one.
+                let [below, above] = [-TIE, TIE].map(|by| shifted(&old, by));
+                let (below, above) = (self.now(&below).await, self.now(&above).await);
                 let kind = if is_heatmap {
                     let total = old_values.iter().find(|one| one.label("le") == "+Inf");
                     assert_eq!(total.unwrap().last(), new_values[0].last(), "{new}");
@@ -47,7 +53,11 @@ impl Verifier<'_> {
                         let other = new_values.iter().find(|one| one.labels == series.labels);
                         let pair = (series.last(), other.map_or(f64::NAN, Series::last));
                         let holds = if is_quantile {
-                            same_bucket(pair, &bounds)
+                            let [low, high] = [&below, &above].map(|shifted| {
+                                let same = shifted.iter().find(|one| one.labels == series.labels);
+                                bucket(same.map_or(f64::NAN, Series::last), &bounds)
+                            });
+                            (low[0] / GROWTH..=high[1] * GROWTH).contains(&pair.1)
                         } else if is_fraction {
                             // The burn rate is the ratio over an error budget of 1%.
                             let scale = if classic.title == "Burn rate" {
@@ -101,16 +111,26 @@ impl Verifier<'_> {
     }
 }
 
-/// Whether two estimates of a quantile are in one classic bucket, which the width of a native bucket
-/// extends.
-fn same_bucket((classic, native): (f64, f64), bounds: &[f64]) -> bool {
-    let at = bounds.partition_point(|bound| *bound < classic);
+/// Returns the bounds of the classic bucket that contains a quantile.
+fn bucket(quantile: f64, bounds: &[f64]) -> [f64; 2] {
+    let at = bounds.partition_point(|bound| *bound < quantile);
     let low = at.checked_sub(1).map_or(0.0, |below| bounds[below]);
     // A quantile in the last bucket is its lower bound.
     let high = match bounds[at..] {
         [_, f64::INFINITY] => f64::INFINITY,
         [high, ..] => high,
-        [] => return false,
+        [] => f64::NAN,
     };
-    (low / GROWTH..=high * GROWTH).contains(&native)
+    [low, high]
+}
+
+/// Adds `by` to the quantiles in a query.
+fn shifted(query: &str, by: f64) -> String {
+    let mut parts = query.split("histogram_quantile(");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |shifted, part| {
+        let (quantile, rest) = part.split_once(',').unwrap();
+        let quantile = quantile.parse::<f64>().unwrap() + by;
+        format!("{shifted}histogram_quantile({quantile},{rest}")
+    })
 }

@@ -13,7 +13,7 @@ async fn a_frozen_database_fires_the_availability_alert() {
         return;
     };
     let url = cluster.create_database("tickets");
-    let server = Server::on(&url, &["--request-timeout", "1s"]);
+    let server = Server::on(&url, &["--request-timeout", "5s"]);
     let path = format!("/concerts/{}/purchases", server.concert(100_000).await);
     let body = order("Ada", 1);
     let purchases = async || join_all((0..20).map(|_| server.post(&path, &body))).await;

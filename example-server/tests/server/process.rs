@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::client::{self, Client, Response};
 
 /// Time limit for conditions and log lines: long enough for a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 pub(crate) struct Server {
     child: Child,
