@@ -110,18 +110,30 @@ impl RequestQuery {
     /// bucket bound belongs to the bucket below it.
     #[must_use]
     pub fn matches(&self, request: &LoggedRequest) -> bool {
+        let LoggedRequest { at, duration, .. } = *request;
+        self.matches_parts(at, duration, &request.id, &request.method, &request.route)
+    }
+
+    fn matches_parts(
+        &self,
+        at: SystemTime,
+        duration: Duration,
+        id: &str,
+        method: &str,
+        route: &str,
+    ) -> bool {
         let same = |expected: &Option<String>, actual: &str| {
             expected
                 .as_deref()
                 .is_none_or(|expected| expected == actual)
         };
-        request.at >= self.from
-            && request.at < self.to
-            && (request.duration > self.at_least || self.at_least.is_zero())
-            && request.duration <= self.at_most
-            && same(&self.method, &request.method)
-            && same(&self.route, &request.route)
-            && same(&self.id, &request.id)
+        at >= self.from
+            && at < self.to
+            && (duration > self.at_least || self.at_least.is_zero())
+            && duration <= self.at_most
+            && same(&self.method, method)
+            && same(&self.route, route)
+            && same(&self.id, id)
     }
 }
 
@@ -131,7 +143,7 @@ const SLOTS: u64 = 900;
 const MAX_ALIKE: u8 = 2;
 /// Maximum number of requests in a second.
 const MAX_IN_SLOT: usize = 48;
-/// Maximum size of all texts in bytes.
+/// Maximum size of all requests in bytes.
 const MAX_BYTES: usize = 16 << 20;
 /// Maximum size of a log line, and of every other text, in bytes.
 const MAX_LINE: usize = 2 << 10;
@@ -143,8 +155,12 @@ const MAX_TEXT: usize = 128;
 /// duration class, so that frequent requests do not displace slow or failed ones.
 ///
 /// # Memory
-/// At most 43,200 requests with 16 MiB of text are kept, about 25 MB in total. The
-/// oldest are dropped first. Log lines are cut at 2 KiB, other texts at 128 bytes.
+/// At most 16 MiB are kept, for at most 43,200 requests. The oldest are dropped
+/// first. Log lines are cut at 2 KiB, other texts at 128 bytes.
+///
+/// The requests of a second share two allocations. Texts with an allocation each,
+/// kept for 15 minutes between the short-lived ones of other requests, would
+/// fragment the heap.
 #[derive(Debug)]
 pub struct RecentRequests {
     started: Instant,
@@ -153,8 +169,10 @@ pub struct RecentRequests {
 
 #[derive(Debug, Default)]
 struct Sample {
-    /// In order of the monotonic clock.
+    /// In order of the monotonic clock. Only the last one is still being filled.
     slots: VecDeque<Slot>,
+    /// Requests of the last slot by class.
+    classes: BTreeMap<Class, u8>,
     clock: WallClock,
     bytes: usize,
 }
@@ -163,10 +181,26 @@ struct Sample {
 #[derive(Debug)]
 struct Slot {
     second: u64,
-    classes: BTreeMap<Class, u8>,
-    /// Requests by the monotonic time of their recording.
-    requests: Vec<(f64, LoggedRequest)>,
+    entries: Vec<Entry>,
+    /// The texts of all entries, one after the other.
+    texts: String,
 }
+
+/// A [`LoggedRequest`] without its texts.
+#[derive(Debug)]
+struct Entry {
+    /// Monotonic time of the recording.
+    steady: f64,
+    at: SystemTime,
+    duration: Duration,
+    status: Option<u16>,
+    failed: bool,
+    /// Ends of the texts, in the order of [`LoggedRequest::texts`].
+    ends: [u32; TEXTS],
+}
+
+/// Number of texts of a request.
+const TEXTS: usize = 5;
 
 /// Duration class, four per octave, and whether the request failed.
 type Class = (i32, bool);
@@ -177,45 +211,87 @@ fn class(duration: Duration, failed: bool) -> Class {
 }
 
 impl Slot {
-    fn has_room(&self, class: Class) -> bool {
-        let alike = self.classes.get(&class).copied().unwrap_or_default();
-        alike < MAX_ALIKE && self.requests.len() < MAX_IN_SLOT
+    fn new(second: u64) -> Self {
+        Self {
+            second,
+            entries: Vec::new(),
+            texts: String::new(),
+        }
+    }
+
+    fn push(&mut self, steady: f64, request: &LoggedRequest) {
+        let ends = request.texts().map(|(text, max)| {
+            self.texts.push_str(truncate(text, max));
+            u32::try_from(self.texts.len()).expect("the texts of a second are bounded")
+        });
+        self.entries.push(Entry {
+            steady,
+            at: request.at,
+            duration: request.duration,
+            status: request.status,
+            failed: request.failed,
+            ends,
+        });
+    }
+
+    fn shrink_to_fit(&mut self) {
+        self.entries.shrink_to_fit();
+        self.texts.shrink_to_fit();
     }
 
     fn bytes(&self) -> usize {
-        let requests = self.requests.iter();
-        requests.map(|(_, request)| request.bytes()).sum()
+        self.texts.len() + self.entries.len() * size_of::<Entry>()
+    }
+
+    /// Returns the entries with their texts.
+    fn requests(&self) -> impl Iterator<Item = (&Entry, [&str; TEXTS])> {
+        let mut start = 0;
+        self.entries.iter().map(move |entry| {
+            let texts = entry.ends.map(|end| {
+                let text = &self.texts[start..end as usize];
+                start = end as usize;
+                text
+            });
+            (entry, texts)
+        })
+    }
+}
+
+impl Entry {
+    fn to_request(&self, texts: [&str; TEXTS]) -> LoggedRequest {
+        let [id, method, route, error_type, line] = texts.map(str::to_owned);
+        LoggedRequest {
+            at: self.at,
+            duration: self.duration,
+            id,
+            method,
+            route,
+            status: self.status,
+            error_type,
+            failed: self.failed,
+            line,
+        }
     }
 }
 
 impl LoggedRequest {
-    fn bytes(&self) -> usize {
-        let texts = [
-            &self.id,
-            &self.method,
-            &self.route,
-            &self.error_type,
-            &self.line,
-        ];
-        texts.map(String::len).iter().sum()
-    }
-
-    fn truncate(&mut self) {
-        truncate(&mut self.id, MAX_TEXT);
-        truncate(&mut self.method, MAX_TEXT);
-        truncate(&mut self.route, MAX_TEXT);
-        truncate(&mut self.error_type, MAX_TEXT);
-        truncate(&mut self.line, MAX_LINE);
+    /// Returns the texts with their maximum sizes.
+    fn texts(&self) -> [(&str, usize); TEXTS] {
+        [
+            (&self.id, MAX_TEXT),
+            (&self.method, MAX_TEXT),
+            (&self.route, MAX_TEXT),
+            (&self.error_type, MAX_TEXT),
+            (&self.line, MAX_LINE),
+        ]
     }
 }
 
-/// Cuts a text at a character boundary and releases the rest of its buffer.
-fn truncate(text: &mut String, max: usize) {
-    if text.len() > max {
-        let boundary = (0..=max).rev().find(|at| text.is_char_boundary(*at));
-        text.truncate(boundary.unwrap_or(0));
-    }
-    text.shrink_to_fit();
+/// Cuts a text at a character boundary.
+fn truncate(text: &str, max: usize) -> &str {
+    let mut boundaries = (0..=max.min(text.len())).rev();
+    let boundary = boundaries.find(|at| text.is_char_boundary(*at));
+    &text[..boundary.unwrap_or(0)]
 }
 
 impl Default for RecentRequests {
@@ -245,7 +321,7 @@ impl RecentRequests {
     /// Adds a request that has just ended, unless enough requests like it have
     /// been kept in this second.
     pub fn record(&self, request: LoggedRequest) {
-        self.lock().record(Timestamp::now(self.started), request);
+        self.lock().record(Timestamp::now(self.started), &request);
     }
 
     fn lock(&self) -> MutexGuard<'_, Sample> {
@@ -256,10 +332,15 @@ impl RecentRequests {
 impl Sample {
     fn has_room(&self, second: u64, class: Class) -> bool {
         let last = self.slots.back();
-        last.is_none_or(|slot| slot.second < second || slot.has_room(class))
+        last.is_none_or(|slot| slot.second < second || self.last_has_room(slot, class))
     }
 
-    fn record(&mut self, now: Timestamp, mut request: LoggedRequest) {
+    fn last_has_room(&self, last: &Slot, class: Class) -> bool {
+        let alike = self.classes.get(&class).copied().unwrap_or_default();
+        alike < MAX_ALIKE && last.entries.len() < MAX_IN_SLOT
+    }
+
+    fn record(&mut self, now: Timestamp, request: &LoggedRequest) {
         if self.clock.observe(now) {
             self.retime();
         }
@@ -270,19 +351,16 @@ impl Sample {
         }
         if self.slots.back().is_none_or(|slot| slot.second < second) {
             if let Some(complete) = self.slots.back_mut() {
-                complete.requests.shrink_to_fit();
+                complete.shrink_to_fit();
             }
-            self.slots.push_back(Slot {
-                second,
-                classes: BTreeMap::new(),
-                requests: Vec::new(),
-            });
+            self.slots.push_back(Slot::new(second));
+            self.classes.clear();
         }
-        request.truncate();
-        self.bytes += request.bytes();
         if let Some(slot) = self.slots.back_mut() {
-            *slot.classes.entry(class).or_default() += 1;
-            slot.requests.push((now.steady, request));
+            let before = slot.bytes();
+            slot.push(now.steady, request);
+            self.bytes += slot.bytes() - before;
+            *self.classes.entry(class).or_default() += 1;
         }
         let expired = |slot: &Slot| slot.second + SLOTS <= second;
         while self.slots.front().is_some_and(expired) || self.bytes > MAX_BYTES {
@@ -296,19 +374,25 @@ impl Sample {
     /// Moves requests that lie in the future after the wall clock stepped back,
     /// as the page does with its history.
     fn retime(&mut self) {
-        for (steady, request) in self.slots.iter_mut().flat_map(|slot| &mut slot.requests) {
-            let latest = Duration::try_from_secs_f64(self.clock.wall(*steady));
+        for entry in self.slots.iter_mut().flat_map(|slot| &mut slot.entries) {
+            let latest = Duration::try_from_secs_f64(self.clock.wall(entry.steady));
             let latest = UNIX_EPOCH + latest.unwrap_or_default();
-            request.at = request.at.min(latest);
+            entry.at = entry.at.min(latest);
         }
     }
 
     fn find(&self, query: &RequestQuery) -> Vec<LoggedRequest> {
-        let requests = self.slots.iter().flat_map(|slot| &slot.requests);
-        let requests = requests.map(|(_, request)| request);
-        let mut found: Vec<_> = requests.filter(|request| query.matches(request)).collect();
-        found.sort_by_key(|request| std::cmp::Reverse(request.at));
-        found.into_iter().take(query.limit).cloned().collect()
+        let requests = self.slots.iter().flat_map(Slot::requests);
+        let mut found: Vec<_> = requests
+            .filter(|(entry, [id, method, route, ..])| {
+                query.matches_parts(entry.at, entry.duration, id, method, route)
+            })
+            .collect();
+        found.sort_by_key(|(entry, _)| std::cmp::Reverse(entry.at));
+        let latest = found.into_iter().take(query.limit);
+        latest
+            .map(|(entry, texts)| entry.to_request(texts))
+            .collect()
     }
 }
 
@@ -343,7 +427,7 @@ mod tests {
             steady: steady as f64,
             wall: wall as f64,
         };
-        sample.record(now, request(wall, millis, status));
+        sample.record(now, &request(wall, millis, status));
     }
 
     fn all() -> RequestQuery {
@@ -391,7 +475,7 @@ mod tests {
                     steady: second as f64,
                     wall: second as f64,
                 };
-                sample.record(now, request);
+                sample.record(now, &request);
             }
         }
         let slots = sample.slots.iter();
@@ -415,7 +499,10 @@ mod tests {
             }
         }
         let complete = sample.slots.iter().take(99);
-        let spare = complete.map(|slot| slot.requests.capacity() - slot.requests.len());
+        let spare = complete.map(|slot| {
+            let entries = slot.entries.capacity() - slot.entries.len();
+            entries + slot.texts.capacity() - slot.texts.len()
+        });
         assert_eq!(spare.sum::<usize>(), 0);
     }
 
