@@ -614,6 +614,22 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+#[test]
+fn a_request_that_panics_in_the_service_was_admitted() {
+    for answer in [Answer::PanicInCall, Answer::Panic] {
+        let script = Box::leak(Box::new(Mutex::new((Readiness::Ready, answer))));
+        let log = Log::new();
+        let mut service = log.layer().layer(Scripted(script));
+        assert!(service.poll_ready(&mut cx()).is_ready());
+        let panic = catch_unwind(AssertUnwindSafe(|| {
+            _ = Box::pin(service.call(())).as_mut().poll(&mut cx());
+        }));
+        assert!(panic.is_err());
+        drop(service);
+        assert_eq!(log.outcomes(), ADMITTED, "{answer:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

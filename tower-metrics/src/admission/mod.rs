@@ -20,7 +20,7 @@
 //! - It is queued from the first `Pending` until `poll_ready` returns `Ready`. The duration
 //!   is that time. The time from `Ready` to `call` does not count.
 //! - It ends as `admitted` when the response future is polled for the first time, unless
-//!   that poll rejects the request.
+//!   that poll rejects the request. If that poll or `call` panics, it ends as `admitted`, too.
 //! - It ends as `rejected` if that poll returns the error
 //!   [`Overloaded`](tower::load_shed::error::Overloaded) of tower's `LoadShed` or one that
 //!   [`rejected_if`](AdmissionLayer::rejected_if) recognizes, and if `poll_ready` returns

@@ -5,7 +5,9 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use super::{AdmissionFuture, AdmissionRecorder, AdmissionWait, IsOverloaded, IsRejection};
+use super::{
+    AdmissionFuture, AdmissionOutcome, AdmissionRecorder, AdmissionWait, IsOverloaded, IsRejection,
+};
 
 /// Middleware that measures how long requests wait for the inner service to be ready.
 ///
@@ -77,7 +79,11 @@ where
         let mut wait = wait.unwrap_or_else(|| AdmissionWait::new(self.recorder.clone()));
         // A caller that does not heed `Pending` no longer waits either.
         wait.dequeue();
-        AdmissionFuture::new(self.inner.call(request), wait, self.is_rejection.clone())
+        // If the call panics, the service has accepted the request.
+        wait.set_outcome(AdmissionOutcome::Admitted);
+        let inner = self.inner.call(request);
+        wait.set_outcome(AdmissionOutcome::Cancelled);
+        AdmissionFuture::new(inner, wait, self.is_rejection.clone())
     }
 }
 
