@@ -36,7 +36,7 @@ pub enum Error {
     #[error("the payment was declined")]
     Declined,
     /// Fewer tickets are left than were requested.
-    #[error("sold out: {available} tickets are left, fewer than requested")]
+    #[error("sold out: {} left, fewer than requested", tickets(*.available, " is", " are"))]
     SoldOut {
         /// Tickets left when the purchase was decided.
         available: u32,
@@ -50,7 +50,7 @@ pub enum Error {
         until: Timestamp,
     },
     /// The purchase would exceed the concert's `max_per_buyer`.
-    #[error("a buyer may hold at most {limit} tickets for this concert and already holds {held}")]
+    #[error("a buyer may hold at most {} for this concert and already holds {held}", tickets(*.limit, "", ""))]
     PerBuyerLimit {
         /// The concert's `max_per_buyer`.
         limit: u32,
@@ -182,6 +182,14 @@ pub(crate) fn is_sqlstate(code: &str) -> bool {
     code.len() == 5
 }
 
+/// Formats a number of tickets, followed by the verb that agrees with it.
+fn tickets(count: u32, singular_verb: &str, plural_verb: &str) -> String {
+    match count {
+        1 => format!("1 ticket{singular_verb}"),
+        _ => format!("{count} tickets{plural_verb}"),
+    }
+}
+
 struct SaleWindow(Option<Timestamp>, Timestamp);
 
 impl fmt::Display for SaleWindow {
@@ -189,6 +197,35 @@ impl fmt::Display for SaleWindow {
         match self {
             Self(Some(from), until) => write!(f, "the sale runs from {from} until {until}"),
             Self(None, until) => write!(f, "the sale ended at {until}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_ticket_is_singular() {
+        for (available, message) in [
+            (0, "sold out: 0 tickets are left, fewer than requested"),
+            (1, "sold out: 1 ticket is left, fewer than requested"),
+            (2, "sold out: 2 tickets are left, fewer than requested"),
+        ] {
+            assert_eq!(Error::SoldOut { available }.to_string(), message);
+        }
+        for (limit, message) in [
+            (
+                1,
+                "a buyer may hold at most 1 ticket for this concert and already holds 1",
+            ),
+            (
+                4,
+                "a buyer may hold at most 4 tickets for this concert and already holds 4",
+            ),
+        ] {
+            let error = Error::PerBuyerLimit { limit, held: limit };
+            assert_eq!(error.to_string(), message);
         }
     }
 }

@@ -126,9 +126,14 @@ impl Snapshot {
             .map(|(currency, amount)| format!("{} {currency}", grouped(amount.round() as u64)))
             .collect();
         format!(
-            "{:.1} req/s   errors {percent:.1}%   p95 {p95}   {} tickets sold   {}",
+            "{:.1} req/s   errors {percent:.1}%   p95 {p95}   {} {} sold   {}",
             requests as f64 / seconds,
             grouped(self.sold as u64),
+            if self.sold == 1.0 {
+                "ticket"
+            } else {
+                "tickets"
+            },
             revenue.join("   "),
         )
     }

@@ -201,35 +201,35 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "\n{}: {} requests in {:.1} s, {:.1}/s (target {}/s), {} failed, {} users, seed {}",
+            "\n{}: {} in {:.1} s, {:.1}/s (target {}/s), {} failed, {}, seed {}",
             self.url,
-            self.requests,
+            counted(self.requests, "request"),
             self.seconds,
             self.rate,
             self.target_rate,
             self.failed,
-            self.users,
+            counted(self.users.into(), "user"),
             self.seed,
         )?;
         if self.unsent > 0 {
             writeln!(
                 f,
-                "{} requests were not sent in time: the server is too slow for this rate, or more --users are needed",
-                self.unsent
+                "{} not sent in time: the server is too slow for this rate, or more --users are needed",
+                were(self.unsent)
             )?;
         }
         if self.skipped > 0 {
             writeln!(
                 f,
-                "{} requests were not sent: the run was interrupted",
-                self.skipped
+                "{} not sent: the run was interrupted",
+                were(self.skipped)
             )?;
         }
         if self.abandoned > 0 {
             writeln!(
                 f,
-                "{} requests were in flight when the run was interrupted",
-                self.abandoned
+                "{} in flight when the run was interrupted",
+                were(self.abandoned)
             )?;
         }
         writeln!(f, "\n{:<48} {:>16} {:>10}", "route", "status", "count")?;
@@ -253,6 +253,18 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
+}
+
+/// Formats a count with its noun, such as `1 request`.
+fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+/// Begins a sentence about `count` requests.
+fn were(count: u64) -> String {
+    let verb = if count == 1 { "was" } else { "were" };
+    format!("{} {verb}", counted(count, "request"))
 }
 
 fn name(method: Option<&str>, route: Option<&str>) -> String {
@@ -312,6 +324,14 @@ mod tests {
         assert_eq!(report.failed, 2);
         assert_eq!(report.failures(), (3, 7));
         assert_eq!(report.latencies[0].quantiles.max_ms.round(), 8.0);
-        assert!(report.to_string().contains("GET (unmatched)"));
+        let text = report.to_string();
+        for part in [
+            ": 6 requests in ",
+            ", 1 user, ",
+            "\n1 request was not sent in time: ",
+            "GET (unmatched)",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 }
