@@ -352,6 +352,41 @@ async fn the_observer_receives_each_outcome_once() {
     }
 }
 
+/// Records the pools whose connections were taken.
+#[derive(Default)]
+struct Pools(Mutex<Vec<&'static str>>);
+
+impl Observer for Pools {
+    fn connection_wait(&self, pool: &'static str, _: Duration) {
+        self.0.lock().unwrap().push(pool);
+    }
+}
+
+#[tokio::test]
+async fn reads_take_connections_of_a_pool_that_is_reported() {
+    let pools = Arc::new(Pools::default());
+    let options = Options {
+        observer: pools.clone(),
+        connections: 3,
+        ..Options::default()
+    };
+    for platform in platforms_with(options).await {
+        let concert = platform.concert(3).await;
+        pools.0.lock().unwrap().clear();
+        for _ in 0..5 {
+            platform.tickets.concert(concert.id).await.unwrap();
+        }
+        let taken = std::mem::take(&mut *pools.0.lock().unwrap());
+        assert_eq!(taken.len(), 5, "{}: {taken:?}", platform.name);
+        let states = platform.tickets.pools();
+        let state = states.iter().find(|state| state.name == taken[0]);
+        let state = state.unwrap_or_else(|| panic!("{taken:?} is not in {states:?}"));
+        // A connection returns to its pool in the background.
+        assert!((1..=3).contains(&(state.used + state.idle)), "{state:?}");
+        assert_eq!(state.max, 3, "{state:?}");
+    }
+}
+
 /// Panics at every event.
 struct Panics;
 

@@ -3,7 +3,8 @@
 //! sqlx executes the statements of a SQLite connection on a separate thread. Its two context switches
 //! cost several times as much as the lookup of a row by its key, which takes about five microseconds
 //! while its pages are in memory. The reads of requests therefore run on the thread that calls them. A
-//! page that has to be read from the disk blocks that thread of the runtime.
+//! page that has to be read from the disk blocks that thread of the runtime: of a lookup, those from the
+//! root to a leaf of one or two B-trees; of a list, those of one page of concerts.
 //!
 //! Everything but an undisturbed read takes the way through the pool, which waits without blocking
 //! and reports errors: injected faults, a busy or failing database, and more concurrent reads than
@@ -24,15 +25,19 @@ use crate::{
     Concert, ConcertId, Purchase, PurchaseId,
     database_url::SqliteUrl,
     store::{
-        Audit, Reads, Response, Stock, StockSums, Totals,
+        Audit, PoolState, Reads, Response, Stock, StockSums, Totals,
         reads::{FIND_KEY, LIST_CONCERTS, READ_CONCERT, READ_PURCHASE},
         rows::{self, Cells},
     },
 };
 
+/// Name of the connections in metrics.
+const POOL: &str = "sqlite_direct";
+
 /// Connections for reads on the calling thread.
 pub(super) struct DirectReads {
     path: PathBuf,
+    max: u32,
     /// `None` after [`close`](Self::close).
     connections: Mutex<Option<Connections>>,
 }
@@ -53,6 +58,7 @@ impl DirectReads {
         };
         Self {
             path: path.to_owned(),
+            max,
             connections: Mutex::new((!url.has_file_options()).then_some(connections)),
         }
     }
@@ -63,22 +69,28 @@ impl DirectReads {
         drop(connections);
     }
 
-    /// Returns the rows of a query, or `None` if the pool has to read them.
-    fn rows<T>(
-        &self,
-        sql: &str,
-        parameters: impl Params,
-        convert: fn(&DirectRow<'_>) -> Result<T, sqlx::Error>,
-    ) -> Option<Vec<T>> {
-        let connection = self.take()?;
-        let rows = rows_of(&connection, sql, parameters, convert);
+    /// Returns the numbers of connections, or `None` if there are none.
+    pub(super) fn state(&self) -> Option<PoolState> {
+        let connections = self.lock();
+        let connections = connections.as_ref()?;
+        let open = self.max - connections.unopened;
+        let idle = u32::try_from(connections.idle.len()).map_or(open, |idle| idle.min(open));
+        Some(PoolState {
+            name: POOL,
+            used: open - idle,
+            idle,
+            max: self.max,
+        })
+    }
+
+    /// Gives a connection back, or closes it after an error.
+    fn release<T>(&self, connection: Connection, rows: &Result<T, sqlx::Error>) {
         if let Some(connections) = &mut *self.lock() {
             match rows {
                 Ok(_) => connections.idle.push(connection),
                 Err(_) => connections.unopened += 1,
             }
         }
-        rows.ok()
     }
 
     fn take(&self) -> Option<Connection> {
@@ -175,8 +187,15 @@ impl Sqlite {
             return None;
         }
         let begun = Instant::now();
-        let rows = self.direct.rows(sql, parameters, convert)?;
-        self.probe.has_read(operation, begun.elapsed());
+        let connection = self.direct.take()?;
+        let taken = Instant::now();
+        let rows = rows_of(&connection, sql, parameters, convert);
+        let read = taken.elapsed();
+        self.direct.release(connection, &rows);
+        // The pool reports a read that it repeats.
+        let rows = rows.ok()?;
+        self.probe.observer.connection_wait(POOL, taken - begun);
+        self.probe.has_read(operation, read);
         Some(rows)
     }
 }

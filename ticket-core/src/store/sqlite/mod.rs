@@ -443,15 +443,14 @@ impl Store for Sqlite {
 
     fn pools(&self) -> Vec<PoolState> {
         let writing = u32::from(self.writer.try_lock().is_err());
-        vec![
-            PoolState {
-                name: WRITER,
-                used: writing,
-                idle: 1 - writing,
-                max: 1,
-            },
-            self.readers.state(),
-        ]
+        let writer = PoolState {
+            name: WRITER,
+            used: writing,
+            idle: 1 - writing,
+            max: 1,
+        };
+        let readers = [writer, self.readers.state()].into_iter();
+        readers.chain(self.direct.state()).collect()
     }
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
