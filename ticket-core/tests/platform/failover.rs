@@ -1,13 +1,16 @@
 //! PostgreSQL servers that freeze, reject connections or do not accept writes.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use futures_util::future::join_all;
 use sqlx::Connection;
-use ticket_core::{Commit, Error, Options, Tickets};
+use ticket_core::{Commit, Error, Observer, Options, Tickets};
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -213,6 +216,53 @@ async fn a_platform_that_starts_on_a_read_only_database_does_not_become_ready() 
         Err(error) => assert_transient(&error),
         Ok(tickets) => assert_transient(&tickets.ping().await.unwrap_err()),
     }
+}
+
+/// Counts the pings that have tested the database.
+#[derive(Default)]
+struct Pings(AtomicU32);
+
+impl Observer for Pings {
+    fn database_operation(&self, _: &'static str, operation: &'static str, _: Duration, _: bool) {
+        if operation == "ping" {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_database_whose_disk_has_no_room_for_purchases_is_not_ready() {
+    let Some(cluster) = SHARED.as_ref() else {
+        return;
+    };
+    let name = "full";
+    let url = cluster.create_database(name);
+    let pings = Arc::new(Pings::default());
+    let options = Options {
+        observer: pings.clone(),
+        ..impatient(Commit::Group)
+    };
+    let tickets = Tickets::open(&url, options).await.unwrap();
+    let concert = tickets.create_concert(new_concert(1000)).await.unwrap().id;
+    // A concert's row can still be written, in the free space of its page.
+    cluster.sql(
+        name,
+        "CREATE FUNCTION extend() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN RAISE ''could not extend file'' USING ERRCODE = ''disk_full''; END'; \
+         CREATE TRIGGER extend BEFORE INSERT ON purchases FOR EACH ROW EXECUTE FUNCTION extend()",
+    );
+    let error = buy(&tickets, concert, "ann", 1, None).await.unwrap_err();
+    assert!(error.report().contains("53100"), "{}", error.report());
+    while pings.0.load(Relaxed) < 2 {
+        let error = tickets.ping().await.unwrap_err();
+        assert!(error.report().contains("53100"), "{}", error.report());
+    }
+    cluster.sql(name, "DROP TRIGGER extend ON purchases");
+    while tickets.ping().await.is_err() {}
+    buy(&tickets, concert, "ann", 1, None).await.unwrap();
+    let totals = tickets.totals().await.unwrap();
+    assert_eq!(totals.concerts[0].purchases, 1, "a test left purchases");
+    assert!(totals.balance(), "{totals:?}");
 }
 
 #[tokio::test]

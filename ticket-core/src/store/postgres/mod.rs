@@ -169,7 +169,7 @@ impl Store for Postgres {
         Box::pin(async move {
             if self.probe.health.must_test_writes()? {
                 let mut session = self.session().await?;
-                let written = self.probe.write("ping", session.write_nothing()).await;
+                let written = self.probe.write("ping", session.test_writes()).await;
                 return session.lease.release(written);
             }
             let mut lease = self.connections.acquire().await?;

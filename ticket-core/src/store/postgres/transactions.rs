@@ -65,9 +65,20 @@ impl Session<'_> {
         Ok(rows.first().map(rows::concert).transpose()?)
     }
 
-    /// Commits a transaction that has an effect on the log but none on the data, to find out
-    /// whether writes succeed.
-    pub(super) async fn write_nothing(&mut self) -> Result<(), Failure> {
+    /// Finds out whether purchases can be written: inserts as many as a large batch has and rolls
+    /// back, then commits a transaction that has an effect on the log but none on the data. On a disk
+    /// that is almost full, the second write can succeed where a purchase fails.
+    pub(super) async fn test_writes(&mut self) -> Result<(), Failure> {
+        let mut tx = self.begin().await?;
+        let query = tx.mode.query(
+            "INSERT INTO purchases (id, concert_id, buyer, quantity, total, currency, created_at, \
+                 status) \
+             SELECT gen_random_uuid(), c.id, 'write test', 1, 0, c.currency, 0, 'paid' \
+             FROM (SELECT id, currency FROM concerts ORDER BY id LIMIT 1) AS c, \
+                 generate_series(1, 256)",
+        );
+        tx.execute(query).await?;
+        tx.rollback().await?;
         let query = self.mode.query(
             "UPDATE concerts SET sold = sold WHERE id = (SELECT id FROM concerts ORDER BY id \
              LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)",
