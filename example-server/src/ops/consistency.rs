@@ -137,7 +137,7 @@ impl ConsistencyCheck {
             .side(Side::exact("ended + in flight", ended + in_flight))
     }
 
-    /// Compares the rows of concerts and purchases in one snapshot of the database.
+    /// Compares the rows of concerts and purchases, each concert within one snapshot of the database.
     async fn audit(&self) -> Result<Vec<Equation>, Error> {
         if let Some((equations, next)) = &self.state().audit
             && Instant::now() < *next

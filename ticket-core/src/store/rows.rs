@@ -29,16 +29,21 @@ macro_rules! stock_columns {
     };
 }
 
-/// Query of [`line`]. The argument is a clause after `GROUP BY`.
+/// Query of [`line`]. The arguments are the concerts, by default all, and a clause after `GROUP BY`.
 macro_rules! totals {
     ($clause:literal) => {
+        totals!("concerts", $clause)
+    };
+    ($concerts:literal, $clause:literal) => {
         concat!(
             "SELECT c.id, c.slug, c.capacity, c.sold, c.currency, \
          CAST(COALESCE(SUM(CASE WHEN p.status = 'paid' THEN 1 END), 0) AS BIGINT), \
          CAST(COALESCE(SUM(CASE WHEN p.status = 'refunded' THEN 1 END), 0) AS BIGINT), \
          CAST(COALESCE(SUM(CASE WHEN p.status = 'paid' THEN p.quantity END), 0) AS BIGINT), \
          CAST(COALESCE(SUM(CASE WHEN p.status = 'paid' THEN p.total END), 0) AS BIGINT) \
-         FROM concerts c LEFT JOIN purchases p ON p.concert_id = c.id \
+         FROM ",
+            $concerts,
+            " c LEFT JOIN purchases p ON p.concert_id = c.id \
          GROUP BY c.id, c.slug, c.capacity, c.sold, c.currency ",
             $clause
         )
@@ -147,11 +152,6 @@ pub(super) fn stock_sums(row: &impl Cells) -> Result<StockSums, sqlx::Error> {
         capacity: count(integer(row, 1)?)?,
         sold: count(integer(row, 2)?)?,
     })
-}
-
-/// Reads the tickets of the concerts' rows and those of the purchases' rows.
-pub(super) fn sold_and_paid(row: &impl Cells) -> Result<(u64, u64), sqlx::Error> {
-    Ok((count(integer(row, 0)?)?, count(integer(row, 1)?)?))
 }
 
 pub(super) fn line(row: &impl Cells) -> Result<Line, sqlx::Error> {

@@ -58,9 +58,7 @@ impl Totals {
     /// Returns whether every concert has sold exactly the tickets of its purchases, and no more
     /// than its capacity.
     pub fn balance(&self) -> bool {
-        self.concerts.iter().all(|line| {
-            u64::from(line.stock.sold) == line.tickets && line.stock.sold <= line.stock.capacity
-        })
+        self.concerts.iter().all(Line::balances)
     }
 }
 
@@ -81,6 +79,12 @@ pub struct Line {
     pub amount: Money,
 }
 
+impl Line {
+    fn balances(&self) -> bool {
+        u64::from(self.stock.sold) == self.tickets && self.stock.sold <= self.stock.capacity
+    }
+}
+
 /// Comparison of the concerts' counters with the purchases' rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -92,6 +96,17 @@ pub struct Audit {
     /// Concerts whose counter differs from the tickets of their paid purchases or exceeds the
     /// capacity, ordered by id, up to the requested number.
     pub differing: Vec<Line>,
+}
+
+impl Audit {
+    /// Adds a concert, and names it if it differs and fewer than `limit` are named.
+    pub(super) fn add(&mut self, line: Line, limit: u32) {
+        self.sold += u64::from(line.stock.sold);
+        self.paid += line.tickets;
+        if !line.balances() && self.differing.len() < limit as usize {
+            self.differing.push(line);
+        }
+    }
 }
 
 /// Connections of a pool at one moment.

@@ -58,7 +58,8 @@ impl Tickets {
     }
 
     /// Compares the concerts' counters with the purchases' rows, and returns up to `limit` concerts
-    /// that differ. The database reads every purchase's row, but returns only these.
+    /// that differ. The database reads every purchase's row, those of up to 100 concerts at a time,
+    /// and returns a row per concert. Each concert is compared within one snapshot.
     ///
     /// # Errors
     ///

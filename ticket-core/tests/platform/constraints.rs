@@ -1,10 +1,11 @@
 //! Constraints of the schema, which hold even if the code is wrong.
 
+use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, Executor};
 
 use ticket_core::Error;
 
-use crate::platforms;
+use crate::{Platform, platforms};
 
 #[tokio::test]
 async fn the_database_rejects_inconsistent_rows() {
@@ -117,5 +118,43 @@ async fn a_row_that_is_not_written_is_not_sold() {
             "{}",
             platform.name
         );
+    }
+}
+
+#[tokio::test]
+async fn an_audit_reads_every_concert_and_names_those_that_differ() {
+    for platform in platforms().await {
+        // More than one statement reads.
+        let concerts = join_all((0..201).map(|_| platform.concert(9))).await;
+        for concert in &concerts[..3] {
+            platform.buy(concert, 2).await.unwrap();
+        }
+        let audit = platform.tickets.audit(10).await.unwrap();
+        assert_eq!((audit.sold, audit.paid), (6, 6), "{}", platform.name);
+        assert_eq!(audit.differing, []);
+
+        let statement = "UPDATE concerts SET sold = sold + 1 WHERE id IN \
+                         (SELECT id FROM concerts ORDER BY id DESC LIMIT 3)";
+        execute(&platform, statement).await;
+        let last = concerts.iter().map(|concert| concert.id).max().unwrap();
+        for limit in [10, 2] {
+            let audit = platform.tickets.audit(limit).await.unwrap();
+            assert_eq!((audit.sold, audit.paid), (9, 6), "{}", platform.name);
+            let named = audit.differing.iter().map(|line| line.stock.concert_id);
+            let named: Vec<_> = named.collect();
+            assert_eq!(named.len(), 3.min(limit as usize));
+            assert!(named.is_sorted());
+            assert_eq!(named.contains(&last), limit == 10);
+        }
+    }
+}
+
+async fn execute(platform: &Platform, statement: &'static str) {
+    if platform.url.starts_with("sqlite") {
+        let pool = sqlx::SqlitePool::connect(&platform.url).await.unwrap();
+        pool.execute(statement).await.unwrap();
+    } else {
+        let pool = sqlx::PgPool::connect(&platform.url).await.unwrap();
+        pool.execute(statement).await.unwrap();
     }
 }
