@@ -109,7 +109,7 @@ impl Server {
         let prometheus = dashboards::recorder()?;
         let registry = prometheus.registry().clone();
         let metrics = Arc::new(PlatformMetrics::register(&registry)?);
-        metrics.set_faults(&faults.document());
+        metrics.set_faults(&faults.document(), false);
         metrics.set_commit_mode(options.commit);
         let tickets = Tickets::open(
             options.database_url.as_str(),
@@ -167,7 +167,7 @@ impl Server {
         let background = {
             let play = playback.clone().run();
             let steps = ops::scenario::watch(playback.clone(), metrics.clone());
-            let watch = ops::faults::watch(faults.subscribe(), metrics.clone());
+            let watch = ops::faults::watch(faults.subscribe(), playback.clone(), metrics.clone());
             let watch = async move { _ = tokio::join!(watch, play, steps) };
             async move {
                 match file {

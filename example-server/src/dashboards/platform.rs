@@ -228,7 +228,7 @@ fn faults() -> Row {
         )
         .panel(
             TimeSeries::new("Active preset", Unit::Count)
-                .description("1 for the active faults preset. Other documents are `custom`.")
+                .description("1 for the active faults preset. A step of a scenario with other faults is `scenario`, any other document `custom`.")
                 .size(6, 9)
                 .decimals(0)
                 .stacked(true)

@@ -106,7 +106,7 @@ impl PlatformMetrics {
             faults_active: IntGauge::new("ticket_faults_active", "Faults in the active document.")?,
             fault_preset: gauge(
                 "ticket_faults_preset",
-                "1 for the active preset; `custom` is any other document.",
+                "1 for the active preset; `scenario` is a step of a scenario with other faults, `custom` any other document.",
                 &["preset"],
             )?,
             scenario: gauge(
@@ -230,24 +230,25 @@ impl PlatformMetrics {
         }
     }
 
-    /// Sets the metrics of the active faults document.
-    pub(crate) fn set_faults(&self, document: &Document) {
+    /// Sets the metrics of the active faults document, which a step of a scenario has set or not.
+    pub(crate) fn set_faults(&self, document: &Document, by_scenario: bool) {
         self.faults_active.set(document.faults().len() as i64);
-        let active = document.name().unwrap_or("custom");
+        let other = if by_scenario { "scenario" } else { "custom" };
+        let active = document.name().unwrap_or(other);
         let presets = Document::PRESETS.iter().map(|(name, _)| *name);
-        for name in presets.chain(["custom"]) {
+        for name in presets.chain(["scenario", "custom"]) {
             self.fault_preset
                 .with_label_values(&[name])
                 .set((name == active).into());
         }
     }
 
-    /// Counts a change of the faults document.
-    pub(crate) fn faults_changed(&self, change: &Change) {
+    /// Counts a change of the faults document, and sets its metrics.
+    pub(crate) fn faults_changed(&self, change: &Change, by_scenario: bool) {
         self.fault_changes
             .with_label_values(&[change.source.as_str()])
             .inc();
-        self.set_faults(&change.document);
+        self.set_faults(&change.document, by_scenario);
     }
 
     /// Sets the metrics of the scenario that plays. They have at most 100 series.
@@ -368,7 +369,7 @@ mod tests {
     fn exactly_one_preset_and_one_commit_mode_are_active() {
         let metrics = PlatformMetrics::register(&Registry::new()).unwrap();
         for (name, _) in Document::PRESETS {
-            metrics.set_faults(&Document::preset(name).unwrap());
+            metrics.set_faults(&Document::preset(name).unwrap(), true);
             let active = |preset: &str| metrics.fault_preset.with_label_values(&[preset]).get();
             assert_eq!(active(name), 1);
             assert_eq!(

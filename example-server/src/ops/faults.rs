@@ -8,9 +8,10 @@ use axum::response::{AppendHeaders, IntoResponse};
 use http::{HeaderName, header};
 use serde::Serialize;
 use serde::de::IgnoredAny;
-use ticket_core::policy::{Changes, Document, Faults};
+use ticket_core::policy::{Changes, Document, Faults, Playback};
 
 use super::Ops;
+use super::scenario::step_of;
 use crate::body::JsonBody;
 use crate::guard::Authorized;
 use crate::metrics::PlatformMetrics;
@@ -83,10 +84,10 @@ const SOURCE: HeaderName = HeaderName::from_static("faults-source");
 const EXPIRES_AT: HeaderName = HeaderName::from_static("faults-expires-at");
 
 /// Logs and counts every change of the active document, including expiries.
-pub(crate) async fn watch(mut changes: Changes, metrics: Arc<PlatformMetrics>) {
+pub(crate) async fn watch(mut changes: Changes, playback: Playback, metrics: Arc<PlatformMetrics>) {
     loop {
         let change = changes.next().await;
-        metrics.faults_changed(&change);
+        metrics.faults_changed(&change, step_of(&change, &playback).is_some());
         tracing::info!(
             faults = change.document.name().unwrap_or("custom"),
             count = change.document.faults().len(),

@@ -11,7 +11,7 @@ use tower_metrics::Prometheus;
 use tower_metrics_dashboard::live::{Control, LivePage, LivePageBuilder};
 use tower_metrics_dashboard::{BurnRateAlert, Dashboard, Row, Stat, Unit};
 
-use super::scenario::describe;
+use super::scenario::{describe, position, step_of};
 use super::{ConsistencyCheck, Ops};
 use crate::api::RequestMonitor;
 use crate::dashboards::{self, Dashboards};
@@ -139,13 +139,20 @@ fn purchases() -> Stat {
 }
 
 fn faults(ops: &Ops) -> Control {
-    let current = ops.tickets.faults().clone();
+    let (current, playback) = (ops.tickets.faults().clone(), ops.playback.clone());
     let faults = current.clone();
     // The preset that the server started with is the normal state.
     let default = current.document().name().unwrap_or("calm").to_owned();
     let control = Control::new(
         "Faults",
-        move || current.document().name().unwrap_or("custom").to_owned(),
+        move || {
+            let change = current.current();
+            match (change.document.name(), step_of(&change, &playback)) {
+                (Some(preset), _) => preset.to_owned(),
+                (None, Some(playing)) => position(&playing),
+                (None, None) => "custom".to_owned(),
+            }
+        },
         move |name| {
             let document = Document::preset(name).ok_or("unknown preset")?;
             faults.replace(document);

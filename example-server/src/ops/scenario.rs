@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use ticket_core::policy::{Playback, Playing, Scenario};
+use ticket_core::policy::{self, Playback, Playing, Scenario, Source};
 
 use super::Ops;
 use crate::body::JsonBody;
@@ -111,9 +111,19 @@ pub(super) async fn replace(
 
 /// Returns the step in force as text, such as `black-friday 2/7: The sale opens`.
 pub(super) fn describe(playing: &Playing) -> String {
-    let steps = playing.scenario.steps().len();
-    let (name, note) = (playing.scenario.name(), &playing.step().note);
-    format!("{name} {}/{steps}: {note}", playing.step + 1)
+    format!("{}: {}", position(playing), playing.step().note)
+}
+
+/// Returns the position of the step in force, such as `black-friday 2/7`.
+pub(super) fn position(playing: &Playing) -> String {
+    let (name, steps) = (playing.scenario.name(), playing.scenario.steps().len());
+    format!("{name} {}/{steps}", playing.step + 1)
+}
+
+/// Returns the step in force if it, and not an override, has set the active faults.
+pub(super) fn step_of(faults: &policy::Change, playback: &Playback) -> Option<Playing> {
+    let playing = playback.current();
+    playing.filter(|_| faults.source != Source::Http)
 }
 
 /// Logs every step and exports the one in force.

@@ -62,6 +62,18 @@ async fn a_scenario_from_a_file_plays_from_the_start_of_the_server() {
     let path = format!("/concerts/{concert}/purchases");
     assert_eq!(server.post(&path, &order).await.status, 402);
 
+    for (preset, active) in [("scenario", 1.0), ("custom", 0.0), ("everyday", 0.0)] {
+        let labels = [preset];
+        let value = server.metric("ticket_faults_preset", &labels).await;
+        assert_eq!(value, active, "{preset}");
+    }
+    let controls = value(&server.ops.get("/api/controls").await.unwrap());
+    let shown = |title: &str| {
+        let mut controls = controls.as_array().unwrap().iter();
+        text(&controls.find(|it| it["title"] == title).unwrap()["value"]).to_owned()
+    };
+    assert_eq!(shown("Faults"), "outage 2/2");
+    assert_eq!(shown("Scenario"), "outage 2/2: Every payment is declined");
     for (note, in_force) in [("Before", 0.0), ("Every payment is declined", 1.0)] {
         let labels = ["outage", note];
         let step = server.metric("ticket_scenario_step", &labels).await;
