@@ -3,6 +3,7 @@
 
 mod commit;
 mod consistency;
+mod docs;
 pub(crate) mod faults;
 mod page;
 mod probes;
@@ -83,6 +84,7 @@ pub(crate) fn router(ops: Ops, prometheus: Prometheus) -> Router {
             "/metrics",
             get(scrape::metrics).with_state(Scrapes::new(prometheus)),
         )
+        .route("/docs", get(docs::page))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/faults", get(faults::read).put(faults::replace))

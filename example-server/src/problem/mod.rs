@@ -1,6 +1,7 @@
 //! Error responses as `application/problem+json` (RFC 9457).
 
 mod examples;
+pub(crate) mod table;
 pub(crate) mod types;
 
 use std::any::Any;

@@ -279,6 +279,42 @@ async fn without_a_token_an_ops_port_beyond_loopback_rejects_changes() {
 }
 
 #[tokio::test]
+async fn the_type_of_a_problem_on_the_ops_port_links_to_its_description_there() {
+    let server = Server::start(&["--admin-token", "s3cret"]);
+    let (faults, form) = (json!({ "preset": "calm" }), json!("calm"));
+    for (method, path, token, body, problem) in [
+        (Method::GET, "/nothing", "s3cret", None, "not-found"),
+        (
+            Method::POST,
+            "/faults",
+            "s3cret",
+            None,
+            "method-not-allowed",
+        ),
+        (
+            Method::PUT,
+            "/faults",
+            "guess",
+            Some(&faults),
+            "unauthorized",
+        ),
+        (Method::PUT, "/commit", "s3cret", Some(&form), "invalid"),
+    ] {
+        let token = format!("Bearer {token}");
+        let headers = [("authorization", token.as_str())];
+        let response = send(&server.ops, method, path, &headers, body).await;
+        let value = value(&response);
+        let link = text(&value["type"]);
+        let (page, fragment) = link.split_once('#').unwrap();
+        assert_eq!(fragment, problem, "{path}");
+        let page = server.ops.get(page).await.unwrap();
+        assert_eq!(page.status, 200);
+        let html = str::from_utf8(&page.body).unwrap();
+        assert!(html.contains(&format!("<tr id=\"{fragment}\">")), "{link}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_token_an_api_beyond_loopback_rejects_new_concerts() {
     let server = Server::start(&["--listen", "0.0.0.0:0"]);
     let refused = server.post("/concerts", &new_concert(1)).await;

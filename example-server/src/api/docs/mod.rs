@@ -1,7 +1,6 @@
 //! The documentation page: Swagger UI, and the problem types, to which the `type` of problems links.
 //! Everything is embedded in the binary.
 
-use std::fmt::Write;
 use std::io::Read;
 use std::sync::{LazyLock, OnceLock};
 
@@ -12,7 +11,6 @@ use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
 use super::openapi::responses::{Failures, NotFound};
-use crate::problem::types::{self, ProblemType};
 use crate::problem::{self, Problem};
 use crate::security;
 
@@ -23,7 +21,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self' 'unsafe-inline'; scri
 const NO_CACHE: (HeaderName, &str) = (header::CACHE_CONTROL, "no-cache");
 
 static PAGE: LazyLock<String> = LazyLock::new(|| {
-    include_str!("page.html").replace("{{problem types}}", &rows(types::API, types::OPS))
+    include_str!("page.html").replace("{{problem types}}", &problem::table::rows())
 });
 
 /// A file of the page.
@@ -163,34 +161,6 @@ fn accepts_gzip(headers: &HeaderMap<HeaderValue>) -> bool {
     })
 }
 
-/// Renders the rows of the table of problem types.
-fn rows(api: &[&ProblemType], ops: &[&ProblemType]) -> String {
-    let mut rows = String::new();
-    for (types, port) in [(api, ""), (ops, " On the ops port.")] {
-        for it in types {
-            let (id, status, title) = (it.id, it.status.as_u16(), it.title);
-            let help = code_spans(it.help);
-            write!(
-                rows,
-                "\n<tr id=\"{id}\"><td><a href=\"#{id}\">{id}</a></td><td>{status}</td><td><b>{title}.</b> {help}{port}</td></tr>"
-            )
-            .expect("a string can be written to");
-        }
-    }
-    rows
-}
-
-/// Renders text between backticks as code. The texts of the catalog have no other markup.
-fn code_spans(text: &str) -> String {
-    let parts = text.split('`').enumerate();
-    parts
-        .map(|(index, part)| match index % 2 {
-            0 => part.to_owned(),
-            _ => format!("<code>{part}</code>"),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
@@ -232,14 +202,5 @@ mod tests {
             );
         }
         assert!(!accepts_gzip(&HeaderMap::new()));
-    }
-
-    #[test]
-    fn the_texts_of_the_catalog_need_no_escaping() {
-        for it in types::API.iter().chain(types::OPS) {
-            for text in [it.id, it.title, it.help] {
-                assert!(!text.contains(['<', '>', '&', '"']), "{text}");
-            }
-        }
     }
 }

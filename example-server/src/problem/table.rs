@@ -1,0 +1,51 @@
+//! The catalog of problem types as rows of an HTML table.
+
+use std::fmt::Write;
+
+use super::types::{self, ProblemType};
+
+/// Renders a row per type, with the type as the fragment to which the `type` of problems links.
+pub(crate) fn rows() -> String {
+    let mut rows = String::new();
+    for (types, port) in [(types::API, ""), (types::OPS, " On the ops port.")] {
+        for it in types {
+            push_row(&mut rows, it, port);
+        }
+    }
+    rows
+}
+
+fn push_row(rows: &mut String, it: &ProblemType, port: &str) {
+    let (id, status, title) = (it.id, it.status.as_u16(), it.title);
+    let help = code_spans(it.help);
+    write!(
+        rows,
+        "\n<tr id=\"{id}\"><td><a href=\"#{id}\">{id}</a></td><td>{status}</td><td><b>{title}.</b> {help}{port}</td></tr>"
+    )
+    .expect("a string can be written to");
+}
+
+/// Renders text between backticks as code. The texts of the catalog have no other markup.
+fn code_spans(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    parts
+        .map(|(index, part)| match index % 2 {
+            0 => part.to_owned(),
+            _ => format!("<code>{part}</code>"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_texts_of_the_catalog_need_no_escaping() {
+        for it in types::API.iter().chain(types::OPS) {
+            for text in [it.id, it.title, it.help] {
+                assert!(!text.contains(['<', '>', '&', '"']), "{text}");
+            }
+        }
+    }
+}
