@@ -11,6 +11,7 @@ pub(crate) mod scenario;
 mod scrape;
 mod shared;
 mod streams;
+mod unread;
 
 use std::io;
 use std::net::TcpListener;
@@ -42,6 +43,7 @@ pub(crate) use page::page;
 pub(crate) use probes::Readiness;
 use scrape::Scrapes;
 use streams::EventStreams;
+use unread::Unread;
 
 /// Maximum number of threads for renderings and file access.
 const MAX_BLOCKING_THREADS: usize = 4;
@@ -153,6 +155,7 @@ pub(crate) fn serve(
                 let streams = EventStreams::new(port.settings.max_connections);
                 router
                     .layer(from_fn_with_state(streams, streams::limit))
+                    .layer(from_fn_with_state(Unread::new(), unread::limit))
                     .layer(from_fn_with_state(port.admission(), net::admit))
             })
     };

@@ -188,6 +188,15 @@ impl Problem {
         .retry_after(Duration::from_secs(10))
     }
 
+    /// Clients have left too much of the ops port's responses unread.
+    pub(crate) fn too_many_unread() -> Self {
+        Self::new(
+            &types::TOO_MANY_UNREAD,
+            "clients have left 32 MiB of responses unread",
+        )
+        .retry_after(Duration::from_secs(1))
+    }
+
     /// Too many different renderings of the metrics are requested concurrently.
     pub(crate) fn too_many_scrapes() -> Self {
         Self::new(&types::TOO_MANY_SCRAPES, "too many scrapes with different queries, Accept or Accept-Encoding headers are waiting",
