@@ -183,7 +183,6 @@ mod process;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 #[cfg(feature = "prometheus")]
-mod proto;
 mod protocol_version;
 mod recorder;
 mod request_body;

@@ -9,9 +9,9 @@ use prometheus::Registry;
 use prometheus::proto::{Metric, MetricFamily};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use tower_metrics::prometheus::counter_value;
 
 use crate::logging;
-use crate::metrics::value::counter_value;
 
 /// Window of rates and quantiles, in seconds.
 const WINDOW: usize = 10;

@@ -4,7 +4,6 @@ mod concert_labels;
 mod platform;
 mod process;
 pub(crate) mod stock;
-pub(crate) mod value;
 
 pub(crate) use platform::PlatformMetrics;
 pub(crate) use process::register_process;

@@ -11,9 +11,9 @@ use ticket_core::policy::{Change, Document, Operation, Playing, Source};
 use ticket_core::{
     Commit, ConcertId, Currency, FaultKind, Observer, Outcome, PurchaseEvent, Stock, StockSums,
 };
+use tower_metrics::prometheus::counter_value;
 
 use super::concert_labels::{ConcertLabels, OTHER};
-use super::value::counter_value;
 
 /// Bucket bounds of database operations, in seconds: from a write to a local disk, which takes a
 /// fraction of a millisecond, to a contended lock.

@@ -42,9 +42,9 @@ async fn update(tickets: &Tickets, metrics: &PlatformMetrics) -> Result<(), Erro
 mod tests {
     use prometheus::Registry;
     use ticket_core::{Currency, Money, NewConcert, NewPurchase, Options};
+    use tower_metrics::prometheus::gauge_value;
 
     use super::*;
-    use crate::metrics::value::gauge_value;
 
     #[tokio::test]
     async fn the_best_sellers_are_labeled_and_the_rest_is_added_up() {

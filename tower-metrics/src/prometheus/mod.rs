@@ -13,6 +13,7 @@ mod exposition;
 mod family;
 mod key;
 mod local;
+mod metric_value;
 mod names;
 mod native;
 mod oldest_request;
@@ -38,6 +39,7 @@ pub use self::builder::PrometheusBuilder;
 #[cfg(feature = "connections")]
 pub use self::connections::ConnectionNames;
 pub use self::exposition::{Exposition, ExpositionBody, Format};
+pub use self::metric_value::{counter_value, gauge_value};
 pub use self::names::Names;
 pub use self::reader::{ReadSeries, ReadValue, Reader};
 #[cfg(feature = "prometheus-client")]

@@ -79,7 +79,6 @@ mod history;
 mod hook;
 mod layout;
 mod marks;
-mod metric_value;
 mod number;
 mod page;
 mod recent;

@@ -3,10 +3,9 @@
 use prometheus::Registry;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 use tower_metrics::Prometheus;
-use tower_metrics::prometheus::{ReadSeries, ReadValue, Reader};
+use tower_metrics::prometheus::{ReadSeries, ReadValue, Reader, counter_value, gauge_value};
 
 use super::hook;
-use super::metric_value::{counter_value, gauge_value};
 use super::sample::Sample;
 use super::store::Store;
 

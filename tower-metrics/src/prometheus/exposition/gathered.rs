@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use prometheus::proto::{Metric, MetricFamily, MetricType};
 
 use crate::prometheus::other::{OtherBucket, OtherFamily, OtherMetric, OtherValue};
-use crate::proto;
+use crate::prometheus::{counter_value, gauge_value};
 
 /// Returns the family with its metrics, or `None` if it has a type that the
 /// crate `prometheus` cannot create.
@@ -30,8 +30,8 @@ fn convert_metric(metric: &Metric, kind: MetricType) -> Option<OtherMetric<'_>> 
         exemplar: None,
     };
     let value = match kind {
-        MetricType::COUNTER => number(proto::counter_value(metric)),
-        MetricType::GAUGE => number(proto::gauge_value(metric)),
+        MetricType::COUNTER => number(counter_value(metric)),
+        MetricType::GAUGE => number(gauge_value(metric)),
         MetricType::HISTOGRAM => {
             let histogram = metric.get_histogram();
             let buckets = histogram.get_bucket().iter();
