@@ -168,7 +168,7 @@ pub(crate) struct RecorderMetrics {
 
 const SERIES_HELP: &str = "Number of request series, by the name of the duration histogram.";
 const OVERFLOW_HELP: &str =
-    "Total number of requests whose route or label value exceeded a cardinality limit.";
+    "Total number of times that a route, a label value or a series exceeded a cardinality limit.";
 
 impl RecorderMetrics {
     pub(crate) fn new(inner: &'static Inner) -> prometheus::Result<Self> {
