@@ -6,12 +6,11 @@ use std::sync::{Mutex, RwLock};
 use std::time::Duration;
 
 use prometheus::Registry;
-use prometheus::core::Collector;
 
 use super::cells::Layout;
 use super::collector::{LIMIT, METRIC, RecorderMetrics, RequestMetrics};
 use super::names::label_names;
-use super::oldest_request::{OldestRequestMetric, Watched};
+use super::oldest_request::Watched;
 use super::registry::RegistryAdditions;
 use super::{Endpoints, Inner, Names, Prometheus, exposition};
 use crate::bounds::{DURATION_BOUNDS, duration_bounds, size_bounds};
@@ -351,26 +350,17 @@ impl PrometheusBuilder {
 
 /// Registers the recorder's collectors. If it fails, it leaves none in the registry.
 fn register(inner: &'static Inner) -> prometheus::Result<()> {
-    type Create = fn(&'static Inner) -> prometheus::Result<Box<dyn Collector>>;
+    let registry = &inner.registry;
     // The metrics about the recorder come first, because they are identified by the
     // duration's name alone. Recorders that differ only in their constant labels would
     // share families, which only one of them could write.
-    let mut collectors: Vec<Create> = vec![
-        |inner| Ok(Box::new(RecorderMetrics::new(inner)?)),
-        |inner| Ok(Box::new(RequestMetrics::new(inner)?)),
-    ];
-    if inner.oldest_request {
-        collectors.push(|inner| Ok(Box::new(OldestRequestMetric::new(inner)?)));
-    }
-    for (registered, create) in collectors.iter().enumerate() {
-        if let Err(error) = inner.registry.register(create(inner)?) {
-            for create in &collectors[..registered] {
-                inner.registry.unregister(create(inner)?)?;
-            }
-            return Err(error);
-        }
-    }
-    Ok(())
+    registry.register(Box::new(RecorderMetrics::new(inner)?))?;
+    let request_metrics = RequestMetrics::new(inner);
+    let registered = request_metrics.and_then(|metrics| registry.register(Box::new(metrics)));
+    registered.or_else(|error| {
+        registry.unregister(Box::new(RecorderMetrics::new(inner)?))?;
+        Err(error)
+    })
 }
 
 fn check_metric_names(

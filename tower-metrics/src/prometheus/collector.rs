@@ -8,7 +8,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
 use super::Inner;
-use super::family::{Metric, Value, families};
+use super::family::{Kind, Metric, Value, families};
 use super::names::label_names;
 use super::snapshot::{Histogram, Snapshot};
 
@@ -41,14 +41,14 @@ impl RequestMetrics {
     pub(crate) fn new(inner: &'static Inner) -> prometheus::Result<Self> {
         let constant: HashMap<_, _> = inner.constant.iter().cloned().collect();
         let names = inner.names;
-        let variable: Vec<_> = label_names(names, &[]).map(str::to_owned).collect();
-        let descs = families(names, inner.time_to_head)
+        let endpoint = names.method.iter().chain([&names.route]);
+        let series: Vec<_> = label_names(names, &[]).map(str::to_owned).collect();
+        let descs = families(inner, names)
             .map(|family| {
-                let labels = if family.kind.is_of_endpoint() {
-                    let labels = names.method.iter().chain([&names.route]);
-                    labels.cloned().collect()
-                } else {
-                    variable.clone()
+                let labels = match family.kind {
+                    Kind::InFlight => endpoint.clone().cloned().collect(),
+                    Kind::OldestRequest => vec![names.route.clone()],
+                    _ => series.clone(),
                 };
                 Desc::new(
                     family.name.to_owned(),
@@ -76,8 +76,8 @@ impl Collector for RequestMetrics {
             return Vec::new();
         }
         let mut snapshot = Snapshot::default();
-        snapshot.read(&inner.endpoints());
-        families(inner.names, inner.time_to_head)
+        inner.read(&mut snapshot);
+        families(inner, inner.names)
             .map(|family| {
                 let mut metrics = Vec::new();
                 let kind = family.kind;

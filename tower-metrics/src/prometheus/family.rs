@@ -7,9 +7,10 @@
 
 use prometheus::proto;
 
-use super::Names;
+use super::oldest_request::RouteLabels;
 use super::series::Endpoint;
 use super::snapshot::{Histogram, Snapshot, View};
+use super::{Inner, Names};
 
 /// Metric family of the recorder.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,7 @@ pub(crate) enum Kind {
     TimeToHead,
     RequestSize,
     ResponseSize,
+    OldestRequest,
 }
 
 /// Metric of a family: one series, or one histogram.
@@ -42,6 +44,8 @@ pub(crate) struct Metric<'a> {
 pub(crate) enum Labels<'a> {
     /// Those of an endpoint: method, route and constant labels.
     Endpoint(&'static Endpoint),
+    /// Those of a route: the route and constant labels.
+    Route(&'static RouteLabels),
     /// Those of a series.
     Series(View<'a>),
 }
@@ -75,7 +79,7 @@ impl<'a> Labels<'a> {
     /// Returns the series whose labels they are.
     pub(crate) fn view(&self) -> Option<&View<'a>> {
         match self {
-            Self::Endpoint(_) => None,
+            Self::Endpoint(_) | Self::Route(_) => None,
             Self::Series(view) => Some(view),
         }
     }
@@ -84,6 +88,7 @@ impl<'a> Labels<'a> {
     pub(crate) fn text(&self) -> &'static str {
         match self {
             Self::Endpoint(endpoint) => &endpoint.labels,
+            Self::Route(route) => &route.text,
             Self::Series(view) => &view.series.labels,
         }
     }
@@ -92,6 +97,7 @@ impl<'a> Labels<'a> {
     pub(crate) fn for_each(&self, each: impl FnMut(&str, &str)) {
         match self {
             Self::Endpoint(endpoint) => endpoint.for_each_label(each),
+            Self::Route(route) => route.for_each(each),
             Self::Series(view) => view.endpoint.for_each_series_label(view.series, each),
         }
     }
@@ -100,24 +106,18 @@ impl<'a> Labels<'a> {
 impl Kind {
     pub(crate) fn metric_type(self) -> proto::MetricType {
         match self {
-            Self::InFlight => proto::MetricType::GAUGE,
+            Self::InFlight | Self::OldestRequest => proto::MetricType::GAUGE,
             Self::Requests => proto::MetricType::COUNTER,
             _ => proto::MetricType::HISTOGRAM,
         }
     }
 
-    /// Returns whether the labels of the family's metrics are those of an
-    /// endpoint.
-    pub(crate) fn is_of_endpoint(self) -> bool {
-        self == Self::InFlight
-    }
-
     /// Returns whether a snapshot contains no metric of the family.
     pub(crate) fn is_empty(self, snapshot: &Snapshot) -> bool {
-        if self.is_of_endpoint() {
-            snapshot.endpoints().next().is_none()
-        } else {
-            snapshot.series().next().is_none()
+        match self {
+            Self::InFlight => snapshot.endpoints().next().is_none(),
+            Self::OldestRequest => snapshot.oldest_requests().is_empty(),
+            _ => snapshot.series().next().is_none(),
         }
     }
 
@@ -127,18 +127,28 @@ impl Kind {
         snapshot: &'a Snapshot,
         mut each: impl FnMut(&Metric<'a>),
     ) {
-        if self.is_of_endpoint() {
-            for (endpoint, in_flight) in snapshot.endpoints() {
-                let labels = Labels::Endpoint(endpoint);
-                let value = Value::Gauge(Number::Integer(in_flight));
-                each(&Metric { labels, value });
+        match self {
+            Self::InFlight => {
+                for (endpoint, in_flight) in snapshot.endpoints() {
+                    let labels = Labels::Endpoint(endpoint);
+                    let value = Value::Gauge(Number::Integer(in_flight));
+                    each(&Metric { labels, value });
+                }
             }
-            return;
-        }
-        for view in snapshot.series() {
-            if let Some(value) = self.value(&view) {
-                let labels = Labels::Series(view);
-                each(&Metric { labels, value });
+            Self::OldestRequest => {
+                for (route, age) in snapshot.oldest_requests() {
+                    let labels = Labels::Route(route);
+                    let value = Value::Gauge(Number::Nanoseconds(*age));
+                    each(&Metric { labels, value });
+                }
+            }
+            _ => {
+                for view in snapshot.series() {
+                    if let Some(value) = self.value(&view) {
+                        let labels = Labels::Series(view);
+                        each(&Metric { labels, value });
+                    }
+                }
             }
         }
     }
@@ -146,7 +156,7 @@ impl Kind {
     /// Returns the value of a series, if the family contains it.
     fn value<'a>(self, view: &View<'a>) -> Option<Value<'a>> {
         Some(match self {
-            Self::InFlight => return None,
+            Self::InFlight | Self::OldestRequest => return None,
             Self::Requests => Value::Counter(view.count()),
             Self::Duration => Value::Histogram(view.duration()),
             Self::TimeToHead => Value::Histogram(view.time_to_head()?),
@@ -156,12 +166,12 @@ impl Kind {
     }
 }
 
-/// Returns the families of a recorder with these names, in the order of the
-/// exposition.
+/// Returns the families of a recorder under these names, which are its own ones or the
+/// exposed ones, in the order of the exposition.
 pub(crate) fn families(
+    inner: &Inner,
     names: &'static Names,
-    time_to_head: bool,
-) -> impl Iterator<Item = Family> + Clone {
+) -> impl Iterator<Item = Family> + Clone + use<> {
     let family = |name: &'static str, help, kind| Some(Family { name, help, kind });
     let optional = |name: &'static Option<String>, help, kind| {
         name.as_deref().map(|name| Family { name, help, kind })
@@ -182,15 +192,12 @@ pub(crate) fn families(
             "Duration of requests until the end of the response.",
             Kind::Duration,
         ),
-        if time_to_head {
-            family(
-                &names.time_to_head,
-                "Duration of requests until the head of the response.",
-                Kind::TimeToHead,
-            )
-        } else {
-            None
-        },
+        family(
+            &names.time_to_head,
+            "Duration of requests until the head of the response.",
+            Kind::TimeToHead,
+        )
+        .filter(|_| inner.time_to_head),
         optional(
             &names.request_size,
             "Size of request bodies.",
@@ -201,6 +208,12 @@ pub(crate) fn families(
             "Size of response bodies.",
             Kind::ResponseSize,
         ),
+        family(
+            &names.oldest_request,
+            "Age of the oldest request in flight, or 0 if there is none.",
+            Kind::OldestRequest,
+        )
+        .filter(|_| inner.oldest_request),
     ]
     .into_iter()
     .flatten()

@@ -53,6 +53,7 @@ use self::cells::Layout;
 use self::other::{OtherFamily, Source};
 use self::registry::RegistryAdditions;
 use self::series::Endpoint;
+use self::snapshot::Snapshot;
 use self::thread_endpoint::ThreadEndpoint;
 use crate::completed_request::CompletedRequest;
 use crate::error::LabelError;
@@ -333,6 +334,14 @@ impl Inner {
             .clone()
     }
 
+    /// Reads all series into a snapshot.
+    fn read(&self, snapshot: &mut Snapshot) {
+        snapshot.read(&self.endpoints());
+        if self.oldest_request {
+            snapshot.read_oldest_requests(&self.watched);
+        }
+    }
+
     fn endpoint(&'static self, method: &'static str, route: &'static str) -> &'static Endpoint {
         let mut endpoints = self
             .endpoints
@@ -450,7 +459,9 @@ impl Recorder for Prometheus {
 
     fn watch_oldest_request(&self, endpoint: &'static Endpoint, oldest: OldestRequest) {
         if self.0.oldest_request {
-            self.0.watched.add(endpoint.route, oldest);
+            let inner = self.0;
+            let (names, constant) = (inner.names, inner.constant);
+            inner.watched.add(endpoint.route, oldest, names, constant);
         }
     }
 }

@@ -68,7 +68,7 @@ pub enum ReadValue<'a> {
 
 impl Reader {
     pub(super) fn new(prometheus: Prometheus) -> Self {
-        let families = families(prometheus.0.names, prometheus.0.time_to_head);
+        let families = families(prometheus.0, prometheus.0.names);
         let names = families.map(|family| prometheus.exposed_name(family.name));
         Self {
             names: names.collect(),
@@ -81,8 +81,8 @@ impl Reader {
     /// family by family.
     pub fn read(&mut self, mut each: impl FnMut(&ReadSeries<'_>)) {
         let inner = self.prometheus.0;
-        self.snapshot.read(&inner.endpoints());
-        let families = families(inner.names, inner.time_to_head);
+        inner.read(&mut self.snapshot);
+        let families = families(inner, inner.names);
         for (family, name) in families.zip(&self.names) {
             family.kind.for_each_metric(&self.snapshot, |metric| {
                 each(&ReadSeries {
@@ -115,6 +115,7 @@ impl ReadSeries<'_> {
     pub fn id(&self) -> u64 {
         let address = match &self.metric.labels {
             Labels::Endpoint(endpoint) => std::ptr::from_ref(*endpoint).addr(),
+            Labels::Route(route) => std::ptr::from_ref(*route).addr(),
             Labels::Series(view) => std::ptr::from_ref(view.series).addr(),
         };
         address as u64

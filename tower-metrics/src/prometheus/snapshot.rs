@@ -7,6 +7,7 @@ use super::cells::{DURATION_SUM, Layout, REQUEST_SUM, RESPONSE_SUM};
 use super::exemplars::Exemplar;
 use super::family::Number;
 use super::native::{NativeBuckets, Sums};
+use super::oldest_request::{RouteLabels, Watched};
 use super::series::{Endpoint, Series};
 use crate::clock;
 
@@ -14,6 +15,8 @@ use crate::clock;
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     endpoints: Vec<(&'static Endpoint, u64)>,
+    /// Nanoseconds since the oldest request of each route began.
+    oldest_requests: Vec<(&'static RouteLabels, u64)>,
     rows: Vec<Row>,
     cells: Vec<u64>,
     /// Populated native buckets of all rows.
@@ -44,6 +47,13 @@ impl Snapshot {
             let in_flight = self.read_endpoint(endpoint);
             self.endpoints.push((endpoint, in_flight));
         }
+    }
+
+    /// Replaces the ages of the oldest requests with those of a new reading.
+    pub(crate) fn read_oldest_requests(&mut self, watched: &Watched) {
+        let oldest_requests = &mut self.oldest_requests;
+        oldest_requests.clear();
+        watched.for_each(|route, age| oldest_requests.push((route, age)));
     }
 
     /// Reads an endpoint's series and returns the number of its requests in
@@ -117,6 +127,11 @@ impl Snapshot {
         self.endpoints
             .iter()
             .map(|(endpoint, n)| (*endpoint, if *n > u64::MAX / 2 { 0 } else { *n }))
+    }
+
+    /// Returns the routes and the ages of their oldest requests in nanoseconds.
+    pub(crate) fn oldest_requests(&self) -> &[(&'static RouteLabels, u64)] {
+        &self.oldest_requests
     }
 
     pub(crate) fn series(&self) -> impl Iterator<Item = View<'_>> {

@@ -1,7 +1,9 @@
 //! Exposition as protobuf, decoded by prost.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::messages::{Histogram, Metric, MetricFamily, MetricType, Timestamp, decode};
 use super::*;
@@ -77,6 +79,68 @@ async fn protobuf_contains_the_samples_of_the_text_formats() {
             let help = format!("# HELP {} ", family.name());
             assert_eq!(text.contains(&help), family.help.is_some());
         }
+    }
+}
+
+/// Sends a request to a service that responds with this status.
+fn send(layer: &MetricsLayer<Prometheus>, status: u16) {
+    let service = layer.layer(service_fn(move |_: Request<Script>| async move {
+        let response = Response::builder().status(status).body(Script::default());
+        Ok::<_, std::io::Error>(response.unwrap())
+    }));
+    let sent = pin!(service.oneshot(Request::default()));
+    let polled = sent.poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(polled, Poll::Ready(Ok(_))));
+}
+
+#[test]
+fn every_format_shows_the_age_of_a_request_in_flight() {
+    const NAME: &str = "shop_http_server_oldest_request_seconds";
+    let labels = HashMap::from([("pod".to_owned(), "a \"1\"".to_owned())]);
+    let registry = Registry::new_custom(Some("shop".to_owned()), Some(labels)).unwrap();
+    let prometheus = Prometheus::builder().registry(registry);
+    let prometheus = prometheus.constant_label("zone", "eu").build().unwrap();
+    let layer = |route: &'static str| {
+        let builder = MetricsLayer::builder(prometheus).route(Route::fixed(route));
+        builder.build().unwrap()
+    };
+    send(&layer("/idle"), 200);
+    let pending = service_fn(|_: Request<Script>| {
+        std::future::pending::<std::io::Result<Response<Script>>>()
+    });
+    let mut hung = pin!(layer("/hung").layer(pending).oneshot(Request::default()));
+    let polled = hung.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+
+    let formats: [&dyn Fn() -> Samples; 4] = [
+        &|| Samples::parse(&prometheus.exposition().render(Format::Text)),
+        &|| Samples::parse(&prometheus.exposition().render(Format::OpenMetrics)),
+        &|| samples(&scraped(prometheus)),
+        &|| Samples::parse(&gathered(prometheus.registry())),
+    ];
+    let started = Instant::now();
+    for format in formats {
+        let common = [("pod", "a \"1\""), ("zone", "eu"), ("url_scheme", "http")];
+        let age = |samples: &Samples, route| {
+            let mut labels = vec![("http_route", route)];
+            labels.extend(common);
+            samples.sum(NAME, &labels)
+        };
+        // The clock has a resolution of a millisecond.
+        let samples = loop {
+            let samples = format();
+            if age(&samples, "/hung") > 0.0 {
+                break samples;
+            }
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "it never shows"
+            );
+            std::thread::yield_now();
+        };
+        assert_eq!(samples.series(NAME), 2);
+        assert!(samples.series_with(NAME, ("http_route", "/idle")));
+        assert_eq!(age(&samples, "/idle"), 0.0);
     }
 }
 

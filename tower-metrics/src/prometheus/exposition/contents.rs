@@ -45,7 +45,7 @@ impl<'a> Contents<'a> {
             others = merge(others);
         }
         // Read last: a request that a collector caused is part of the scrape.
-        snapshot.read(&inner.endpoints());
+        inner.read(snapshot);
         if may_repeat {
             remove_recorded(&mut others, inner, snapshot);
         }
@@ -86,7 +86,7 @@ impl<'a> Contents<'a> {
         let mut all = Vec::new();
         let mut sources = Vec::new();
         let selects = |family: &Family<'_>| self.filter.is_none_or(|filter| filter.selects(family));
-        for family in families(&self.inner.exposed_names, self.inner.time_to_head) {
+        for family in families(self.inner, &self.inner.exposed_names) {
             let kind = family.kind;
             let family = Family::new(family.name, family.help, kind.metric_type());
             if !kind.is_empty(self.snapshot) && selects(&family) {
@@ -160,7 +160,7 @@ fn merge(families: Vec<OtherFamily<'_>>) -> Vec<OtherFamily<'_>> {
 
 /// Removes the metrics of other sources that the recorder has as well.
 fn remove_recorded(others: &mut [OtherFamily<'_>], inner: &'static Inner, snapshot: &Snapshot) {
-    for family in families(&inner.exposed_names, inner.time_to_head) {
+    for family in families(inner, &inner.exposed_names) {
         let same = |other: &&mut OtherFamily<'_>| legacy_name(&other.name, true) == family.name;
         for other in others.iter_mut().filter(same) {
             let mut recorded = HashSet::new();
