@@ -265,6 +265,11 @@ impl Cells {
         exemplars.record(bucket, trace_id, nanoseconds, ended);
     }
 
+    /// Returns whether a duration bucket has an exemplar.
+    pub(crate) fn has_exemplars(&self) -> bool {
+        self.exemplars.get().is_some()
+    }
+
     /// Returns the latest exemplar of a duration bucket.
     pub(crate) fn exemplar(&self, bucket: usize) -> Option<Exemplar> {
         self.exemplars.get()?.get(bucket)

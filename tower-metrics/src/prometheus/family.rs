@@ -89,7 +89,7 @@ impl<'a> Labels<'a> {
         match self {
             Self::Endpoint(endpoint) => &endpoint.labels,
             Self::Route(route) => &route.text,
-            Self::Series(view) => &view.series.labels,
+            Self::Series(view) => view.labels,
         }
     }
 

@@ -8,6 +8,7 @@ mod cells;
 mod collector;
 #[cfg(feature = "connections")]
 mod connections;
+mod directory;
 mod exemplars;
 mod exposition;
 mod family;

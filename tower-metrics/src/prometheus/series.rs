@@ -9,6 +9,7 @@ use super::cells::{Cells, Layout};
 use super::key::StatusLabels;
 use super::names::Names;
 use super::slots::Slot;
+use super::sync::atomic::AtomicU64;
 use super::sync::{Mutex, PoisonError};
 use super::thread_endpoint::ThreadEndpoint;
 use crate::initial_series::InitialSeries;
@@ -28,6 +29,8 @@ pub struct Endpoint {
     /// Labels of the in-flight gauge in exposition format, without braces.
     pub(crate) labels: Box<str>,
     constant: &'static [(String, String)],
+    /// Incremented after every addition of a thread, a series or cells.
+    version: AtomicU64,
     threads: BySlot<ThreadEndpoint>,
     /// Series by their labels in exposition format. Several keys share a series
     /// if the names have no label for what distinguishes them.
@@ -95,6 +98,7 @@ impl Endpoint {
             groups_statuses,
             labels: Box::default(),
             constant,
+            version: AtomicU64::new(0),
             threads: BySlot::new(),
             series: Mutex::new(BTreeMap::new()),
         };
@@ -106,15 +110,25 @@ impl Endpoint {
 
     /// Returns the values of a slot.
     pub(crate) fn thread_endpoint(&self, slot: Slot) -> &'static ThreadEndpoint {
-        self.threads.get(slot, || ThreadEndpoint::new(slot))
+        let thread = self.threads.get(slot, || ThreadEndpoint::new(slot));
+        self.changed();
+        thread
     }
 
-    /// Returns the number of requests that have begun.
-    pub(crate) fn begun(&self) -> u64 {
-        let mut begun = 0u64;
-        self.threads
-            .for_each(|thread| begun = begun.wrapping_add(thread.begun.get()));
-        begun
+    /// Returns a number that changes with every addition of a thread, a series or cells.
+    /// A reader that sees the end of a request also sees the version of its addition.
+    pub(crate) fn version(&self) -> u64 {
+        // Pairs with `changed`: what was added before is visible.
+        self.version.load(Ordering::Acquire)
+    }
+
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Calls `each` with the values of every slot.
+    pub(crate) fn for_each_thread(&self, each: impl FnMut(&'static ThreadEndpoint)) {
+        self.threads.for_each(each);
     }
 
     /// Returns a slot's cells for the series with these labels.
@@ -125,9 +139,10 @@ impl Endpoint {
         status: StatusLabels,
         labels: LabelValues<'_>,
     ) -> &'static Cells {
-        self.series(status, &labels)
-            .cells
-            .get(slot, || Cells::new(self.layout))
+        let series = self.series(status, &labels);
+        let cells = series.cells.get(slot, || Cells::new(self.layout));
+        self.changed();
+        cells
     }
 
     /// Creates a series without requests.
@@ -140,6 +155,7 @@ impl Endpoint {
             },
             labels,
         );
+        self.changed();
     }
 
     fn series(&self, status: StatusLabels, custom: &LabelValues<'_>) -> &'static Series {

@@ -4,6 +4,7 @@
 //! equals the sum of its buckets in every scrape.
 
 use super::cells::{DURATION_SUM, Layout, REQUEST_SUM, RESPONSE_SUM};
+use super::directory::{Contents, Directory, Entry};
 use super::exemplars::Exemplar;
 use super::family::Number;
 use super::native::{NativeBuckets, Sums};
@@ -14,6 +15,7 @@ use crate::clock;
 /// Values of all series at one time. Reuses its memory for the next reading.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
+    directory: Directory,
     endpoints: Vec<(&'static Endpoint, u64)>,
     /// Nanoseconds since the oldest request of each route began.
     oldest_requests: Vec<(&'static RouteLabels, u64)>,
@@ -28,6 +30,9 @@ pub(crate) struct Snapshot {
 struct Row {
     endpoint: &'static Endpoint,
     series: &'static Series,
+    layout: &'static Layout,
+    labels: &'static str,
+    has_exemplars: bool,
     cells: usize,
     /// Number of requests that have ended.
     count: u64,
@@ -43,10 +48,13 @@ impl Snapshot {
         self.rows.clear();
         self.cells.clear();
         self.native.clear();
-        for endpoint in endpoints {
-            let in_flight = self.read_endpoint(endpoint);
+        let mut directory = std::mem::take(&mut self.directory);
+        for (at, endpoint) in endpoints.iter().enumerate() {
+            let contents = directory.contents(at, endpoint);
+            let in_flight = self.read_endpoint(endpoint, contents);
             self.endpoints.push((endpoint, in_flight));
         }
+        self.directory = directory;
     }
 
     /// Replaces the ages of the oldest requests with those of a new reading.
@@ -58,19 +66,23 @@ impl Snapshot {
 
     /// Reads an endpoint's series and returns the number of its requests in
     /// flight.
-    fn read_endpoint(&mut self, endpoint: &'static Endpoint) -> u64 {
+    fn read_endpoint(&mut self, endpoint: &'static Endpoint, contents: &mut Contents) -> u64 {
         let (rows, cells, native) = (self.rows.len(), self.cells.len(), self.native.len());
         let mut attempts = 3;
         loop {
-            let before = endpoint.begun();
-            endpoint.for_each_series(|series| self.read_series(endpoint, series));
+            contents.update();
+            let before = contents.begun();
+            for entries in contents.series() {
+                self.read_series(endpoint, entries);
+            }
             let ended: u64 = self.rows[rows..]
                 .iter()
                 .map(|row| row.count)
                 .fold(0, u64::wrapping_add);
             // Read last, so that the beginning of every request whose end was
-            // seen is included.
-            let begun = endpoint.begun();
+            // seen is included, even if its thread was added meanwhile.
+            contents.update();
+            let begun = contents.begun();
             attempts -= 1;
             // Requests that began and ended during the reading appear to be in
             // flight. They are few unless this thread was preempted: read again.
@@ -83,7 +95,7 @@ impl Snapshot {
         }
     }
 
-    fn read_series(&mut self, endpoint: &'static Endpoint, series: &'static Series) {
+    fn read_series(&mut self, endpoint: &'static Endpoint, entries: &[Entry]) {
         let layout = endpoint.layout;
         let at = self.cells.len();
         self.cells.resize(at + layout.cells, 0);
@@ -91,7 +103,8 @@ impl Snapshot {
         let classic = layout.duration.at..layout.duration.at + layout.duration.buckets();
         let native = layout.native.as_ref();
         let buckets = classic.start..native.map_or(classic.end, |native| native.zero + 1);
-        series.for_each_cells(|cells| {
+        let mut has_exemplars = false;
+        for cells in entries.iter().filter_map(|entry| entry.cells) {
             // The buckets first: the release store that increments a bucket
             // follows the stores to all other cells.
             for index in buckets.clone() {
@@ -103,7 +116,8 @@ impl Snapshot {
             for index in (0..layout.cells).filter(|index| !buckets.contains(index)) {
                 totals[index] = totals[index].saturating_add(cells.cell(index).get_acquire());
             }
-        });
+            has_exemplars |= cells.has_exemplars();
+        }
         let begin = self.native.len();
         if let Some(native) = native {
             let zero = totals[native.zero];
@@ -111,9 +125,13 @@ impl Snapshot {
             self.sums.finish(native, classic, zero, &mut self.native);
         }
         let count = totals[classic].iter().sum();
+        let Entry { series, labels, .. } = entries[0];
         self.rows.push(Row {
             endpoint,
             series,
+            layout,
+            labels,
+            has_exemplars,
             cells: at,
             count,
             native: (begin, self.native.len()),
@@ -140,12 +158,14 @@ impl Snapshot {
     }
 
     fn view(&self, index: usize, row: &Row) -> View<'_> {
-        let layout = row.endpoint.layout;
+        let layout = row.layout;
         View {
             index,
             endpoint: row.endpoint,
             series: row.series,
+            labels: row.labels,
             layout,
+            has_exemplars: row.has_exemplars,
             cells: &self.cells[row.cells..row.cells + layout.cells],
             count: row.count,
             native: &self.native[row.native.0..row.native.1],
@@ -160,7 +180,11 @@ pub(crate) struct View<'a> {
     pub(crate) index: usize,
     pub(crate) endpoint: &'static Endpoint,
     pub(crate) series: &'static Series,
+    /// Labels in exposition format, without braces.
+    pub(crate) labels: &'static str,
     layout: &'static Layout,
+    /// Whether a duration bucket has an exemplar.
+    pub(crate) has_exemplars: bool,
     cells: &'a [u64],
     count: u64,
     native: &'a [(u16, u64)],

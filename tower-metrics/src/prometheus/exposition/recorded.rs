@@ -14,7 +14,7 @@ pub(super) fn write_samples(
     kind: Kind,
     snapshot: &Snapshot,
     added_labels: &str,
-    exemplars: bool,
+    with_exemplars: bool,
 ) {
     let added = added_labels.as_bytes();
     let mut line = Vec::new();
@@ -27,7 +27,8 @@ pub(super) fn write_samples(
                 write_number(block, name, added, labels, Number::Integer(*value));
             }
             Value::Histogram(histogram) => {
-                let exemplars = metric.labels.view().filter(|_| exemplars);
+                let view = metric.labels.view();
+                let exemplars = view.filter(|view| with_exemplars && view.has_exemplars);
                 write_histogram(block, &mut line, name, labels, histogram, added, exemplars);
             }
         }
