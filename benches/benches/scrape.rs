@@ -81,7 +81,9 @@ fn main() {
     let base = scrapes[0].milliseconds;
     let rows: Vec<_> = scrapes.iter().map(|scrape| scrape.row(base)).collect();
     table::print(&title, &header, &rows);
-    let header = ["", "MB", "ms", "MB/text", "ms/text", "gzip MB", "gzip ms"];
+    let header = [
+        "", "MB", "ms", "MB/text", "ms/text", "allocs", "gzip MB", "gzip ms",
+    ];
     table::print("tower-metrics by format", &header, &formats);
 
     let header = [
@@ -123,12 +125,17 @@ fn formats(size: &Size) -> Vec<Vec<String>> {
     ];
     let mut megabytes = [[0.0; 2]; 4];
     let mut milliseconds = [const { [Vec::new(), Vec::new()] }; 4];
+    let mut allocations = [0; 4];
     for _ in 0..size.scrapes {
         for (i, (_, store, accept)) in formats.iter().enumerate() {
             for gzip in [false, true] {
+                let before = allocated();
                 let start = Instant::now();
                 let bytes = black_box(store.scrape_as(accept, gzip));
                 let took = start.elapsed().as_secs_f64() * 1e3;
+                if !gzip {
+                    allocations[i] = (allocated() - before).times;
+                }
                 megabytes[i][usize::from(gzip)] = bytes as f64 / 1e6;
                 milliseconds[i][usize::from(gzip)].push(took);
             }
@@ -143,6 +150,7 @@ fn formats(size: &Size) -> Vec<Vec<String>> {
             format!("{time:.1}"),
             format!("{:.2}", size / megabytes[0][0]),
             format!("{:.2}", time / milliseconds[0][0]),
+            allocations[i].to_string(),
             format!("{gzip_size:.2}"),
             format!("{gzip_time:.0}"),
         ]

@@ -93,6 +93,47 @@ fn send(layer: &MetricsLayer<Prometheus>, status: u16) {
     assert!(matches!(polled, Poll::Ready(Ok(_))));
 }
 
+/// Renderings keep what they know of the series for the next one.
+#[test]
+fn what_is_added_between_scrapes_is_in_the_next_one() {
+    let prometheus = Prometheus::builder().names(Names::classic());
+    let prometheus = prometheus.native_histogram(true).build().unwrap();
+    let layer = |route: &'static str| {
+        let builder = MetricsLayer::builder(prometheus).route(Route::fixed(route));
+        builder.build().unwrap()
+    };
+    let (one, other) = (layer("/one"), layer("/other"));
+    let mut sent = 0;
+    let check = |sent: u32| {
+        let text = prometheus.exposition().render(Format::Text);
+        let texts = Samples::parse(&text).texts();
+        assert_eq!(samples(&scraped(prometheus)).texts(), texts);
+        assert_eq!(
+            texts,
+            Samples::parse(&gathered(prometheus.registry())).texts()
+        );
+        let total = Samples::parse(&text).sum("http_requests_total", &[]);
+        assert_eq!(total, f64::from(sent));
+    };
+    check(sent);
+    // Series before, between and after the known ones, on the first, the second and a new
+    // endpoint, from a known and from a new thread.
+    for status in [404, 201, 500, 204, 200, 503] {
+        for layer in [&one, &other] {
+            send(layer, status);
+            sent += 1;
+            check(sent);
+            std::thread::scope(|scope| {
+                scope.spawn(|| send(layer, status));
+            });
+            sent += 1;
+            check(sent);
+        }
+    }
+    send(&layer("/new"), 404);
+    check(sent + 1);
+}
+
 #[test]
 fn every_format_shows_the_age_of_a_request_in_flight() {
     const NAME: &str = "shop_http_server_oldest_request_seconds";

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::contents::Contents;
 use super::negotiate::Encoding;
 use super::output::Output;
+use super::protobuf::EncodedSeries;
 use super::query::NameFilter;
 use super::{Format, protobuf, write};
 use crate::prometheus::snapshot::Snapshot;
@@ -51,14 +52,22 @@ pub(super) enum Syntax {
     Protobuf,
 }
 
+/// What a rendering keeps for the next one.
+#[derive(Debug, Default)]
+struct Memory {
+    snapshot: Snapshot,
+    /// Empty unless the syntax is protobuf.
+    series: EncodedSeries,
+}
+
 /// The renderer of each syntax.
 #[derive(Debug, Default)]
 pub(crate) struct Renderers {
     text: Renderer,
     open_metrics: Renderer,
     protobuf: Renderer,
-    /// Reading of scrapes that ask for some families only, which are not shared.
-    selected: Mutex<Snapshot>,
+    /// Memory of scrapes that ask for some families only, which are not shared.
+    selected: Mutex<Memory>,
 }
 
 impl Renderers {
@@ -79,9 +88,9 @@ impl Renderers {
         syntax: Syntax,
         filter: &NameFilter,
     ) -> Arc<Rendering> {
-        let mut snapshot = self.selected.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.selected.lock().unwrap_or_else(PoisonError::into_inner);
         let output = Output::default();
-        Arc::new(render(inner, syntax, output, &mut snapshot, Some(filter)))
+        Arc::new(render(inner, syntax, output, &mut memory, Some(filter)))
     }
 }
 
@@ -89,14 +98,15 @@ fn render(
     inner: &'static Inner,
     syntax: Syntax,
     mut output: Output,
-    snapshot: &mut Snapshot,
+    memory: &mut Memory,
     filter: Option<&NameFilter>,
 ) -> Rendering {
     let gathered = collector::gather_others(inner);
+    let Memory { snapshot, series } = memory;
     let contents = Contents::new(inner, snapshot, &gathered, filter);
     match syntax {
         Syntax::Text(format) => write::write_text(&mut output, &contents, format),
-        Syntax::Protobuf => protobuf::write_protobuf(&mut output, &contents),
+        Syntax::Protobuf => protobuf::write_protobuf(&mut output, &contents, series),
     }
     Rendering::new(output.finish(), contents.has_legacy_names())
 }
@@ -113,7 +123,7 @@ struct Last {
     rendering: Arc<Rendering>,
     /// Its number among those that have begun; zero if there is none to share.
     number: u64,
-    snapshot: Snapshot,
+    memory: Memory,
 }
 
 impl Renderer {
@@ -136,7 +146,7 @@ impl Renderer {
         // Reuse the memory of the last rendering unless a response still holds it.
         let spare = Arc::try_unwrap(std::mem::take(&mut last.rendering)).unwrap_or_default();
         let output = Output::reusing(spare.content);
-        let rendering = render(inner, syntax, output, &mut last.snapshot, None);
+        let rendering = render(inner, syntax, output, &mut last.memory, None);
         last.rendering = Arc::new(rendering);
         last.number = number;
         Arc::clone(&last.rendering)

@@ -8,6 +8,11 @@ impl Field {
     const fn tag(self, wire_type: u8) -> u8 {
         self.0 << 3 | wire_type
     }
+
+    /// Returns the tag of an embedded message.
+    pub(super) const fn delimited_tag(self) -> u8 {
+        self.tag(LENGTH_DELIMITED)
+    }
 }
 
 const VARINT: u8 = 0;
@@ -60,23 +65,42 @@ pub(super) fn double(out: &mut Vec<u8>, field: Field, value: f64) {
     out.extend_from_slice(&[field.tag(FIXED_64), a, b, c, d, e, f, g, h]);
 }
 
-/// Writes two fields at once, which is cheaper for a histogram's many buckets.
+/// Writes a message of a number and a double at once, which is cheaper for a histogram's
+/// many buckets.
 #[inline]
 pub(super) fn number_and_double(
     out: &mut Vec<u8>,
-    number_field: Field,
-    n: u64,
-    double_field: Field,
-    value: f64,
+    message: Field,
+    (number_field, n): (Field, u64),
+    (double_field, value): (Field, f64),
 ) {
     let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
+    let message_tag = message.delimited_tag();
     let tags = [number_field.tag(VARINT), double_field.tag(FIXED_64)];
     if n < 0x80 {
-        out.extend_from_slice(&[tags[0], n as u8, tags[1], a, b, c, d, e, f, g, h]);
+        let n = n as u8;
+        out.extend_from_slice(&[message_tag, 11, tags[0], n, tags[1], a, b, c, d, e, f, g, h]);
     } else if n < 0x4000 {
         let n = [n as u8 | 0x80, (n >> 7) as u8];
-        out.extend_from_slice(&[tags[0], n[0], n[1], tags[1], a, b, c, d, e, f, g, h]);
+        out.extend_from_slice(&[
+            message_tag,
+            12,
+            tags[0],
+            n[0],
+            n[1],
+            tags[1],
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+            g,
+            h,
+        ]);
     } else {
+        // Two tags, the number and the double.
+        embedded(out, message, 2 + length(n) + 8);
         number(out, number_field, n);
         double(out, double_field, value);
     }
@@ -93,6 +117,13 @@ pub(super) fn embedded(out: &mut Vec<u8>, field: Field, length: usize) {
     }
 }
 
+/// Writes an embedded message that is behind its length already.
+#[inline]
+pub(super) fn delimited(out: &mut Vec<u8>, field: Field, message: &[u8]) {
+    out.push(field.delimited_tag());
+    out.extend_from_slice(message);
+}
+
 #[inline]
 pub(super) fn text(out: &mut Vec<u8>, field: Field, text: &str) {
     embedded(out, field, text.len());
@@ -106,10 +137,12 @@ mod tests {
     #[test]
     fn fields_written_at_once_are_those_written_one_by_one() {
         for n in [0, 127, 128, 0x3fff, 0x4000, u64::MAX] {
-            let (mut one, mut both) = (Vec::new(), Vec::new());
-            number(&mut one, Field(1), n);
-            double(&mut one, Field(2), 0.25);
-            number_and_double(&mut both, Field(1), n, Field(2), 0.25);
+            let (mut fields, mut one, mut both) = (Vec::new(), Vec::new(), Vec::new());
+            number(&mut fields, Field(1), n);
+            double(&mut fields, Field(2), 0.25);
+            embedded(&mut one, Field(3), fields.len());
+            one.extend(fields);
+            number_and_double(&mut both, Field(3), (Field(1), n), (Field(2), 0.25));
             assert_eq!(both, one);
         }
     }
