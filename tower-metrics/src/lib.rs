@@ -182,7 +182,6 @@ mod pool;
 mod process;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
-#[cfg(feature = "prometheus")]
 mod protocol_version;
 mod recorder;
 mod request_body;
