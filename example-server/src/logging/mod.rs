@@ -4,21 +4,21 @@
 //! to [`MAX_LINES`] lines of at most [`MAX_LINE`] bytes are buffered; further lines are dropped and
 //! counted.
 
+mod writer;
+
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, OnceLock, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+use self::writer::LogWriter;
 use crate::config::{Log, LogFormat};
 
 /// Maximum number of lines that wait to be written.
@@ -30,39 +30,34 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How often dropped lines are reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Invalid log filter.
+/// Logging that cannot be started.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "--log {filter:?} is not allowed: {problem} in {directive:?}; write a level (off, error, warn, \
-     info, debug, trace) or TARGET=LEVEL, separated by commas, such as `info,example_server=debug`"
-)]
-pub(crate) struct Error {
-    filter: String,
-    directive: String,
-    problem: String,
+pub(crate) enum Error {
+    #[error(
+        "--log {filter:?} is not allowed: {problem} in {directive:?}; write a level (off, error, \
+         warn, info, debug, trace) or TARGET=LEVEL, separated by commas, such as \
+         `info,example_server=debug`"
+    )]
+    Filter {
+        filter: String,
+        directive: String,
+        problem: String,
+    },
+    #[error("cannot start the thread that writes the log")]
+    Thread(#[source] io::Error),
 }
 
-/// Lines dropped because the buffer was full.
-static OVERFLOWED: OnceLock<ErrorCounter> = OnceLock::new();
-/// Lines dropped because they were too long.
-static TOO_LONG: AtomicU64 = AtomicU64::new(0);
-/// Flushes the writer when dropped.
-static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+static WRITER: OnceLock<Arc<LogWriter>> = OnceLock::new();
 
 /// Starts logging for the whole process. Panics are logged as well.
 ///
 /// # Errors
-/// Returns an error when the filter cannot be parsed.
+/// Returns an error when the filter cannot be parsed, or the writer's thread cannot be started.
 pub(crate) fn start(options: &Log) -> Result<(), Error> {
     let filter = filter(&options.log)?;
-    let (writer, guard) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(MAX_LINES)
-        .thread_name("log")
-        .finish(Stdout);
-    OVERFLOWED.get_or_init(|| writer.error_counter());
-    *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
-    let mut lines = fmt::layer().with_writer(Lines(writer));
+    let writer = Arc::new(LogWriter::start(Stdout, MAX_LINES, MAX_LINE).map_err(Error::Thread)?);
+    let mut lines = fmt::layer().with_writer(writer.clone());
+    WRITER.get_or_init(|| writer);
     // No escape sequences in files and pipes. On a terminal, `NO_COLOR` disables them too.
     if !io::stdout().is_terminal() {
         lines.set_ansi(false);
@@ -99,7 +94,7 @@ fn filter(text: &str) -> Result<Targets, Error> {
     let mut targets = Targets::new().with_target("h2", LevelFilter::ERROR);
     let directives = text.split(',').map(str::trim);
     for directive in directives.filter(|directive| !directive.is_empty()) {
-        let error = |problem: String| Error {
+        let error = |problem: String| Error::Filter {
             filter: text.to_owned(),
             directive: directive.to_owned(),
             problem,
@@ -118,24 +113,16 @@ fn filter(text: &str) -> Result<Targets, Error> {
     Ok(targets)
 }
 
-/// Writes the remaining lines, unless standard output stalls. Later lines are lost.
+/// Writes the remaining lines, unless standard output stalls.
 pub(crate) fn shut_down() {
-    let guard = WRITER.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let (done, wait) = mpsc::channel::<()>();
-    // In a thread: with a full buffer the guard itself prints to standard output and blocks.
-    let flushing = thread::Builder::new().spawn(move || {
-        drop(guard);
-        drop(done);
-    });
-    if flushing.is_ok() {
-        _ = wait.recv_timeout(FLUSH_TIMEOUT);
+    if let Some(writer) = WRITER.get() {
+        writer.flush(FLUSH_TIMEOUT);
     }
 }
 
 /// Returns the number of log lines dropped since the start.
 pub(crate) fn dropped() -> u64 {
-    let overflowed = OVERFLOWED.get().map_or(0, ErrorCounter::dropped_lines);
-    overflowed as u64 + TOO_LONG.load(Relaxed)
+    WRITER.get().map_or(0, |writer| writer.dropped())
 }
 
 /// Logs how many lines were dropped, for as long as lines are dropped.
@@ -158,32 +145,6 @@ static PROGRESS_BAR: OnceLock<RwLock<Option<ProgressBar>>> = OnceLock::new();
 pub(crate) fn keep_above(bar: ProgressBar) {
     let current = PROGRESS_BAR.get_or_init(RwLock::default);
     *current.write().unwrap_or_else(PoisonError::into_inner) = Some(bar);
-}
-
-/// Hands lines to the writer thread.
-#[derive(Debug)]
-struct Lines(NonBlocking);
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = &'a Self;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self
-    }
-}
-
-impl Write for &Lines {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if line.len() > MAX_LINE {
-            TOO_LONG.fetch_add(1, Relaxed);
-            return Ok(line.len());
-        }
-        self.0.clone().write(line)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Standard output, above the progress bar if there is one.
