@@ -31,6 +31,12 @@ const PARAMETERS: [&str; 18] = [
     "user",
 ];
 
+/// Whether connections to PostgreSQL can use TLS.
+pub(crate) const TLS: bool = cfg!(feature = "postgres-tls");
+/// Completes an error if it is not [`TLS`].
+pub(crate) const WITHOUT_TLS: &str =
+    "this program was built without TLS: build it with `--features postgres-tls`";
+
 /// The URL of a database.
 pub(crate) enum DatabaseUrl {
     Sqlite(SqliteUrl),
@@ -136,12 +142,24 @@ impl PostgresUrl {
             setup(format!("its URL is invalid: {error}{hint}"))
         })?;
         // libpq verifies with `require` if a certificate authority is named. sqlx does not.
-        Ok(match options.get_ssl_mode() {
+        let options = match options.get_ssl_mode() {
             PgSslMode::Require | PgSslMode::Prefer if root_certificate => {
                 options.ssl_mode(PgSslMode::VerifyCa)
             }
             _ => options,
-        })
+        };
+        check_tls(options.get_ssl_mode(), TLS)?;
+        Ok(options)
+    }
+}
+
+/// Rejects a mode that requires TLS in a program without it.
+fn check_tls(mode: PgSslMode, available: bool) -> Result<(), Error> {
+    match mode {
+        PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull if !available => {
+            Err(setup(format!("its URL requires TLS, but {WITHOUT_TLS}")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -251,6 +269,19 @@ mod tests {
                 mode,
                 "{parameters}"
             );
+        }
+    }
+
+    #[test]
+    fn a_program_without_tls_rejects_the_modes_that_require_it() {
+        use PgSslMode::{Allow, Disable, Prefer, Require, VerifyCa, VerifyFull};
+        for mode in [Disable, Allow, Prefer] {
+            check_tls(mode, false).unwrap();
+        }
+        for mode in [Require, VerifyCa, VerifyFull] {
+            check_tls(mode, true).unwrap();
+            let problem = check_tls(mode, false).unwrap_err().to_string();
+            assert!(problem.contains("--features postgres-tls"), "{problem}");
         }
     }
 }

@@ -1,15 +1,17 @@
 //! Opening a PostgreSQL database: detection of poolers, migrations, required settings.
 
+use std::net::IpAddr;
+
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Row,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions, PgSslMode},
 };
 use uuid::Uuid;
 
 use super::session::{SessionMode, settings};
 use crate::{
     Error,
-    database_url::PostgresUrl,
+    database_url::{PostgresUrl, TLS, WITHOUT_TLS},
     error::describe,
     store::{Failure, Probe, Timeouts, failure::migration_failed, migrate},
 };
@@ -32,6 +34,9 @@ pub(super) async fn open(
         // Poolers reject this parameter, and no column has a floating-point type.
         .extra_float_digits(None)
         .disable_statement_logging();
+    if !TLS && matches!(options.get_ssl_mode(), PgSslMode::Prefer) && !is_local(&options) {
+        tracing::warn!("the connection to PostgreSQL is not encrypted: {WITHOUT_TLS}");
+    }
     let (options, mut connection, mode) = detect_pooler(options, timeouts, probe).await?;
     if mode.is_shared() {
         tracing::info!(
@@ -58,6 +63,15 @@ pub(super) async fn open(
         .await
         .map_err(cannot_connect)?;
     Ok((pool, mode))
+}
+
+fn is_local(options: &PgConnectOptions) -> bool {
+    let host = options.get_host();
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    options.get_socket().is_some()
+        || host.starts_with('/')
+        || host == "localhost"
+        || host.parse().is_ok_and(is_loopback)
 }
 
 /// Connects, and finds out whether the session keeps its settings.
@@ -154,6 +168,12 @@ async fn check_settings(connection: &mut PgConnection, mode: &SessionMode) -> Re
 fn cannot_connect(error: sqlx::Error) -> Error {
     match &error {
         sqlx::Error::Database(refusal) => match refusal.code().as_deref() {
+            // The server demands TLS.
+            Some(code)
+                if code.starts_with("28") && !TLS && describe(&error).contains("no encryption") =>
+            {
+                setup(format!("{}; {WITHOUT_TLS}", describe(&error)))
+            }
             Some(code) if code.starts_with("28") => setup(format!(
                 "PostgreSQL rejected the user or the password: {}",
                 describe(&error)
