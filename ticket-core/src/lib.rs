@@ -31,6 +31,8 @@
 //!
 //! # Feature flags
 //!
+//! - `postgres-tls`: TLS to PostgreSQL. Off by default, because it takes about 10% of the time to
+//!   compile the server.
 //! - `utoipa`: implements `utoipa::ToSchema` for what requests and responses contain. Off by default.
 //!
 //! # Memory
@@ -72,5 +74,5 @@ pub use self::{
     payment::Payments,
     purchase::{IdempotencyKey, MAX_QUANTITY, NewPurchase, Purchase, Purchased, Status},
     store::{Audit, Line, PoolState, Stock, StockSums, Totals},
-    tickets::{Options, Tickets},
+    tickets::{Options, Tickets, TicketsFuture},
 };

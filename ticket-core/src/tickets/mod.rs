@@ -9,6 +9,7 @@ mod stock;
 use std::{
     collections::HashMap,
     fmt,
+    pin::Pin,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -32,6 +33,12 @@ use crate::{
 
 /// The maximum number of concerts whose terms are cached, about 10 MB.
 const MAX_CACHED_TERMS: usize = 10_000;
+
+/// Future of an operation of [`Tickets`].
+///
+/// The compiler generates the code of an `async fn` once more in every crate that awaits it, with all
+/// that it awaits. Boxed, it is compiled only in this crate.
+pub type TicketsFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Ticket platform on one database.
 ///
@@ -75,7 +82,8 @@ impl Tickets {
     /// PostgreSQL include:
     ///
     /// - `sslmode`: `disable`, `prefer` (default), `require` (encrypted, but not authenticated unless
-    ///   `sslrootcert` is given), `verify-ca`, `verify-full` (recommended).
+    ///   `sslrootcert` is given), `verify-ca`, `verify-full` (recommended). All but the first two
+    ///   require the feature `postgres-tls`, without which `prefer` does not encrypt.
     /// - `sslrootcert`: a PEM file with certificate authorities that are trusted in addition to
     ///   those of the operating system.
     /// - `host`: a directory with a Unix socket.
@@ -88,30 +96,32 @@ impl Tickets {
     /// - [`Error::Setup`] if the URL, the credentials, TLS or a setting is unusable.
     /// - [`Error::Migrate`] if a migration fails.
     /// - [`Error::Unavailable`] or [`Error::Busy`] if the database does not respond.
-    pub async fn open(url: &str, mut options: Options) -> Result<Self, Error> {
-        options.observer = Arc::new(GuardedObserver(options.observer));
-        let timeouts = Timeouts {
-            connection: options.connection_timeout,
-            lock: options.lock_timeout,
-            statement: options.statement_timeout,
-        };
-        let probe = |system, timeout| {
-            let (faults, observer) = (options.faults.clone(), options.observer.clone());
-            Probe::new(system, faults, observer, timeout)
-        };
-        let store: Arc<dyn Store> = match url.parse()? {
-            DatabaseUrl::Sqlite(url) => {
-                let probe = probe("sqlite", timeouts.statement);
-                Arc::new(Sqlite::open(&url, options.connections, timeouts, probe).await?)
-            }
-            DatabaseUrl::Postgres(url) => {
-                // The server's own timeout should elapse first; its response takes time to arrive.
-                let timeout = timeouts.statement.saturating_add(timeouts.connection);
-                let probe = probe("postgresql", timeout);
-                Arc::new(Postgres::open(&url, options.connections, timeouts, probe).await?)
-            }
-        };
-        Ok(Self::new(store, options))
+    pub fn open(url: &str, mut options: Options) -> TicketsFuture<'_, Result<Self, Error>> {
+        Box::pin(async move {
+            options.observer = Arc::new(GuardedObserver(options.observer));
+            let timeouts = Timeouts {
+                connection: options.connection_timeout,
+                lock: options.lock_timeout,
+                statement: options.statement_timeout,
+            };
+            let probe = |system, timeout| {
+                let (faults, observer) = (options.faults.clone(), options.observer.clone());
+                Probe::new(system, faults, observer, timeout)
+            };
+            let store: Arc<dyn Store> = match url.parse()? {
+                DatabaseUrl::Sqlite(url) => {
+                    let probe = probe("sqlite", timeouts.statement);
+                    Arc::new(Sqlite::open(&url, options.connections, timeouts, probe).await?)
+                }
+                DatabaseUrl::Postgres(url) => {
+                    // The server's own timeout should elapse first; its response takes time to arrive.
+                    let timeout = timeouts.statement.saturating_add(timeouts.connection);
+                    let probe = probe("postgresql", timeout);
+                    Arc::new(Postgres::open(&url, options.connections, timeouts, probe).await?)
+                }
+            };
+            Ok(Self::new(store, options))
+        })
     }
 
     pub(crate) fn new(store: Arc<dyn Store>, options: Options) -> Self {
@@ -146,8 +156,8 @@ impl Tickets {
     ///
     /// [`Error::Unavailable`], [`Error::Busy`], [`Error::Database`], or [`Error::Closed`] after
     /// [`close`](Self::close).
-    pub async fn ping(&self) -> Result<(), Error> {
-        self.0.store.ping().await.map_err(Failure::into_error)
+    pub fn ping(&self) -> TicketsFuture<'_, Result<(), Error>> {
+        Box::pin(async move { self.0.store.ping().await.map_err(Failure::into_error) })
     }
 
     /// Returns how many servers use the database, this one included, or `None` if that is unknown,
@@ -156,8 +166,8 @@ impl Tickets {
     /// # Errors
     ///
     /// Errors of the database.
-    pub async fn servers(&self) -> Result<Option<u32>, Error> {
-        self.retry(|| self.0.store.servers()).await
+    pub fn servers(&self) -> TicketsFuture<'_, Result<Option<u32>, Error>> {
+        Box::pin(async move { self.retry(|| self.0.store.servers()).await })
     }
 
     /// Returns the states of the connection pools.
@@ -190,18 +200,20 @@ impl Tickets {
 
     /// Rejects new writes, waits for pending ones, and closes the database. Waits for up to twice
     /// [`Options::retry_timeout`].
-    pub async fn close(&self) {
-        self.0.closing.store(true, Relaxed);
-        let all = self.0.permits.acquire_many(self.0.queue);
-        // Writes that are still pending after this time wait for a database that does not respond.
-        if tokio::time::timeout(self.0.retry_timeout * 2, all)
-            .await
-            .is_err()
-        {
-            tracing::warn!("closed while purchases were waiting for the database");
-        }
-        self.0.permits.close();
-        self.0.store.close().await;
+    pub fn close(&self) -> TicketsFuture<'_, ()> {
+        Box::pin(async move {
+            self.0.closing.store(true, Relaxed);
+            let all = self.0.permits.acquire_many(self.0.queue);
+            // Writes that are still pending after this time wait for a database that does not respond.
+            if tokio::time::timeout(self.0.retry_timeout * 2, all)
+                .await
+                .is_err()
+            {
+                tracing::warn!("closed while purchases were waiting for the database");
+            }
+            self.0.permits.close();
+            self.0.store.close().await;
+        })
     }
 
     /// Takes a permit for a write.

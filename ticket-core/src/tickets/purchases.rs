@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::Tickets;
+use super::{Tickets, TicketsFuture};
 use crate::{
     Commit, Concert, ConcertId, Error, IdempotencyKey, NewPurchase, Outcome, Purchase, PurchaseId,
     Purchased,
@@ -23,57 +23,59 @@ impl Tickets {
     /// # Errors
     ///
     /// Every variant of [`Error`] but `Malformed`, `Invalid`, `Setup` and `Migrate`.
-    pub async fn purchase(
+    pub fn purchase(
         &self,
         concert: ConcertId,
         new: NewPurchase,
         key: Option<IdempotencyKey>,
-    ) -> Result<Purchased, Error> {
-        let mut attempt = Attempt::new(self.0.observer.clone(), concert, new.quantity());
-        let terms = match self.terms(concert).await {
-            Ok(terms) => terms,
-            Err(error) => {
-                attempt.fail(&error);
-                return Err(error);
-            }
-        };
-        attempt.set_concert(terms.clone());
-        match self.check(&terms, &new, key).await {
-            Ok(Checked::Replayed(purchase)) => {
-                attempt.finish(Outcome::Replayed);
-                Ok(Purchased {
-                    purchase,
-                    replayed: true,
-                })
-            }
-            Ok(Checked::Payable { key, permit }) => {
-                let purchase = Purchase::create(&terms, &new);
-                let id = purchase.id;
-                let (response, received) = oneshot::channel();
-                self.submit(Pending {
-                    completion: Completion {
-                        attempt,
-                        payment: self.0.gateway.authorize(purchase.total),
-                        response,
-                        permit,
-                    },
-                    order: Order {
+    ) -> TicketsFuture<'_, Result<Purchased, Error>> {
+        Box::pin(async move {
+            let mut attempt = Attempt::new(self.0.observer.clone(), concert, new.quantity());
+            let terms = match self.terms(concert).await {
+                Ok(terms) => terms,
+                Err(error) => {
+                    attempt.fail(&error);
+                    return Err(error);
+                }
+            };
+            attempt.set_concert(terms.clone());
+            match self.check(&terms, &new, key).await {
+                Ok(Checked::Replayed(purchase)) => {
+                    attempt.finish(Outcome::Replayed);
+                    Ok(Purchased {
                         purchase,
-                        max_per_buyer: terms.max_per_buyer,
-                        key,
-                    },
-                });
-                // The committer responds unless it panics or the runtime shuts down.
-                received.await.unwrap_or(Err(Error::OutcomeUnknown {
-                    purchase: id,
-                    source: None,
-                }))
+                        replayed: true,
+                    })
+                }
+                Ok(Checked::Payable { key, permit }) => {
+                    let purchase = Purchase::create(&terms, &new);
+                    let id = purchase.id;
+                    let (response, received) = oneshot::channel();
+                    self.submit(Pending {
+                        completion: Completion {
+                            attempt,
+                            payment: self.0.gateway.authorize(purchase.total),
+                            response,
+                            permit,
+                        },
+                        order: Order {
+                            purchase,
+                            max_per_buyer: terms.max_per_buyer,
+                            key,
+                        },
+                    });
+                    // The committer responds unless it panics or the runtime shuts down.
+                    received.await.unwrap_or(Err(Error::OutcomeUnknown {
+                        purchase: id,
+                        source: None,
+                    }))
+                }
+                Err(error) => {
+                    attempt.fail(&error);
+                    Err(error)
+                }
             }
-            Err(error) => {
-                attempt.fail(&error);
-                Err(error)
-            }
-        }
+        })
     }
 
     /// Runs the checks that precede the payment and need no lock.
@@ -128,11 +130,13 @@ impl Tickets {
     /// # Errors
     ///
     /// [`Error::NotFound`], errors of the database and [`Error::Injected`].
-    pub async fn read_purchase(&self, id: PurchaseId) -> Result<Purchase, Error> {
-        self.inject(Operation::ReadPurchase).await?;
-        self.retry(|| self.0.store.reads().purchase(id))
-            .await?
-            .ok_or_else(|| purchase_not_found(id))
+    pub fn read_purchase(&self, id: PurchaseId) -> TicketsFuture<'_, Result<Purchase, Error>> {
+        Box::pin(async move {
+            self.inject(Operation::ReadPurchase).await?;
+            self.retry(|| self.0.store.reads().purchase(id))
+                .await?
+                .ok_or_else(|| purchase_not_found(id))
+        })
     }
 }
 

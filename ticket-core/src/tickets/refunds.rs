@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Tickets, purchases::purchase_not_found, run_to_completion};
+use super::{Tickets, TicketsFuture, purchases::purchase_not_found, run_to_completion};
 use crate::{
     Error, Outcome, Purchase, PurchaseId, committer::RESOLVE_TIMEOUT, observer::PurchaseEvent,
     policy::Operation, retry::Backoff, time::truncate_to_micros,
@@ -15,39 +15,41 @@ impl Tickets {
     /// # Errors
     ///
     /// [`Error::NotFound`], [`Error::Overloaded`], errors of the database and [`Error::Injected`].
-    pub async fn refund(&self, id: PurchaseId) -> Result<Purchase, Error> {
-        self.inject(Operation::Refund).await?;
-        let permit = self.permit()?;
-        let tickets = self.clone();
-        run_to_completion(async move {
-            let at = truncate_to_micros(Timestamp::now());
-            let mut backoff = Backoff::new(tickets.0.retry_timeout);
-            let mut may_have_committed = false;
-            loop {
-                let refund = tickets.0.store.refund(id, at, may_have_committed);
-                let failure = match refund.await {
-                    Ok(refunded) => return tickets.complete_refund(id, refunded).await,
-                    Err(failure) => failure,
-                };
-                may_have_committed |= failure.may_have_committed();
-                if failure.is_transient() && backoff.wait().await {
-                    continue;
+    pub fn refund(&self, id: PurchaseId) -> TicketsFuture<'_, Result<Purchase, Error>> {
+        Box::pin(async move {
+            self.inject(Operation::Refund).await?;
+            let permit = self.permit()?;
+            let tickets = self.clone();
+            run_to_completion(async move {
+                let at = truncate_to_micros(Timestamp::now());
+                let mut backoff = Backoff::new(tickets.0.retry_timeout);
+                let mut may_have_committed = false;
+                loop {
+                    let refund = tickets.0.store.refund(id, at, may_have_committed);
+                    let failure = match refund.await {
+                        Ok(refunded) => return tickets.complete_refund(id, refunded).await,
+                        Err(failure) => failure,
+                    };
+                    may_have_committed |= failure.may_have_committed();
+                    if failure.is_transient() && backoff.wait().await {
+                        continue;
+                    }
+                    if !may_have_committed {
+                        return Err(failure.into_error());
+                    }
+                    let source = failure.source();
+                    tokio::spawn(async move {
+                        tickets.resolve_refund(id, at).await;
+                        drop(permit);
+                    });
+                    return Err(Error::OutcomeUnknown {
+                        purchase: id,
+                        source,
+                    });
                 }
-                if !may_have_committed {
-                    return Err(failure.into_error());
-                }
-                let source = failure.source();
-                tokio::spawn(async move {
-                    tickets.resolve_refund(id, at).await;
-                    drop(permit);
-                });
-                return Err(Error::OutcomeUnknown {
-                    purchase: id,
-                    source,
-                });
-            }
+            })
+            .await
         })
-        .await
     }
 
     /// Pays back a purchase that this call refunded, and reports it.

@@ -1,6 +1,6 @@
 //! Stock and totals.
 
-use super::Tickets;
+use super::{Tickets, TicketsFuture};
 use crate::{Audit, ConcertId, Error, Stock, StockSums, Totals};
 
 impl Tickets {
@@ -9,8 +9,8 @@ impl Tickets {
     /// # Errors
     ///
     /// Errors of the database.
-    pub async fn stock(&self) -> Result<Vec<Stock>, Error> {
-        self.retry(|| self.0.store.reads().stock()).await
+    pub fn stock(&self) -> TicketsFuture<'_, Result<Vec<Stock>, Error>> {
+        Box::pin(async move { self.retry(|| self.0.store.reads().stock()).await })
     }
 
     /// Returns the stock of the concerts with these ids, in any order. Unknown ids are ignored.
@@ -18,11 +18,16 @@ impl Tickets {
     /// # Errors
     ///
     /// Errors of the database.
-    pub async fn stock_of(&self, ids: &[ConcertId]) -> Result<Vec<Stock>, Error> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.retry(|| self.0.store.stock_of(ids)).await
+    pub fn stock_of<'a>(
+        &'a self,
+        ids: &'a [ConcertId],
+    ) -> TicketsFuture<'a, Result<Vec<Stock>, Error>> {
+        Box::pin(async move {
+            if ids.is_empty() {
+                return Ok(Vec::new());
+            }
+            self.retry(|| self.0.store.stock_of(ids)).await
+        })
     }
 
     /// Returns the stock of up to `limit` concerts, those with the most sold tickets first.
@@ -33,9 +38,11 @@ impl Tickets {
     /// # Errors
     ///
     /// Errors of the database.
-    pub async fn best_sellers(&self, limit: u32) -> Result<Vec<Stock>, Error> {
-        self.retry(|| self.0.store.reads().best_sellers(limit))
-            .await
+    pub fn best_sellers(&self, limit: u32) -> TicketsFuture<'_, Result<Vec<Stock>, Error>> {
+        Box::pin(async move {
+            self.retry(|| self.0.store.reads().best_sellers(limit))
+                .await
+        })
     }
 
     /// Returns the number of concerts and the sums of their tickets. The database reads every
@@ -44,8 +51,8 @@ impl Tickets {
     /// # Errors
     ///
     /// Errors of the database.
-    pub async fn stock_sums(&self) -> Result<StockSums, Error> {
-        self.retry(|| self.0.store.reads().stock_sums()).await
+    pub fn stock_sums(&self) -> TicketsFuture<'_, Result<StockSums, Error>> {
+        Box::pin(async move { self.retry(|| self.0.store.reads().stock_sums()).await })
     }
 
     /// Returns the totals of every concert. Reads every purchase's row: not for a hot path.
@@ -53,8 +60,8 @@ impl Tickets {
     /// # Errors
     ///
     /// Errors of the database.
-    pub async fn totals(&self) -> Result<Totals, Error> {
-        self.retry(|| self.0.store.reads().totals()).await
+    pub fn totals(&self) -> TicketsFuture<'_, Result<Totals, Error>> {
+        Box::pin(async move { self.retry(|| self.0.store.reads().totals()).await })
     }
 
     /// Compares the concerts' counters with the purchases' rows, and returns up to `limit` concerts
@@ -64,7 +71,7 @@ impl Tickets {
     /// # Errors
     ///
     /// Errors of the database.
-    pub async fn audit(&self, limit: u32) -> Result<Audit, Error> {
-        self.retry(|| self.0.store.reads().audit(limit)).await
+    pub fn audit(&self, limit: u32) -> TicketsFuture<'_, Result<Audit, Error>> {
+        Box::pin(async move { self.retry(|| self.0.store.reads().audit(limit)).await })
     }
 }
