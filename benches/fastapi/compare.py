@@ -6,8 +6,9 @@
     VENV/bin/python benches/fastapi/compare.py [--server PATH] [--rounds N] [--seconds N]
 
 The servers run on core 0 and wrk on core 1, in turns. A round is 16 connections that read one
-concert, and then 16 that buy tickets for it. The CPU time of a server is comparable on a machine
-that does other work as well, and its inverse is the rate that a core to itself sustains.
+concert, and then 16 that buy tickets for it. Rates need a machine that does no other work. The CPU
+time of a server is comparable on any machine, and its inverse is the rate of a core that waits for
+nothing, not even for the disk. Ratios are those of the ticket server to its original.
 """
 
 import argparse
@@ -141,14 +142,15 @@ def compare(servers, arguments, script):
                 result = server.measure(path, arguments.seconds, lua)
                 measured[kind, server.name].append(result)
     print(f"medians of {arguments.rounds} rounds in turns, load {os.getloadavg()[0]:.1f}\n")
-    print(f"{'':<26}{'requests/s':>12}{'CPU us each':>13}{'per core-second':>17}{'ratio':>7}")
+    print(f"{'':<26}{'requests/s':>12}{'ratio':>7}{'CPU us each':>13}{'per core-second':>17}{'ratio':>7}")
     for kind in kinds:
         base = None
         for server in servers:
             rate, cpu = map(statistics.median, zip(*measured[kind, server.name]))
-            base = base or cpu
+            base = base or (rate, cpu)
             name = f"{kind}, {server.name}"
-            print(f"{name:<26}{rate:>12,.0f}{cpu:>13.1f}{1e6 / cpu:>17,.0f}{base / cpu:>7.1f}")
+            rates = f"{rate:>12,.0f}{rate / base[0]:>7.1f}"
+            print(f"{name:<26}{rates}{cpu:>13.1f}{1e6 / cpu:>17,.0f}{base[1] / cpu:>7.1f}")
 
 
 if __name__ == "__main__":
