@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::process::until;
 
 /// Timeout of a command.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(crate) struct Browser {
     child: Child,

@@ -107,16 +107,15 @@ fn list(value: &Value) -> &[Value] {
 pub(crate) struct Bindings(BTreeMap<String, String>);
 
 impl Bindings {
-    /// Binds Grafana's own variables, for an interval of 27 seconds between the points of a graph and
-    /// a time range of `range` seconds. Of the ten scrapes that a rate then includes, all but two may
-    /// fail, as they do on a busy machine.
-    pub(crate) fn over(range: f64) -> Self {
-        let (scrape, interval) = (f64::from(SCRAPE_INTERVAL), 27.0f64);
+    /// Binds Grafana's own variables, for a time range of `range` seconds and graphs with a point
+    /// every `interval` seconds.
+    pub(crate) fn over(range: f64, interval: f64) -> Self {
+        let scrape = f64::from(SCRAPE_INTERVAL);
         let rate_interval = (interval + scrape).max(4.0 * scrape);
         let values = [
             ("__range", format!("{range:.0}s")),
-            ("__interval", format!("{interval}s")),
-            ("__rate_interval", format!("{rate_interval}s")),
+            ("__interval", format!("{interval:.0}s")),
+            ("__rate_interval", format!("{rate_interval:.0}s")),
         ];
         Self(values.map(|(name, value)| (name.into(), value)).into())
     }
@@ -229,7 +228,7 @@ fn selectors_are_found_and_rates_replaced() {
 
 #[test]
 fn variables_are_expanded_as_grafana_does() {
-    let values = Bindings::over(20.0)
+    let values = Bindings::over(20.0, 27.0)
         .chosen("route", &["/a/{id}"])
         .chosen("job", &["x", "y.z"]);
     assert_eq!(

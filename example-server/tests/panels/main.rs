@@ -72,7 +72,15 @@ async fn no_panel_is_empty_and_every_value_matches_the_load() {
     let load = traffic(&server, scraped).await;
     let ended = now();
 
-    for (program, path, prometheus) in &all {
+    // Before the rates of the last minutes return to zero.
+    let mut verifiers = Vec::new();
+    for prometheus in all.iter().map(|(.., started)| started).chain(&natives) {
+        let verifier = Verifier::new(prometheus, (begun, ended), load.counts()).await;
+        verifier.alerts().await;
+        verifiers.push(verifier);
+    }
+    let (verifiers, native_verifiers) = verifiers.split_at(all.len());
+    for ((program, path, _), verifier) in all.iter().zip(verifiers) {
         let format = match *path {
             "/text" => "text/plain",
             _ => "application/openmetrics-text",
@@ -80,24 +88,19 @@ async fn no_panel_is_empty_and_every_value_matches_the_load() {
         let seen = proxy.seen(path);
         println!("\n{}, {format}", program.display());
         assert!(seen.iter().all(|one| one.starts_with(format)), "{seen:?}");
-        let last = prometheus.scraped(ended).await;
-        let verifier = Verifier::new(prometheus, (begun, last), load.counts());
-        // Before the rates of the last minutes return to zero.
-        verifier.rules().await;
+        verifier.recordings().await;
         verifier.dashboards(written.path()).await;
         verifier.exemplars(format.contains("openmetrics")).await;
     }
-    for (prometheus, classic) in natives.iter().zip([false, true]) {
+    for (verifier, classic) in native_verifiers.iter().zip([false, true]) {
         println!("\nnative histograms, with classic ones: {classic}");
         let seen = proxy.seen("/native");
         let protobuf = "application/vnd.google.protobuf";
         assert!(seen.iter().all(|one| one.starts_with(protobuf)), "{seen:?}");
-        let last = prometheus.scraped(ended).await;
-        let verifier = Verifier::new(prometheus, (begun, last), load.counts());
         if classic {
             verifier.same_values(written.path(), native.path()).await;
         } else {
-            verifier.rules().await;
+            verifier.recordings().await;
             verifier.dashboards(native.path()).await;
         }
     }

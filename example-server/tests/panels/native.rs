@@ -26,7 +26,7 @@ impl Verifier<'_> {
         let near = self.share_of_observations_near_the_threshold().await;
         let mut compared = [0; 4];
         for (classic, native) in classic.iter().zip(&native) {
-            let all = Bindings::over(60.0).all(&classic.variables);
+            let all = Bindings::over(60.0, 60.0).all(&classic.variables);
             let queries = classic.panels.iter().zip(&native.panels);
             for (classic, native) in queries.filter(|(classic, native)| classic.text != native.text)
             {

@@ -57,15 +57,28 @@ const SLOW_MACHINE: [&str; 3] = [
 pub(crate) struct Verifier<'a> {
     prometheus: &'a Prometheus,
     range: (f64, f64),
+    /// Seconds that include several scrapes before the end of the range.
+    interval: f64,
     counts: Counts,
 }
 
 impl<'a> Verifier<'a> {
-    /// Creates a verifier for a time range, at whose end every request had been scraped.
-    pub(crate) fn new(prometheus: &'a Prometheus, range: (f64, f64), counts: Counts) -> Self {
+    /// Creates a verifier for a time range that ends with the first scrape after `ended`, when every
+    /// request had been counted.
+    pub(crate) async fn new(
+        prometheus: &'a Prometheus,
+        (begun, ended): (f64, f64),
+        counts: Counts,
+    ) -> Self {
+        let last = prometheus.scraped(ended).await;
+        let mut scrapes = prometheus.scrapes().await;
+        scrapes.retain(|time| *time <= last);
+        // On a busy machine, some scrapes fail.
+        let several = scrapes[scrapes.len().saturating_sub(5)];
         Self {
             prometheus,
-            range,
+            range: (begun, last),
+            interval: (last - several).ceil(),
             counts,
         }
     }
@@ -92,7 +105,7 @@ impl<'a> Verifier<'a> {
     }
 
     async fn dashboard(&self, dashboard: &Dashboard, expected: &mut Vec<Expected>) {
-        let grafana = Bindings::over(self.range.1 - self.range.0);
+        let grafana = Bindings::over(self.range.1 - self.range.0, self.interval);
         let all = grafana.clone().all(&dashboard.variables);
         for variable in &dashboard.variables {
             self.variable(variable, &all).await;
@@ -219,89 +232,81 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Verifies that recording rules record what their queries return, and that the expected alerts
-    /// fire.
-    pub(crate) async fn rules(&self) {
-        let rules = self.prometheus.rules().await;
-        assert!(rules.iter().any(|rule| rule["type"] == "alerting"));
+    /// Verifies that alerts are in the expected states.
+    pub(crate) async fn alerts(&self) {
         let mut silent = BTreeSet::from(SILENT);
-        for rule in &rules {
-            let (name, query) = (
-                rule["name"].as_str().unwrap(),
-                rule["query"].as_str().unwrap(),
-            );
-            assert_eq!(
-                (&rule["health"], rule["lastError"].as_str()),
-                (&Value::from("ok"), None),
-                "{rule}"
-            );
-            self.matches(query, name).await;
-            let found = if rule["type"] == "recording" {
-                let recorded = format!("{name}{{slo={}}}", rule["labels"]["slo"]);
-                let found = self.recorded(&recorded, query).await;
-                let slo = rule["labels"]["slo"].as_str().unwrap();
-                if let Some(counted) = expected::objective(&self.counts, slo, name) {
-                    let lifetime = self.now(&over_lifetime(query)).await;
-                    assert_eq!(lifetime[0].last(), counted, "{recorded}: {query}");
-                }
-                found
-            } else {
-                let found = self.now(query).await;
-                if !SLOW_MACHINE.contains(&name) {
-                    assert_eq!(found.is_empty(), silent.remove(name), "{name}: {found:?}");
-                    let state = if found.is_empty() {
-                        "inactive"
-                    } else if rule["duration"] == 0 {
-                        "firing"
-                    } else {
-                        "pending"
-                    };
-                    // A failed scrape makes an alert pending until the next one succeeds.
-                    until(&format!("{name} is {state}"), async || {
-                        let rules = self.prometheus.rules().await;
-                        let rule = rules.iter().find(|rule| rule["name"] == name);
-                        rule.unwrap()["state"] == state
-                    })
-                    .await;
-                }
-                found
-            };
-            assert!(
-                found.iter().all(|series| series.last().is_finite()),
-                "{name}: {found:?}"
-            );
-            let value = found.last().map_or(f64::NAN, Series::last);
-            println!(
-                "{:14} {name:52} {:3} series, the last at {value}",
-                rule["type"].as_str().unwrap(),
-                found.len()
-            );
+        for rule in &self.rules("alerting").await {
+            let (name, query) = (text(&rule["name"]), text(&rule["query"]));
+            let found = self.now(query).await;
+            if !SLOW_MACHINE.contains(&name) {
+                assert_eq!(found.is_empty(), silent.remove(name), "{name}: {found:?}");
+                let state = if found.is_empty() {
+                    "inactive"
+                } else if rule["duration"] == 0 {
+                    "firing"
+                } else {
+                    "pending"
+                };
+                // A failed scrape makes an alert pending until the next one succeeds.
+                until(&format!("{name} is {state}"), async || {
+                    let rules = self.prometheus.rules().await;
+                    let rule = rules.iter().find(|rule| rule["name"] == name);
+                    rule.unwrap()["state"] == state
+                })
+                .await;
+            }
+            shown("alert", name, &found);
         }
         assert!(silent.is_empty(), "there are no alerts {silent:?}");
     }
 
-    /// Waits until the last sample of a recorded series is what its query returns for the time of
-    /// the sample. Of a scrape that was in progress at that time, only the query sees the result.
-    async fn recorded(&self, recorded: &str, query: &str) -> Vec<Series> {
-        let mut found = Vec::new();
-        until(&format!("{recorded} is {query}"), async || {
-            found = self.now_and_before(recorded).await;
-            let Some((time, value)) = found.first().and_then(|one| one.values.last()) else {
-                return false;
-            };
-            let returned = self.prometheus.query(query, *time).await.unwrap();
-            let returned = returned.first().map_or(f64::NAN, Series::last);
-            (returned - value).abs() <= value.abs() * 1e-9
-        })
-        .await;
-        found
+    /// Verifies that the selectors of rules match series, and that recording rules record what their
+    /// queries return.
+    pub(crate) async fn recordings(&self) {
+        for rule in &self.rules("alerting").await {
+            self.matches(text(&rule["query"]), text(&rule["name"]))
+                .await;
+        }
+        for rule in &self.rules("recording").await {
+            let (name, query) = (text(&rule["name"]), text(&rule["query"]));
+            self.matches(query, name).await;
+            let slo = text(&rule["labels"]["slo"]);
+            let recorded = format!("{name}{{slo=\"{slo}\"}}");
+            let found = self.recorded(&recorded, query).await;
+            if let Some(counted) = expected::objective(&self.counts, slo, name) {
+                let lifetime = self.now(&over_lifetime(query)).await;
+                assert_eq!(lifetime[0].last(), counted, "{recorded}: {query}");
+            }
+            shown("recording", name, &found);
+        }
     }
 
-    /// Returns the samples of the last ten minutes.
-    async fn now_and_before(&self, selector: &str) -> Vec<Series> {
-        let query = format!("{selector}[10m]");
-        let found = self.prometheus.query(&query, crate::now()).await;
-        found.unwrap_or_else(|error| panic!("{query}: {error}"))
+    /// Returns the rules of a type, which have been evaluated without errors.
+    async fn rules(&self, kind: &str) -> Vec<Value> {
+        let mut rules = self.prometheus.rules().await;
+        rules.retain(|rule| rule["type"] == kind);
+        assert!(!rules.is_empty());
+        for rule in &rules {
+            let is_healthy = rule["health"] == "ok" && rule["lastError"].is_null();
+            assert!(is_healthy, "{rule}");
+        }
+        rules
+    }
+
+    /// Asserts that one of the last samples of a recorded series is what its query returns for the
+    /// time of the sample. Of a scrape that was in progress at that time, only the query sees the
+    /// result.
+    async fn recorded(&self, recorded: &str, query: &str) -> Vec<Series> {
+        let found = self.now(&format!("{recorded}[10m]")).await;
+        assert_eq!(found.len(), 1, "{recorded}");
+        for (time, value) in found[0].values.iter().rev().take(5) {
+            let returned = self.prometheus.query(query, *time).await.unwrap();
+            let returned = returned.first().map_or(f64::NAN, Series::last);
+            if (returned - value).abs() <= value.abs() * 1e-9 {
+                return found;
+            }
+        }
+        panic!("{recorded} is not the result of {query}: {found:?}");
     }
 
     /// Verifies that exemplars with trace IDs exist if the format supports them.
@@ -317,6 +322,23 @@ impl<'a> Verifier<'a> {
             );
         }
     }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+/// Prints the result of a rule, whose values are finite.
+fn shown(kind: &str, name: &str, found: &[Series]) {
+    assert!(
+        found.iter().all(|series| series.last().is_finite()),
+        "{name}: {found:?}"
+    );
+    let value = found.last().map_or(f64::NAN, Series::last);
+    println!(
+        "{kind:14} {name:52} {:3} series, the last at {value}",
+        found.len()
+    );
 }
 
 fn values(series: &[Series], by: &[&str]) -> Values {

@@ -83,7 +83,7 @@ async fn connections_with_an_incomplete_head_are_closed_on_both_ports() {
 
 #[tokio::test]
 async fn the_head_of_a_second_request_has_a_timeout_too() {
-    let server = Server::start(&["--header-timeout", "200ms", "--keep-alive", NEVER]);
+    let server = Server::start(&["--header-timeout", "1s", "--keep-alive", NEVER]);
     let request = "GET /concerts HTTP/1.1\r\nhost: test\r\n\r\n";
     let mut stream = connect_and_send(&server.api_url, request).await;
     read_response(&mut stream).await;
@@ -93,7 +93,7 @@ async fn the_head_of_a_second_request_has_a_timeout_too() {
 
 #[tokio::test]
 async fn idle_connections_are_closed_after_the_keep_alive_timeout() {
-    let server = Server::start(&["--keep-alive", "200ms", "--header-timeout", NEVER]);
+    let server = Server::start(&["--keep-alive", "1s", "--header-timeout", NEVER]);
     let request = "GET /concerts HTTP/1.1\r\nhost: test\r\n\r\n";
     let mut stream = connect_and_send(&server.api_url, request).await;
     assert!(read_response(&mut stream).await.starts_with("HTTP/1.1 200"));
@@ -163,7 +163,7 @@ async fn an_idle_connection_makes_room_for_a_new_one() {
 
 #[tokio::test]
 async fn connections_and_their_bytes_are_measured() {
-    let server = Server::start(&["--header-timeout", "200ms", "--keep-alive", NEVER]);
+    let server = Server::start(&["--header-timeout", "1s", "--keep-alive", NEVER]);
     let open = async || server.metric("http_server_open_connections", &[]).await;
     let ended = async |error_type: &str| {
         let label = format!("error_type=\"{error_type}\"");
@@ -499,7 +499,7 @@ async fn http2_clients_that_keep_their_window_closed_make_room_for_others() {
 
 #[tokio::test]
 async fn event_streams_over_http2_outlast_the_write_timeout() {
-    let server = Server::start(&["--write-timeout", "100ms", "--header-timeout", "100ms"]);
+    let server = Server::start(&["--write-timeout", "1s", "--header-timeout", "1s"]);
     let client = legacy::Client::builder(TokioExecutor::new())
         .http2_only(true)
         .build_http::<Full<Bytes>>();

@@ -51,7 +51,7 @@ fn scrape(ops_url: &str) -> Option<String> {
     let address = ops_url.strip_prefix("http://").unwrap();
     let mut connection = TcpStream::connect(address).ok()?;
     connection
-        .set_read_timeout(Some(Duration::from_secs(10)))
+        .set_read_timeout(Some(Duration::from_secs(60)))
         .ok()?;
     // HTTP/1.0 has no chunks.
     connection

@@ -9,7 +9,7 @@ fn overload_measures_a_server_without_the_token_and_the_faults_of_the_environmen
     let folder = tempfile::tempdir().unwrap();
     let output = program()
         .args(["overload", "--clients", "4", "--rounds", "1", "--json"])
-        .args(["--duration", "500ms"])
+        .args(["--duration", "2s"])
         .env("TMPDIR", folder.path())
         .env("ADMIN_TOKEN", "s3cret")
         .env("FAULTS", "missing.toml")

@@ -17,7 +17,7 @@ async fn requests_in_progress_at_sigterm_are_completed_and_durable() {
     let concert = server.concert(1_000).await;
     server
         .put_faults(
-            &json!({ "faults": [{ "operation": "payment", "delay": { "fixed": { "ms": 300 } } }] }),
+            &json!({ "faults": [{ "operation": "payment", "delay": { "fixed": { "ms": 3_000 } } }] }),
         )
         .await;
     let path = format!("/concerts/{concert}/purchases");
@@ -56,11 +56,11 @@ async fn requests_in_progress_at_sigterm_are_completed_and_durable() {
 #[tokio::test]
 async fn requests_that_wait_to_be_admitted_at_sigterm_get_a_response() {
     let limits = ["--max-concurrency=1", "--queue-timeout=60s"];
-    let mut server = Server::start(&[&limits[..], &["--request-timeout=2s"]].concat());
+    let mut server = Server::start(&[&limits[..], &["--request-timeout=4s"]].concat());
     let concert = server.concert(1_000).await;
     server
         .put_faults(&json!({
-            "faults": [{ "operation": "payment", "delay": { "fixed": { "ms": 1_000 } } }]
+            "faults": [{ "operation": "payment", "delay": { "fixed": { "ms": 2_000 } } }]
         }))
         .await;
     let path = format!("/concerts/{concert}/purchases");

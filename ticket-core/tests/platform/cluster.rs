@@ -156,7 +156,7 @@ impl Cluster {
             }
             let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
             assert!(
-                begun.elapsed() < Duration::from_secs(30),
+                begun.elapsed() < Duration::from_secs(120),
                 "no PostgreSQL: {log}"
             );
         }

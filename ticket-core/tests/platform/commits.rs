@@ -51,7 +51,7 @@ async fn a_purchase_that_fails_its_batch_is_the_only_one_to_fail() {
     let batches = Arc::new(Batches::default());
     let options = Options {
         observer: batches.clone(),
-        ..Options::default()
+        ..crate::options()
     };
     for platform in platforms_with(options).await {
         poison(&platform).await;
@@ -153,7 +153,7 @@ async fn closing_completes_pending_purchases_and_rejects_new_ones() {
 async fn purchases_beyond_the_queue_limit_are_rejected_and_change_nothing() {
     let options = Options {
         queue: 10,
-        ..Options::default()
+        ..crate::options()
     };
     for platform in platforms_with(options).await {
         let concert = platform.concert(1000).await;
@@ -255,7 +255,7 @@ async fn faults_on_the_database_fail_the_declared_fraction_of_purchases() {
 async fn every_operation_has_its_own_faults() {
     for platform in platforms_with(Options {
         faults: Faults::calm(),
-        ..Options::default()
+        ..crate::options()
     })
     .await
     {

@@ -16,9 +16,12 @@ mod timeouts;
 mod tls;
 mod values;
 
-use std::sync::{
-    Arc, LazyLock,
-    atomic::{AtomicU32, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use cluster::Cluster;
@@ -49,9 +52,20 @@ struct Platform {
     _folder: Arc<TempDir>,
 }
 
+/// Options whose timeouts a busy machine does not reach.
+fn options() -> Options {
+    let timeout = Duration::from_secs(120);
+    Options {
+        connection_timeout: timeout,
+        lock_timeout: timeout,
+        statement_timeout: timeout,
+        ..Options::default()
+    }
+}
+
 /// Opens platforms on both stores with both commit modes.
 async fn platforms() -> Vec<Platform> {
-    platforms_with(Options::default()).await
+    platforms_with(options()).await
 }
 
 async fn platforms_with(options: Options) -> Vec<Platform> {

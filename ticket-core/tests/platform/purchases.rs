@@ -200,7 +200,7 @@ async fn an_attempt_without_a_purchase_does_not_use_up_its_key() {
     let faults = Faults::new(Document::from_json(declined).unwrap());
     let options = Options {
         faults,
-        ..Options::default()
+        ..crate::options()
     };
     for platform in platforms_with(options).await {
         platform
@@ -311,7 +311,7 @@ async fn the_observer_receives_each_outcome_once() {
     let observer = Arc::new(Events::default());
     let options = Options {
         observer: observer.clone(),
-        ..Options::default()
+        ..crate::options()
     };
     for platform in platforms_with(options).await {
         let concert = platform.concert(3).await;
@@ -408,7 +408,7 @@ impl Observer for Panics {
 async fn a_panicking_observer_does_not_affect_purchases() {
     let options = Options {
         observer: Arc::new(Panics),
-        ..Options::default()
+        ..crate::options()
     };
     for platform in platforms_with(options).await {
         let concert = platform.concert(3).await;

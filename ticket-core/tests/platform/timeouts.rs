@@ -49,7 +49,7 @@ async fn opening_a_database_that_never_responds_times_out() {
 #[tokio::test]
 async fn a_statement_that_exceeds_its_timeout_changes_nothing() {
     let options = Options {
-        statement_timeout: Duration::from_millis(200),
+        statement_timeout: Duration::from_secs(1),
         ..Options::default()
     };
     for platform in platforms_with(options).await {
@@ -66,7 +66,7 @@ async fn a_statement_that_exceeds_its_timeout_changes_nothing() {
             platform.name
         );
         assert!(error.retry_after().is_some());
-        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert!(begun.elapsed() < Duration::from_secs(60));
         platform.buy(&concert, 1).await.unwrap();
         let line = &platform.check_books().await.concerts[0];
         assert_eq!(
