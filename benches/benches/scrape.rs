@@ -82,7 +82,15 @@ fn main() {
     let rows: Vec<_> = scrapes.iter().map(|scrape| scrape.row(base)).collect();
     table::print(&title, &header, &rows);
     let header = [
-        "", "MB", "ms", "MB/text", "ms/text", "allocs", "gzip MB", "gzip ms",
+        "",
+        "MB",
+        "ms",
+        "MB/text",
+        "ms/text",
+        "allocs",
+        "gzip MB",
+        "gzip ms",
+        "gzip ms/text",
     ];
     table::print("tower-metrics by format", &header, &formats);
 
@@ -109,7 +117,8 @@ const PROTOBUF: &str =
     "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
 
 /// Measures a scrape of tower-metrics in every format, interleaved, without and
-/// with compression.
+/// with compression. Ratios are medians over the rounds, to the text format of the same
+/// recorder.
 fn formats(size: &Size) -> Vec<Vec<String>> {
     let mut classic = TowerMetrics::new(size.routes);
     let mut native = TowerMetrics::native(size.routes);
@@ -121,11 +130,14 @@ fn formats(size: &Size) -> Vec<Vec<String>> {
         ("text", &classic, TEXT),
         ("OpenMetrics", &classic, OPEN_METRICS),
         ("protobuf", &classic, PROTOBUF),
+        ("text, native histograms", &native, TEXT),
         ("protobuf, native histograms", &native, PROTOBUF),
     ];
-    let mut megabytes = [[0.0; 2]; 4];
-    let mut milliseconds = [const { [Vec::new(), Vec::new()] }; 4];
-    let mut allocations = [0; 4];
+    // Position of the text format of the same recorder.
+    let texts = [0, 0, 0, 3, 3];
+    let mut megabytes = [[0.0; 2]; 5];
+    let mut milliseconds = [const { [Vec::new(), Vec::new()] }; 5];
+    let mut allocations = [0; 5];
     for _ in 0..size.scrapes {
         for (i, (_, store, accept)) in formats.iter().enumerate() {
             for gzip in [false, true] {
@@ -141,18 +153,24 @@ fn formats(size: &Size) -> Vec<Vec<String>> {
             }
         }
     }
-    let milliseconds = milliseconds.map(|each| each.map(median));
     let row = |(i, (name, _, _)): (usize, &(&str, _, _))| {
-        let ([size, gzip_size], [time, gzip_time]) = (megabytes[i], milliseconds[i]);
+        let text = texts[i];
+        let [size, gzip_size] = megabytes[i];
+        let time = |gzip: usize| median(milliseconds[i][gzip].clone());
+        let ratio = |gzip: usize| {
+            let rounds = milliseconds[i][gzip].iter().zip(&milliseconds[text][gzip]);
+            median(rounds.map(|(time, text)| time / text).collect())
+        };
         vec![
             (*name).to_owned(),
             format!("{size:.1}"),
-            format!("{time:.1}"),
-            format!("{:.2}", size / megabytes[0][0]),
-            format!("{:.2}", time / milliseconds[0][0]),
+            format!("{:.1}", time(0)),
+            format!("{:.2}", size / megabytes[text][0]),
+            format!("{:.2}", ratio(0)),
             allocations[i].to_string(),
             format!("{gzip_size:.2}"),
-            format!("{gzip_time:.0}"),
+            format!("{:.0}", time(1)),
+            format!("{:.2}", ratio(1)),
         ]
     };
     formats.iter().enumerate().map(row).collect()
