@@ -205,6 +205,13 @@ impl Cells {
         }
     }
 
+    /// Loads a value of each cache line.
+    #[inline]
+    pub(crate) fn touch(&self) -> u64 {
+        let rest = self.rest.iter().map(|line| line.0[0].get());
+        rest.fold(self.first.0[0].get(), u64::wrapping_add)
+    }
+
     /// Records a request that has ended.
     #[inline(always)]
     pub(crate) fn record(&self, layout: &Layout, end: &CompletedRequest<'_>) {

@@ -13,6 +13,12 @@ use super::series::{Endpoint, Series};
 use crate::clock;
 
 /// Values of all series at one time. Reuses its memory for the next reading.
+///
+/// # Memory
+///
+/// 80 bytes for each series, 8 for each of its values, and 16 for each of its populated
+/// native buckets, of which there are at most 513; 16 bytes for each endpoint and each
+/// route; and the [`Directory`]. Vectors may have twice that capacity.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     directory: Directory,
@@ -72,6 +78,7 @@ impl Snapshot {
         loop {
             contents.update();
             let before = contents.begun();
+            contents.prefetch();
             for entries in contents.series() {
                 self.read_series(endpoint, entries);
             }

@@ -97,6 +97,12 @@ use super::Inner;
 /// share a rendering: those that arrive during one wait for the next. Rendering
 /// runs on the calling thread, so serve an exposition of many megabytes from a
 /// separate runtime.
+///
+/// # Memory
+///
+/// For each of text, OpenMetrics and protobuf that has been scraped, the recorder keeps the
+/// last rendering, to reuse its memory, and a reading of the cells: with the default bucket
+/// bounds about 300 bytes per series. For protobuf, it also keeps the encoded labels.
 #[derive(Clone, Copy)]
 pub struct Exposition(&'static Inner);
 

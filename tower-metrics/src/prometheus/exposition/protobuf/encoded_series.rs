@@ -9,7 +9,7 @@ use crate::prometheus::snapshot::Snapshot;
 ///
 /// # Memory
 ///
-/// Each series takes 24 bytes, up to 15 for the creation time and, for each label, the
+/// Each series takes 24 bytes, up to 13 for the creation time and, for each label, the
 /// length of its name and value and up to 8 bytes. The vectors may have twice that
 /// capacity. Names and values have at most 128 bytes, except those of constant labels.
 #[derive(Debug, Default)]
