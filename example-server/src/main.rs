@@ -22,6 +22,7 @@ mod scenarios_command;
 mod security;
 mod serve;
 mod signal;
+mod task;
 mod traffic;
 
 use std::error::Error;

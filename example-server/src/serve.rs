@@ -19,7 +19,7 @@ use crate::metrics::{self, PlatformMetrics, register_process};
 use crate::net::{self, Descriptors};
 use crate::ops::{self, ConsistencyCheck, Ops, Readiness};
 use crate::signal::Signals;
-use crate::{config, dashboards, faults_file, logging, scenarios};
+use crate::{config, dashboards, faults_file, logging, scenarios, task};
 
 /// Time beyond the queue timeout and the request timeout that requests in progress have to finish at
 /// shutdown.
@@ -161,8 +161,8 @@ impl Server {
             monitor.clone(),
         );
         let (stopping, done) = (CancellationToken::new(), CancellationToken::new());
-        tokio::spawn(logging::report_dropped());
-        tokio::spawn(metrics::stock::refresh(tickets.clone(), metrics.clone()));
+        task::spawn(logging::report_dropped());
+        task::spawn(metrics::stock::refresh(tickets.clone(), metrics.clone()));
         let playback = Playback::new(faults.clone());
         let background = {
             let play = playback.clone().run();
@@ -232,7 +232,7 @@ impl Server {
     /// Returns an error if the listener cannot be registered with the runtime.
     pub(crate) async fn run(self, signals: Signals) -> Result<(), Error> {
         let closing = CancellationToken::new();
-        tokio::spawn(shut_down(
+        task::spawn(shut_down(
             signals,
             self.stopping.clone(),
             closing.clone(),

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::task;
 use crate::traffic::{Action, Traffic};
 
 /// Maximum number of concurrent requests. Further arrivals are dropped, as impatient users do not
@@ -100,7 +101,7 @@ async fn send(traffic: Arc<Traffic>, rate: f64, playback: &Playback) {
             continue;
         };
         let (traffic, mut random) = (traffic.clone(), StdRng::from_rng(&mut random));
-        tokio::spawn(async move {
+        task::spawn(async move {
             let action = Action::pick(&mut random, true);
             traffic.perform(action, &mut random).await;
             drop(permit);

@@ -12,7 +12,7 @@ use ticket_core::policy::Document;
 use crate::config::LogFormat;
 use crate::serve::{self, Server};
 use crate::signal::{self, Signals};
-use crate::{config, logging, output};
+use crate::{config, logging, output, task};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -44,7 +44,7 @@ pub(crate) async fn run(options: config::Demo) -> Result<(), Error> {
         created = concerts::create_missing(&server.tickets) => created?,
         signal = signals.next() => return Err(serve::Error::Interrupted(signal).into()),
     };
-    tokio::spawn(concerts::reset_sold_out(server.tickets.clone(), samples));
+    task::spawn(concerts::reset_sold_out(server.tickets.clone(), samples));
     if options.serve.log.log_format == LogFormat::Text {
         output::write(&Welcome(&server).to_string())?;
     }
@@ -54,7 +54,7 @@ pub(crate) async fn run(options: config::Demo) -> Result<(), Error> {
         server.playback.clone(),
         server.stopping.clone(),
     )?;
-    tokio::spawn(status_line::show(
+    task::spawn(status_line::show(
         server.registry.clone(),
         server.stopping.clone(),
     ));

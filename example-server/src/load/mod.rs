@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::config;
 use crate::output::{self, write_diagnostic};
 use crate::signal::{self, Signals};
+use crate::task;
 use crate::traffic::client::RequestError;
 use crate::traffic::{Action, Traffic};
 use report::Results;
@@ -98,7 +99,7 @@ pub(crate) async fn run(options: config::Load) -> Result<(), Error> {
         }
     });
     let pacer = pacer.map_err(Error::Thread)?;
-    let bar = tokio::spawn(show_progress(
+    let bar = task::spawn(show_progress(
         schedule.clone(),
         results.clone(),
         options.json,

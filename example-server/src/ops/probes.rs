@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
 use crate::problem::Problem;
+use crate::task;
 
 /// Time that the database has to respond. Kubernetes gives probes a second by default.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -130,7 +131,7 @@ impl Readiness {
             return;
         }
         let readiness = self.clone();
-        tokio::spawn(async move {
+        task::spawn(async move {
             loop {
                 tokio::time::sleep(RENEWAL).await;
                 {

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
+use crate::task;
+
 /// Inverse of the maximum fraction of time spent on computing.
 const INVERSE_SHARE: u32 = 4;
 
@@ -84,7 +86,7 @@ impl<K: Eq + Clone, V: Clone> Shared<K, V> {
 
 /// Gives the turn to the next request after `pause`.
 fn release(turn: OwnedSemaphorePermit, pause: Duration) {
-    tokio::spawn(async move {
+    task::spawn(async move {
         tokio::time::sleep(pause).await;
         drop(turn);
     });
