@@ -177,6 +177,7 @@ impl Label {
         }
     }
 
+    #[inline]
     fn number(&self, value: &str) -> u16 {
         if value.is_empty() {
             return EMPTY;
@@ -233,6 +234,7 @@ impl LabelNumbers {
     }
 
     /// Evaluates the labels from the request.
+    #[inline(always)]
     pub(crate) fn evaluate_request(&mut self, labels: &[Label], head: &RequestHead<'_>) {
         for (label, number) in labels.iter().zip(&mut self.0) {
             if let Source::Request(value) = &label.source {

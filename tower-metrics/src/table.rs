@@ -8,7 +8,7 @@
 //! when it is half full. Replaced arrays are kept for readers that
 //! still probe them, and are together smaller than the current one.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -76,6 +76,7 @@ impl<V> Table<V> {
     }
 
     /// Returns the position of `key` in the order of insertion.
+    #[inline]
     pub(crate) fn position(&self, key: &str) -> Option<usize> {
         if key.len() > MAX_KEY_LEN {
             return None;
@@ -86,18 +87,15 @@ impl<V> Table<V> {
     }
 
     /// Returns the position of `key`, and inserts it if it is missing.
+    #[inline]
     pub(crate) fn position_or_insert(&self, key: &str, make: impl FnOnce() -> V) -> Option<usize> {
         if let Some(at) = self.position(key) {
             return Some(at);
         }
-        // Lookups of unknown keys in a full table can be frequent and must not
-        // take the lock. Another thread may have inserted the key in between.
-        if self.len() >= self.max || key.len() > MAX_KEY_LEN {
-            return self.position(key);
-        }
         self.insert(key, make)
     }
 
+    #[inline]
     fn key(&self, at: usize) -> Option<&str> {
         self.entry(at).map(|(key, _)| &**key)
     }
@@ -111,7 +109,13 @@ impl<V> Table<V> {
     }
 
     #[cold]
+    #[inline(never)]
     fn insert(&self, key: &str, make: impl FnOnce() -> V) -> Option<usize> {
+        // Lookups of unknown keys in a full table can be frequent and must not
+        // take the lock. Another thread may have inserted the key in between.
+        if self.len() >= self.max || key.len() > MAX_KEY_LEN {
+            return self.position(key);
+        }
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = self.position(key) {
             return Some(at);
@@ -163,10 +167,19 @@ impl<V> Table<V> {
         index
     }
 
+    #[inline]
+    fn hash(&self, key: &str) -> usize {
+        // `hash_one` also hashes the end of the text, for keys of several parts.
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key.as_bytes());
+        hasher.finish() as usize
+    }
+
     /// Returns the position of `key`, or the empty slot where it belongs.
+    #[inline]
     fn probe(&self, index: &[AtomicU32], key: &str) -> Result<usize, usize> {
         let mask = index.len() - 1;
-        let mut slot = self.hasher.hash_one(key) as usize & mask;
+        let mut slot = self.hash(key) & mask;
         loop {
             // Acquire pairs with the release in `insert`.
             let Some(at) = (index[slot].load(Ordering::Acquire) as usize).checked_sub(1) else {
@@ -184,6 +197,7 @@ impl<V> Table<V> {
         self.entry(at).map(|(_, value)| value)
     }
 
+    #[inline]
     fn entry(&self, at: usize) -> Option<&(Box<str>, V)> {
         let (segment, offset) = locate(at);
         self.segments.get(segment)?.get()?.get(offset)?.get()
@@ -191,6 +205,7 @@ impl<V> Table<V> {
 }
 
 /// Returns the segment of an entry and the offset in that segment.
+#[inline]
 fn locate(at: usize) -> (usize, usize) {
     let segment = (at / FIRST_SEGMENT + 1).ilog2() as usize;
     (segment, at - FIRST_SEGMENT * ((1 << segment) - 1))
