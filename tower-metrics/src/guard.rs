@@ -34,12 +34,19 @@ impl<R: Recorder> RequestGuard<R> {
         Self(None)
     }
 
-    /// Begins a request.
-    #[inline(never)]
+    /// Begins a request. Inlined into the call of the service, whose registers are saved
+    /// already.
+    #[inline(always)]
     pub(crate) fn begin(start: Instant, target: &'static Target<R>, kind: Kind) -> Self {
         let mut state = pool::take().unwrap_or_else(|| State::new(start, target));
         state.begin(start, target, kind);
         Self(Some(state))
+    }
+
+    /// Begins a request outside of the hot path, of which there is no copy for each use.
+    #[inline(never)]
+    fn begin_outlined(start: Instant, target: &'static Target<R>, kind: Kind) -> Self {
+        Self::begin(start, target, kind)
     }
 
     /// Begins a request whose target is not cached. Returns an empty guard if it is
@@ -83,7 +90,7 @@ impl<R: Recorder> RequestGuard<R> {
             return Self::empty();
         }
         let target = shared.target(routes.method(head.method), entry);
-        let mut guard = Self::begin(start, target, kind);
+        let mut guard = Self::begin_outlined(start, target, kind);
         if let Some(state) = guard.state() {
             if let Some(candidate) = candidate {
                 state.set_candidate(candidate);
@@ -202,7 +209,7 @@ impl<R: Recorder> Drop for RouteGuard<'_, R> {
         let routes = &self.shared.routes;
         let target = self.shared.target(routes.method(self.method), &routes.none);
         // Dropped in the phase `InService`.
-        RequestGuard::begin(self.start, target, self.kind);
+        RequestGuard::begin_outlined(self.start, target, self.kind);
     }
 }
 

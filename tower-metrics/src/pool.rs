@@ -30,7 +30,7 @@ thread_local! {
 
 /// Takes a box of type `T` from the pool. Its contents are as they were when it was
 /// returned.
-#[inline]
+#[inline(always)]
 pub(crate) fn take<T: 'static>() -> Option<Box<T>> {
     let top = POOL.try_with(|pool| pool.top.take());
     match top.ok().flatten().map(|top| top.downcast()) {
@@ -54,12 +54,12 @@ fn take_below<T: 'static>(top: Option<Box<dyn Any>>) -> Option<Box<T>> {
 }
 
 /// Returns a box to the pool.
-#[inline]
+#[inline(always)]
 pub(crate) fn put<T: 'static>(item: Box<T>) {
     // Fails during thread shutdown, where the box is freed instead.
     let _ = POOL.try_with(|pool| {
         if let Some(previous) = pool.top.replace(Some(item)) {
-            put_below(&mut pool.below.borrow_mut(), previous);
+            put_below(&pool.below, previous);
         }
     });
 }
@@ -68,7 +68,8 @@ pub(crate) fn put<T: 'static>(item: Box<T>) {
 /// has less than half of the pool, so that the recorder that fills the pool first does
 /// not starve the others.
 #[inline(never)]
-fn put_below(below: &mut Vec<Box<dyn Any>>, item: Box<dyn Any>) {
+fn put_below(below: &RefCell<Vec<Box<dyn Any>>>, item: Box<dyn Any>) {
+    let mut below = below.borrow_mut();
     if below.len() < MAX - 1 {
         return below.push(item);
     }

@@ -21,6 +21,43 @@ use crate::table::Table;
 #[cfg(feature = "axum")]
 const MAX_CACHED_PATHS: usize = 8;
 
+/// Methods whose positions are looked up without comparing names.
+const STANDARD: [Method; 9] = [
+    Method::OPTIONS,
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::HEAD,
+    Method::TRACE,
+    Method::CONNECT,
+    Method::PATCH,
+];
+
+/// Returns the number of a method in [`STANDARD`].
+#[inline(always)]
+fn standard(method: &Method) -> Option<usize> {
+    Some(match *method {
+        Method::OPTIONS => 0,
+        Method::GET => 1,
+        Method::POST => 2,
+        Method::PUT => 3,
+        Method::DELETE => 4,
+        Method::HEAD => 5,
+        Method::TRACE => 6,
+        Method::CONNECT => 7,
+        Method::PATCH => 8,
+        _ => return None,
+    })
+}
+
+/// Returns the position of a method, which is that of `_OTHER` if it is not in the list.
+#[inline(never)]
+fn position(methods: &[Method], method: &Method) -> usize {
+    let position = methods.iter().position(|known| known == method);
+    position.unwrap_or(methods.len())
+}
+
 /// Settings of single routes.
 #[derive(Debug, Default)]
 pub(crate) struct RouteSettings {
@@ -58,9 +95,10 @@ impl<T> Entry<T> {
 
 /// Routes and methods of a layer.
 pub(crate) struct Routes<T: 'static> {
-    /// Methods recorded individually, the most frequent ones first: the lookup is a
-    /// linear scan.
+    /// Methods recorded individually.
     methods: Vec<Method>,
+    /// Positions of the [`STANDARD`] methods.
+    standard: [usize; STANDARD.len()],
     /// Names of the methods, followed by that of all others.
     method_names: Vec<&'static str>,
     table: Table<Entry<T>>,
@@ -82,6 +120,7 @@ impl<T> Routes<T> {
             .map(|method| &*String::from(method.as_str()).leak())
             .chain([OTHER])
             .collect();
+        let standard = STANDARD.map(|method| position(&methods, &method));
         let mut other = Entry::new(OTHER, &methods, &settings);
         // Requests beyond the limit are always counted.
         other.is_skipped = false;
@@ -89,6 +128,7 @@ impl<T> Routes<T> {
             none: Entry::new("", &methods, &settings),
             other,
             methods,
+            standard,
             method_names,
             table: Table::new(max.saturating_add(settings.skip.len())),
             #[cfg(feature = "axum")]
@@ -106,12 +146,12 @@ impl<T> Routes<T> {
 
     /// Returns the position of a method, which is that of `_OTHER` if it is not
     /// recorded individually.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn method(&self, method: &Method) -> usize {
-        self.methods
-            .iter()
-            .position(|known| known == method)
-            .unwrap_or(self.methods.len())
+        match standard(method) {
+            Some(number) => self.standard[number],
+            None => position(&self.methods, method),
+        }
     }
 
     pub(crate) fn method_name(&self, method: usize) -> &'static str {
@@ -194,6 +234,22 @@ mod tests {
             assert!(polled.is_ready());
         }
         receiver.try_iter().collect()
+    }
+
+    #[test]
+    fn every_method_has_the_position_in_the_list() {
+        let query = Method::from_bytes(b"QUERY").unwrap();
+        for methods in [
+            vec![Method::GET],
+            vec![query.clone(), Method::PATCH, Method::HEAD],
+            STANDARD.into(),
+        ] {
+            let routes = Routes::<()>::new(methods.clone(), 10, RouteSettings::default());
+            for method in STANDARD.iter().chain([&query]) {
+                let expected = methods.iter().position(|known| known == method);
+                assert_eq!(routes.method(method), expected.unwrap_or(methods.len()));
+            }
+        }
     }
 
     #[test]

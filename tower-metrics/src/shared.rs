@@ -76,8 +76,13 @@ impl<R: Recorder> Shared<R> {
             return None;
         }
         let extensions = request.extensions();
+        // First, because a lookup that finds nothing calls no function, so that the next
+        // one continues with what it has loaded.
+        if is_skipped(extensions) {
+            return None;
+        }
         let entry = self.cached_entry(extensions)?;
-        if entry.is_skipped || is_skipped(extensions) {
+        if entry.is_skipped {
             return None;
         }
         entry.targets[self.routes.method(request.method())].get()

@@ -206,10 +206,14 @@ impl<R: Recorder> State<R> {
 
     #[inline(always)]
     pub(crate) fn set_request_size<B: Body>(&mut self, body: &B, headers: &HeaderMap) {
-        let size = body.size_hint().exact().or_else(|| content_length(headers));
-        self.request_size = size.unwrap_or(0).min(MAX_DECLARED_SIZE);
+        let size = match body.size_hint().exact() {
+            Some(size) => size,
+            None => content_length(headers).unwrap_or(0),
+        };
+        self.request_size = size.min(MAX_DECLARED_SIZE);
     }
 
+    #[inline]
     pub(crate) fn inspect_request(&mut self, head: &RequestHead<'_>) {
         let Shared {
             labels, trace_id, ..
@@ -240,7 +244,7 @@ impl<R: Recorder> State<R> {
 impl<R: Recorder> State<R> {
     /// Records the response head, and returns whether the request continues with the
     /// body.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn respond<B: Body>(&mut self, response: &Response<B>) -> bool {
         let (status, body) = (response.status(), response.body());
         self.status = Isolated(status);
@@ -256,14 +260,19 @@ impl<R: Recorder> State<R> {
             && !body.is_end_stream()
         {
             self.expected_size = size;
-        } else {
-            self.inspect_response(&ResponseHead::from(response), body);
+            self.phase = Phase::AwaitingBody;
+            return true;
         }
+        self.respond_inspected(response)
+    }
+
+    #[inline(never)]
+    fn respond_inspected<B: Body>(&mut self, response: &Response<B>) -> bool {
+        self.inspect_response(&ResponseHead::from(response), response.body());
         self.phase = Phase::AwaitingBody;
         self.in_flight.is_some()
     }
 
-    #[inline(never)]
     fn inspect_response<B: Body>(&mut self, head: &ResponseHead<'_>, body: &B) {
         if is_skipped(head.extensions) {
             self.extra.candidate = None;
@@ -430,7 +439,7 @@ impl<R: Recorder> State<R> {
         if let Some(in_flight) = self.take_in_flight() {
             // Most of its fields are constants here.
             let ended = Instant::now();
-            let request = self.completed(outcome, ended.since(self.start), ended);
+            let request = self.completed(outcome, ended.nanoseconds_since(self.start), ended);
             self.record(in_flight, &request);
         }
     }
@@ -504,7 +513,7 @@ impl<R: Recorder> State<R> {
     fn completed(
         &self,
         outcome: Outcome,
-        duration: Duration,
+        nanoseconds: u64,
         ended: Instant,
     ) -> CompletedRequest<'static> {
         let shared = self.target.shared;
@@ -517,7 +526,8 @@ impl<R: Recorder> State<R> {
                 Outcome::BodyCancelled => ErrorType::BODY_CANCELLED,
                 _ => shared.side.error_type(self.status.0),
             },
-            duration,
+            duration: Duration::from_nanos(nanoseconds),
+            nanoseconds,
             time_to_head: None,
             request_size: self.request_size,
             response_size: self.sent,
@@ -538,7 +548,7 @@ impl<R: Recorder> State<R> {
         let duration = extra.time_to_head.filter(|_| self.has_duration());
         let ended = Instant::now();
         let duration = duration.unwrap_or_else(|| self.duration_until(ended));
-        let mut request = self.completed(outcome, duration, ended);
+        let mut request = self.completed(outcome, duration.as_nanos() as u64, ended);
         request.grpc_status = extra.grpc_status;
         if outcome == Outcome::Complete {
             let of_grpc = extra

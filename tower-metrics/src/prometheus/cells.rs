@@ -1,6 +1,7 @@
 //! Values of one series as recorded by one thread.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use super::bound::format_bound;
 use super::exemplars::{Exemplar, Exemplars};
@@ -75,6 +76,9 @@ impl Line {
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) duration: Bounds,
+    /// Nanoseconds below which a request is counted in the first bucket of the duration
+    /// and in no other histogram. 0 if there are others.
+    first_bucket_end: u64,
     pub(crate) request_size: Bounds,
     pub(crate) response_size: Bounds,
     /// `None` unless the time to head is recorded.
@@ -159,7 +163,14 @@ impl Layout {
         let time_to_head = time_to_head.then(|| place(duration, true));
         let time_to_head_sum = cells;
         cells += usize::from(time_to_head.is_some());
+        let has_others = !request_size.upper.is_empty()
+            || !response_size.upper.is_empty()
+            || time_to_head.is_some()
+            || native.is_some();
+        let first_bucket = duration_bounds.upper.first().filter(|_| !has_others);
         Self {
+            // Bounds are inclusive.
+            first_bucket_end: first_bucket.map_or(0, |upper| upper + 1),
             duration: duration_bounds,
             request_size,
             response_size,
@@ -215,42 +226,46 @@ impl Cells {
     /// Records a request that has ended.
     #[inline(always)]
     pub(crate) fn record(&self, layout: &Layout, end: &CompletedRequest<'_>) {
-        self.record_sizes(layout, end);
-        self.record_duration(layout, end);
-    }
-
-    #[inline(always)]
-    fn record_sizes(&self, layout: &Layout, end: &CompletedRequest<'_>) {
+        let nanoseconds = end.nanoseconds;
         self.cell(REQUEST_SUM).add_to_sum(end.request_size);
         self.cell(RESPONSE_SUM).add_to_sum(end.response_size);
-        if !layout.request_size.upper.is_empty() {
-            self.cell(layout.request_size.bucket(end.request_size))
-                .add(1);
-        }
-        if !layout.response_size.upper.is_empty() {
-            self.cell(layout.response_size.bucket(end.response_size))
-                .add(1);
-        }
-    }
-
-    #[inline(always)]
-    fn record_duration(&self, layout: &Layout, end: &CompletedRequest<'_>) {
-        let nanoseconds = nanoseconds(end.duration);
         self.cell(DURATION_SUM).add_to_sum(nanoseconds);
-        if let (Some(bounds), Some(time)) = (&layout.time_to_head, end.time_to_head) {
-            let time = self::nanoseconds(time);
-            self.cell(layout.time_to_head_sum).add_to_sum(time);
-            self.cell(bounds.bucket(time)).add(1);
-        }
-        self.duration_cell(layout, nanoseconds).add_release(1);
+        let bucket = if nanoseconds < layout.first_bucket_end {
+            // Most requests are fast, and most layouts have no other histogram.
+            self.cell(DURATION_BUCKETS)
+        } else {
+            let sizes = [end.request_size, end.response_size];
+            self.record_histograms(layout, sizes, end.time_to_head, nanoseconds)
+        };
+        bucket.add_release(1);
         if let (Some(trace_id), Some(ended)) = (end.trace_id, end.ended) {
             self.record_exemplar(layout, trace_id, nanoseconds, ended);
         }
     }
 
-    /// Returns the cell that counts a duration.
-    #[inline(always)]
-    fn duration_cell(&self, layout: &Layout, nanoseconds: u64) -> &Cell {
+    /// Records all histograms but that of the duration, and returns the cell that counts
+    /// the duration.
+    #[inline(never)]
+    fn record_histograms(
+        &self,
+        layout: &Layout,
+        [request_size, response_size]: [u64; 2],
+        time_to_head: Option<Duration>,
+        nanoseconds: u64,
+    ) -> &Cell {
+        for (bounds, size) in [
+            (&layout.request_size, request_size),
+            (&layout.response_size, response_size),
+        ] {
+            if !bounds.upper.is_empty() {
+                self.cell(bounds.bucket(size)).add(1);
+            }
+        }
+        if let (Some(bounds), Some(time)) = (&layout.time_to_head, time_to_head) {
+            let time = self::nanoseconds(time);
+            self.cell(layout.time_to_head_sum).add_to_sum(time);
+            self.cell(bounds.bucket(time)).add(1);
+        }
         let classic = &layout.duration;
         match (&layout.native, &self.native) {
             (Some(layout), Some(cells)) => native::cell(self, cells, layout, classic, nanoseconds),
@@ -284,7 +299,7 @@ impl Cells {
 }
 
 #[inline]
-fn nanoseconds(duration: std::time::Duration) -> u64 {
+fn nanoseconds(duration: Duration) -> u64 {
     // Wraps after 584 years.
     duration
         .as_secs()
@@ -294,13 +309,58 @@ fn nanoseconds(duration: std::time::Duration) -> u64 {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
+    use crate::error_type::ErrorType;
+    use crate::label::{LabelNumbers, LabelValues};
+    use crate::outcome::Outcome;
 
     #[test]
     fn bucket_bounds_are_inclusive() {
         let bounds = Bounds::new(&[(10, 10.0), (20, 20.0)], 4);
         let buckets = [0, 10, 11, 20, 21, u64::MAX].map(|value| bounds.bucket(value) - 4);
         assert_eq!(buckets, [0, 0, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn a_request_that_takes_no_time_is_counted_in_every_histogram() {
+        let bounds = [(10, 10.0)];
+        for has_sizes in [false, true] {
+            let sizes = if has_sizes { &bounds[..] } else { &[] };
+            let layout = Layout::new(&bounds, sizes, sizes, has_sizes, false);
+            let cells = Cells::new(&layout);
+            for nanoseconds in [0, 10, 11] {
+                cells.record(&layout, &request(nanoseconds));
+            }
+            let count = |of: &Bounds| [of.at, of.at + 1].map(|at| cells.cell(at).get());
+            assert_eq!(count(&layout.duration), [2, 1]);
+            if let Some(time_to_head) = &layout.time_to_head {
+                assert_eq!(count(time_to_head), [3, 0]);
+                assert_eq!(count(&layout.request_size), [3, 0]);
+                assert_eq!(count(&layout.response_size), [0, 3]);
+            }
+        }
+    }
+
+    fn request(nanoseconds: u64) -> CompletedRequest<'static> {
+        CompletedRequest {
+            outcome: Outcome::Complete,
+            status: Some(StatusCode::OK),
+            error_type: ErrorType::NONE,
+            duration: Duration::from_nanos(nanoseconds),
+            nanoseconds,
+            time_to_head: Some(Duration::ZERO),
+            request_size: 0,
+            response_size: 11,
+            grpc_status: None,
+            labels: LabelValues {
+                labels: &[],
+                numbers: LabelNumbers::EMPTY,
+            },
+            trace_id: None,
+            ended: None,
+        }
     }
 
     #[test]

@@ -111,6 +111,18 @@ pub(crate) fn with_thread_endpoint<T>(
     endpoint: &'static Endpoint,
     f: impl Fn(&'static ThreadEndpoint) -> T,
 ) -> T {
+    // `NO_SLOT` is not one of the first slots.
+    if let Some(thread) = endpoint.first_thread_endpoint(SLOT.get()) {
+        return f(thread);
+    }
+    find_thread_endpoint(endpoint, f)
+}
+
+#[inline(never)]
+fn find_thread_endpoint<T>(
+    endpoint: &'static Endpoint,
+    f: impl Fn(&'static ThreadEndpoint) -> T,
+) -> T {
     let thread = LOCAL.try_with(|local| local.borrow_mut().thread_endpoint(endpoint));
     match thread {
         Ok(thread) => f(thread),
@@ -123,32 +135,26 @@ pub(crate) fn with_thread_endpoint<T>(
     }
 }
 
-/// Returns this thread's cells for a completed request that began at `began`. The
-/// lease, if there is one, must outlive the write.
+/// Returns this thread's cells for a completed request that began at `began`, unless
+/// it began on another thread or its series has no cells in the list.
 #[inline(always)]
-pub(crate) fn cells(
-    endpoint: &'static Endpoint,
+pub(crate) fn listed_cells(
     began: &'static ThreadEndpoint,
     end: &CompletedRequest<'_>,
-) -> (&'static Cells, Option<Lease<'static>>) {
-    let key = Key::of(end);
-    if began.slot == SLOT.get()
-        && let Some(cells) = began.find(&key)
-    {
-        return (cells, None);
+) -> Option<&'static Cells> {
+    if began.slot != SLOT.get() {
+        return None;
     }
-    find_cells(endpoint, key, StatusLabels::of(end), end.labels)
+    began.find(&Key::of(end))
 }
 
-/// Looks up the cells of a request that began on another thread or is the first
-/// of its series.
-#[inline(never)]
-fn find_cells(
+/// Returns this thread's cells for a completed request. The lease, if there is one,
+/// must outlive the write.
+pub(crate) fn cells(
     endpoint: &'static Endpoint,
-    key: Key,
-    status: StatusLabels,
-    labels: LabelValues<'_>,
+    end: &CompletedRequest<'_>,
 ) -> (&'static Cells, Option<Lease<'static>>) {
+    let (key, status, labels) = (Key::of(end), StatusLabels::of(end), end.labels);
     let cells = LOCAL.try_with(|local| local.borrow_mut().cells(endpoint, key, status, labels));
     cells.map(|cells| (cells, None)).unwrap_or_else(|_| {
         let lease = SLOTS.lease();

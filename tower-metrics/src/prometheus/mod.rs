@@ -366,6 +366,14 @@ impl Inner {
     }
 }
 
+/// Records a request that began on another thread, is the first of its series, or has
+/// one of many series.
+#[inline(never)]
+fn end_unlisted(endpoint: &'static Endpoint, end: CompletedRequest<'_>) {
+    let (cells, _lease) = local::cells(endpoint, &end);
+    cells.record(endpoint.layout, &end);
+}
+
 impl Recorder for Prometheus {
     type Series = &'static Endpoint;
     type InFlight = &'static ThreadEndpoint;
@@ -390,8 +398,11 @@ impl Recorder for Prometheus {
         began: &'static ThreadEndpoint,
         end: &CompletedRequest<'_>,
     ) {
-        let (cells, _lease) = local::cells(endpoint, began, end);
-        cells.record(endpoint.layout, end);
+        match local::listed_cells(began, end) {
+            Some(cells) => cells.record(endpoint.layout, end),
+            // A reference to `end` would keep it out of registers in the other case.
+            None => end_unlisted(endpoint, end.clone()),
+        }
     }
 
     fn abandon(&self, endpoint: &'static Endpoint, _: &'static ThreadEndpoint) {

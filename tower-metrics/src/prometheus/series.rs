@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
@@ -14,6 +15,9 @@ use super::sync::{Mutex, PoisonError};
 use super::thread_endpoint::ThreadEndpoint;
 use crate::initial_series::InitialSeries;
 use crate::label::LabelValues;
+
+/// Number of slots whose values are found without a lock by all threads.
+const FIRST_THREADS: usize = 8;
 
 /// Method and route with their series. Lives as long as the process.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub struct Endpoint {
     /// Incremented after every addition of a thread, a series or cells.
     version: AtomicU64,
     threads: BySlot<ThreadEndpoint>,
+    /// Values of the first slots, found without a lock.
+    first_threads: [OnceLock<&'static ThreadEndpoint>; FIRST_THREADS],
     /// Series by their labels in exposition format. Several keys share a series
     /// if the names have no label for what distinguishes them.
     series: Mutex<BTreeMap<&'static str, &'static Series>>,
@@ -100,6 +106,7 @@ impl Endpoint {
             constant,
             version: AtomicU64::new(0),
             threads: BySlot::new(),
+            first_threads: [const { OnceLock::new() }; FIRST_THREADS],
             series: Mutex::new(BTreeMap::new()),
         };
         let mut labels = String::new();
@@ -112,7 +119,17 @@ impl Endpoint {
     pub(crate) fn thread_endpoint(&self, slot: Slot) -> &'static ThreadEndpoint {
         let thread = self.threads.get(slot, || ThreadEndpoint::new(slot));
         self.changed();
+        // After the change, which a later leaseholder of the slot does not repeat.
+        if let Some(first) = self.first_threads.get(slot as usize) {
+            first.get_or_init(|| thread);
+        }
         thread
+    }
+
+    /// Returns the values of a slot if it is one of the first ones and has values.
+    #[inline(always)]
+    pub(crate) fn first_thread_endpoint(&self, slot: Slot) -> Option<&'static ThreadEndpoint> {
+        self.first_threads.get(slot as usize)?.get().copied()
     }
 
     /// Returns a number that changes with every addition of a thread, a series or cells.
