@@ -35,6 +35,12 @@ pub(super) const FIND_KEY: &str = concat!(
      WHERE concert_id = $1 AND idempotency_key = $2"
 );
 
+/// Compares up to 100 concerts.
+pub(super) const AUDIT: &str = totals!(
+    "c.id IN (SELECT id FROM concerts WHERE id > $1 ORDER BY id LIMIT 100)",
+    "ORDER BY c.id"
+);
+
 /// Reads. All of them are idempotent.
 pub(crate) trait Reads: Send + Sync {
     fn concert(&self, id: ConcertId) -> Response<'_, Option<Concert>>;
@@ -209,11 +215,8 @@ where
             let mut audit = Audit::default();
             let mut after = Uuid::nil();
             loop {
-                let batch = sqlx::query(totals!(
-                    "(SELECT * FROM concerts WHERE id > $1 ORDER BY id LIMIT 100)",
-                    "ORDER BY c.id"
-                ));
-                let rows = self.rows("read_totals", batch.bind(after)).await?;
+                let batch = sqlx::query(AUDIT).bind(after);
+                let rows = self.rows("read_totals", batch).await?;
                 for row in &rows {
                     let line = rows::line(row)?;
                     after = line.stock.concert_id.as_uuid();

@@ -29,21 +29,23 @@ macro_rules! stock_columns {
     };
 }
 
-/// Query of [`line`]. The arguments are the concerts, by default all, and a clause after `GROUP BY`.
+/// Query of [`line`]. The arguments are a condition on the concerts, by default none, and a clause after
+/// `GROUP BY`.
 macro_rules! totals {
     ($clause:literal) => {
-        totals!("concerts", $clause)
+        totals!("TRUE", $clause)
     };
-    ($concerts:literal, $clause:literal) => {
+    ($condition:literal, $clause:literal) => {
         concat!(
             "SELECT c.id, c.slug, c.capacity, c.sold, c.currency, \
          CAST(COALESCE(SUM(CASE WHEN p.status = 'paid' THEN 1 END), 0) AS BIGINT), \
          CAST(COALESCE(SUM(CASE WHEN p.status = 'refunded' THEN 1 END), 0) AS BIGINT), \
          CAST(COALESCE(SUM(CASE WHEN p.status = 'paid' THEN p.quantity END), 0) AS BIGINT), \
          CAST(COALESCE(SUM(CASE WHEN p.status = 'paid' THEN p.total END), 0) AS BIGINT) \
-         FROM ",
-            $concerts,
-            " c LEFT JOIN purchases p ON p.concert_id = c.id \
+         FROM concerts c LEFT JOIN purchases p ON p.concert_id = c.id \
+         WHERE ",
+            $condition,
+            " \
          GROUP BY c.id, c.slug, c.capacity, c.sold, c.currency ",
             $clause
         )

@@ -336,16 +336,38 @@ mod tests {
     use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 
     use super::{SELECT_BY_KEY, SELECT_COMMITTED, SELECT_HELD, SELECT_REFUNDED};
-    use crate::store::migrate;
+    use crate::store::{migrate, reads::AUDIT};
 
-    #[tokio::test]
-    async fn statements_of_a_purchase_find_their_rows_by_the_whole_key_of_an_index() {
+    /// Creates an empty database.
+    async fn database() -> SqliteConnection {
         let mut database = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         let migrations = migrate::sqlite();
         migrations
             .run_direct(None, &mut database, false)
             .await
             .unwrap();
+        database
+    }
+
+    async fn plan(database: &mut SqliteConnection, statement: &str) -> Vec<String> {
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+        let steps = sqlx::query(explain).fetch_all(database).await.unwrap();
+        steps.iter().map(|step| step.get("detail")).collect()
+    }
+
+    #[tokio::test]
+    async fn an_audit_does_not_sort_the_purchases() {
+        let steps = plan(&mut database().await, AUDIT).await;
+        let joined = "SEARCH p USING INDEX purchases_by_buyer (concert_id=?) LEFT-JOIN";
+        assert!(steps.contains(&joined.to_owned()), "{steps:?}");
+        // A line per concert is sorted, by its id.
+        let sorted = "USE TEMP B-TREE FOR GROUP BY";
+        assert!(!steps.contains(&sorted.to_owned()), "{steps:?}");
+    }
+
+    #[tokio::test]
+    async fn statements_of_a_purchase_find_their_rows_by_the_whole_key_of_an_index() {
+        let mut database = database().await;
         for (statement, index) in [
             (
                 SELECT_BY_KEY,
@@ -358,9 +380,7 @@ mod tests {
             (SELECT_COMMITTED, "USING PRIMARY KEY (id=?)"),
             (SELECT_REFUNDED, "USING PRIMARY KEY (id=?)"),
         ] {
-            let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
-            let steps = sqlx::query(explain).fetch_all(&mut database).await.unwrap();
-            let steps: Vec<String> = steps.iter().map(|step| step.get("detail")).collect();
+            let steps = plan(&mut database, statement).await;
             let expected = format!("SEARCH purchases {index}");
             assert!(steps.contains(&expected), "{statement}: {steps:?}");
         }
