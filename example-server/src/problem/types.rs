@@ -57,7 +57,7 @@ catalog! {
         BUYER_LIMIT = "buyer-limit", CONFLICT, "Per-buyer limit exceeded",
             "The purchase would exceed `max_per_buyer` of the concert.";
         TOO_LARGE = "too-large", PAYLOAD_TOO_LARGE, "Request body too large",
-            "The limit is 65,536 bytes.";
+            "The limit is 65,536 bytes, and 1 MiB on the ops port.";
         UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type",
             "Send `Content-Type: application/json`.";
         INVALID = "invalid", UNPROCESSABLE_ENTITY, "Invalid value",
