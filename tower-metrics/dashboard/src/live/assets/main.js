@@ -28,7 +28,8 @@ let dirty = false;
 /** Ids of panels to render when the browser is idle. */
 let idle = [];
 let samples = 0;
-const whenIdle = window.requestIdleCallback ?? ((run) => setTimeout(run, 50));
+/** Runs a function when the browser is idle, or after a second if it never is. */
+const whenIdle = window.requestIdleCallback ? (run) => requestIdleCallback(run, { timeout: 1000 }) : (run) => setTimeout(run, 50);
 
 function loadSetting(name) {
   try { return localStorage.getItem(name); } catch { return null; }
