@@ -57,6 +57,10 @@ impl Candidates {
         let ours = || MetricsLayer::builder(Prometheus::new());
         let valid = "the settings are valid";
         self.add(OURS, || MetricsLayer::new(Prometheus::new()));
+        self.add("  without the oldest request", || {
+            let recorder = Prometheus::builder().oldest_request(false);
+            MetricsLayer::new(recorder.build().expect(valid))
+        });
         self.add("  with a fixed route", || {
             let layer = ours().route(Route::fixed("/concerts/{id}"));
             layer.build().expect(valid)
