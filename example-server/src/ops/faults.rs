@@ -87,9 +87,11 @@ const EXPIRES_AT: HeaderName = HeaderName::from_static("faults-expires-at");
 pub(crate) async fn watch(mut changes: Changes, playback: Playback, metrics: Arc<PlatformMetrics>) {
     loop {
         let change = changes.next().await;
-        metrics.faults_changed(&change, step_of(&change, &playback).is_some());
+        let by_scenario = step_of(&change, &playback).is_some();
+        metrics.faults_changed(&change, by_scenario);
+        let other = if by_scenario { "scenario" } else { "custom" };
         tracing::info!(
-            faults = change.document.name().unwrap_or("custom"),
+            faults = change.document.name().unwrap_or(other),
             count = change.document.faults().len(),
             source = change.source.as_str(),
             expires_at = change.expires_at.map(|at| at.to_string()),

@@ -3,8 +3,8 @@
 //! rendering.
 //!
 //! # Bounds
-//! [`MAX_UNREAD`] bytes in frames of at least [`COUNTED`] bytes. Smaller ones, such as those of probes,
-//! are not limited.
+//! [`MAX_UNREAD`] bytes for scrapes and as much for everything else, or one larger response, in frames
+//! of at least [`COUNTED`] bytes. Smaller ones, such as those of probes, are not limited.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,27 +18,63 @@ use axum::response::{IntoResponse, Response};
 use http_body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::net::RateLimit;
 use crate::problem::Problem;
 
-/// Maximum size of all unread responses in bytes.
-const MAX_UNREAD: usize = 32 << 20;
+/// Maximum size of the unread scrapes, and of the other unread responses, in bytes.
+const MAX_UNREAD: usize = 16 << 20;
 /// Size of the smallest counted frame in bytes, and of a permit.
 const COUNTED: usize = 1 << 10;
 
-/// Budget of unread responses.
+/// Budgets of unread responses.
 #[derive(Clone, Debug)]
-pub(super) struct Unread(Arc<Semaphore>);
+pub(super) struct Unread {
+    /// Separate, so that clients of the live page cannot prevent scrapes.
+    scrapes: Arc<Budget>,
+    others: Arc<Budget>,
+}
+
+#[derive(Debug)]
+struct Budget {
+    free: Arc<Semaphore>,
+    exhausted: RateLimit,
+}
 
 impl Unread {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(MAX_UNREAD / COUNTED)))
+        Self {
+            scrapes: Arc::new(Budget::new()),
+            others: Arc::new(Budget::new()),
+        }
+    }
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(MAX_UNREAD / COUNTED)),
+            exhausted: RateLimit::default(),
+        }
     }
 
-    /// Reserves memory for `bytes`, or returns `None` if too much is unread.
+    /// Reserves memory for `bytes`, or returns `None` if too much is unread. A response that is larger
+    /// than the budget takes all of it.
     fn reserve(&self, bytes: u64) -> Option<Reserved> {
-        let permits = u32::try_from(bytes.div_ceil(COUNTED as u64)).ok()?;
-        let permit = self.0.clone().try_acquire_many_owned(permits).ok()?;
-        Some(Reserved(Arc::new(permit)))
+        let permits = bytes.div_ceil(COUNTED as u64);
+        let permits = permits.min((MAX_UNREAD / COUNTED) as u64) as u32;
+        match self.free.clone().try_acquire_many_owned(permits) {
+            Ok(permit) => Some(Reserved(Arc::new(permit))),
+            Err(_) => {
+                if let Some(refused) = self.exhausted.check() {
+                    tracing::warn!(
+                        refused,
+                        bytes,
+                        "too many responses of the ops port are unread"
+                    );
+                }
+                None
+            }
+        }
     }
 }
 
@@ -59,11 +95,11 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// Body whose frames hold their reservation. The body of a known size has one for the whole.
+/// Body whose frames hold their reservation. A body of known size reserves its whole size at once.
 struct Limited {
     body: Body,
     reserved: Option<Reserved>,
-    unread: Unread,
+    budget: Arc<Budget>,
 }
 
 impl HttpBody for Limited {
@@ -83,7 +119,7 @@ impl HttpBody for Limited {
             Err(frame) => return Poll::Ready(Some(Ok(frame))),
         };
         let reserved = self.reserved.clone();
-        let reserved = reserved.or_else(|| self.unread.reserve(data.len() as u64));
+        let reserved = reserved.or_else(|| self.budget.reserve(data.len() as u64));
         let Some(_reserved) = reserved else {
             return Poll::Ready(Some(Err("too many responses are unread".into())));
         };
@@ -102,10 +138,14 @@ impl HttpBody for Limited {
 
 /// Middleware that responds with 503, or ends a stream, instead of keeping more unread data in memory.
 pub(super) async fn limit(State(unread): State<Unread>, request: Request, next: Next) -> Response {
+    let budget = match request.uri().path() {
+        "/metrics" => unread.scrapes,
+        _ => unread.others,
+    };
     let response = next.run(request).await;
     let reserved = match response.body().size_hint().exact() {
         Some(size) if size < COUNTED as u64 => return response,
-        Some(size) => match unread.reserve(size) {
+        Some(size) => match budget.reserve(size) {
             None => return Problem::too_many_unread().into_response(),
             reserved => reserved,
         },
@@ -115,7 +155,7 @@ pub(super) async fn limit(State(unread): State<Unread>, request: Request, next: 
         Body::new(Limited {
             body,
             reserved,
-            unread,
+            budget,
         })
     })
 }
@@ -140,6 +180,8 @@ mod tests {
         Router::new()
             .route("/whole", get(|| async { vec![0; 2 * MIB] }))
             .route("/small", get(|| async { "ok" }))
+            .route("/metrics", get(|| async { vec![0; 2 * MIB] }))
+            .route("/huge", get(|| async { vec![0; MAX_UNREAD + 1] }))
             .route(
                 "/stream",
                 get(move || async move { Body::from_stream(chunks()) }),
@@ -165,10 +207,24 @@ mod tests {
         let refused = get_from(&router, "/whole").await;
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(get_from(&router, "/small").await.status(), StatusCode::OK);
+        assert_eq!(get_from(&router, "/metrics").await.status(), StatusCode::OK);
         unread.pop();
         let response = get_from(&router, "/whole").await;
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, vec![0; 2 * MIB]);
+    }
+
+    #[tokio::test]
+    async fn a_response_larger_than_the_memory_is_sent_alone() {
+        let router = router();
+        let response = get_from(&router, "/huge").await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let refused = get_from(&router, "/whole").await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body.len(), MAX_UNREAD + 1);
+        drop(body);
+        assert_eq!(get_from(&router, "/whole").await.status(), StatusCode::OK);
     }
 
     #[tokio::test]

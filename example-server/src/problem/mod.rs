@@ -192,7 +192,7 @@ impl Problem {
     pub(crate) fn too_many_unread() -> Self {
         Self::new(
             &types::TOO_MANY_UNREAD,
-            "clients have left 32 MiB of responses unread",
+            "the response does not fit in the memory for unread responses",
         )
         .retry_after(Duration::from_secs(1))
     }

@@ -84,7 +84,7 @@ catalog! {
         TOO_MANY_STREAMS = "too-many-streams", SERVICE_UNAVAILABLE, "Too many event streams",
             "The live page: close other tabs that show it.";
         TOO_MANY_UNREAD = "too-many-unread", SERVICE_UNAVAILABLE, "Too many unread responses",
-            "Clients have left 32 MiB of responses unread: read them, or close the connections.";
+            "Clients have left too much of earlier responses unread: read them, or close the connections.";
         TOO_MANY_SCRAPES = "too-many-scrapes", SERVICE_UNAVAILABLE, "Too many scrapes",
             "`/metrics`: too many scrapes with different queries or headers are waiting.";
     }

@@ -66,7 +66,8 @@ pub(super) async fn open(
 }
 
 fn is_local(options: &PgConnectOptions) -> bool {
-    let host = options.get_host();
+    // IPv6 addresses in URLs have brackets.
+    let host = options.get_host().trim_matches(['[', ']']);
     let is_loopback = |address: IpAddr| address.is_loopback();
     options.get_socket().is_some()
         || host.starts_with('/')

@@ -22,6 +22,9 @@ use crate::{
 
 type PgQuery<'q> = Query<'q, Db, PgArguments>;
 
+/// Number of purchases in a test of writes, half of the largest batch. They fill several pages.
+const TEST_PURCHASES: usize = 256;
+
 impl Session<'_> {
     pub(super) async fn create_concert(&mut self, concert: &Concert) -> Result<bool, Failure> {
         self.probe.inject().await?;
@@ -65,19 +68,23 @@ impl Session<'_> {
         Ok(rows.first().map(rows::concert).transpose()?)
     }
 
-    /// Finds out whether purchases can be written: inserts as many as a large batch has and rolls
-    /// back, then commits a transaction that has an effect on the log but none on the data. On a disk
-    /// that is almost full, the second write can succeed where a purchase fails.
+    /// Finds out whether purchases can be written: inserts [`TEST_PURCHASES`] and rolls back, then
+    /// commits a transaction that has an effect on the log but none on the data. On a disk that is
+    /// almost full, the second write can succeed where a purchase fails. Neither waits for the lock
+    /// of a concert.
     pub(super) async fn test_writes(&mut self) -> Result<(), Failure> {
         let mut tx = self.begin().await?;
         let query = tx.mode.query(
             "INSERT INTO purchases (id, concert_id, buyer, quantity, total, currency, created_at, \
                  status) \
-             SELECT gen_random_uuid(), c.id, 'write test', 1, 0, c.currency, 0, 'paid' \
-             FROM (SELECT id, currency FROM concerts ORDER BY id LIMIT 1) AS c, \
-                 generate_series(1, 256)",
+             SELECT new.id, c.id, 'write test', 1, 0, c.currency, 0, 'paid' \
+             FROM (SELECT id, currency FROM concerts ORDER BY id LIMIT 1 \
+                     FOR KEY SHARE SKIP LOCKED) AS c, \
+                 UNNEST($1::UUID[]) AS new (id)",
         );
-        tx.execute(query).await?;
+        // Like those of purchases, the ids are in the last pages of the index.
+        let ids: Vec<_> = (0..TEST_PURCHASES).map(|_| Uuid::now_v7()).collect();
+        tx.execute(query.bind(ids)).await?;
         tx.rollback().await?;
         let query = self.mode.query(
             "UPDATE concerts SET sold = sold WHERE id = (SELECT id FROM concerts ORDER BY id \
