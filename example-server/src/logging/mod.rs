@@ -30,7 +30,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// How often dropped lines are reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Logging that cannot be started.
+/// Error when logging is started.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(

@@ -32,7 +32,7 @@ fn is_error(kind: &Kind) -> bool {
 }
 
 /// Ratio of valid requests that failed.
-pub(crate) fn error_ratio(counts: &Counts) -> f64 {
+fn error_ratio(counts: &Counts) -> f64 {
     counts.count(is_error) as f64 / counts.count(|kind| !is_disconnect(kind)) as f64
 }
 
