@@ -72,13 +72,7 @@ impl Instant {
     /// Returns the duration from an earlier instant to this one.
     #[inline(always)]
     pub(crate) fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.nanoseconds_since(earlier))
-    }
-
-    /// Returns the nanoseconds from an earlier instant to this one.
-    #[inline(always)]
-    pub(crate) fn nanoseconds_since(self, earlier: Self) -> u64 {
-        self.nanoseconds.saturating_sub(earlier.nanoseconds)
+        Duration::from_nanos(self.nanoseconds.saturating_sub(earlier.nanoseconds))
     }
 
     /// Returns the duration from this instant until now.

@@ -25,9 +25,6 @@ pub struct CompletedRequest<'a> {
     /// head for event streams, for upgrades, and if
     /// [`DurationTo::Head`](crate::DurationTo::Head) is set.
     pub duration: Duration,
-    /// The duration in nanoseconds, so that the recorder for Prometheus divides nothing.
-    #[cfg_attr(not(feature = "prometheus"), expect(dead_code))]
-    pub(crate) nanoseconds: u64,
     /// Time from the call into the service to the response head. `None` if there
     /// was no response, or if the recorder does not
     /// [want it](crate::Recorder::wants_time_to_head).

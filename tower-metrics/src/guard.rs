@@ -34,8 +34,8 @@ impl<R: Recorder> RequestGuard<R> {
         Self(None)
     }
 
-    /// Begins a request. Inlined into the call of the service, whose registers are saved
-    /// already.
+    /// Begins a request. Inlined into the call of the service, which has already saved the
+    /// registers.
     #[inline(always)]
     pub(crate) fn begin(start: Instant, target: &'static Target<R>, kind: Kind) -> Self {
         let mut state = pool::take().unwrap_or_else(|| State::new(start, target));

@@ -439,7 +439,7 @@ impl<R: Recorder> State<R> {
         if let Some(in_flight) = self.take_in_flight() {
             // Most of its fields are constants here.
             let ended = Instant::now();
-            let request = self.completed(outcome, ended.nanoseconds_since(self.start), ended);
+            let request = self.completed(outcome, ended.since(self.start), ended);
             self.record(in_flight, &request);
         }
     }
@@ -513,7 +513,7 @@ impl<R: Recorder> State<R> {
     fn completed(
         &self,
         outcome: Outcome,
-        nanoseconds: u64,
+        duration: Duration,
         ended: Instant,
     ) -> CompletedRequest<'static> {
         let shared = self.target.shared;
@@ -526,8 +526,7 @@ impl<R: Recorder> State<R> {
                 Outcome::BodyCancelled => ErrorType::BODY_CANCELLED,
                 _ => shared.side.error_type(self.status.0),
             },
-            duration: Duration::from_nanos(nanoseconds),
-            nanoseconds,
+            duration,
             time_to_head: None,
             request_size: self.request_size,
             response_size: self.sent,
@@ -548,7 +547,7 @@ impl<R: Recorder> State<R> {
         let duration = extra.time_to_head.filter(|_| self.has_duration());
         let ended = Instant::now();
         let duration = duration.unwrap_or_else(|| self.duration_until(ended));
-        let mut request = self.completed(outcome, duration.as_nanos() as u64, ended);
+        let mut request = self.completed(outcome, duration, ended);
         request.grpc_status = extra.grpc_status;
         if outcome == Outcome::Complete {
             let of_grpc = extra

@@ -20,8 +20,7 @@ use crate::routes::RouteSettings;
 use crate::side::Side;
 use crate::trace_id::{TraceId, TraceIdFn};
 
-/// Methods of the OpenTelemetry semantic conventions, the most frequent ones first.
-/// `QUERY` follows them.
+/// Methods of the OpenTelemetry semantic conventions. `QUERY` follows them.
 const METHODS: [Method; 9] = [
     Method::GET,
     Method::POST,

@@ -226,7 +226,7 @@ impl Cells {
     /// Records a request that has ended.
     #[inline(always)]
     pub(crate) fn record(&self, layout: &Layout, end: &CompletedRequest<'_>) {
-        let nanoseconds = end.nanoseconds;
+        let nanoseconds = nanoseconds(end.duration);
         self.cell(REQUEST_SUM).add_to_sum(end.request_size);
         self.cell(RESPONSE_SUM).add_to_sum(end.response_size);
         self.cell(DURATION_SUM).add_to_sum(nanoseconds);
@@ -349,7 +349,6 @@ mod tests {
             status: Some(StatusCode::OK),
             error_type: ErrorType::NONE,
             duration: Duration::from_nanos(nanoseconds),
-            nanoseconds,
             time_to_head: Some(Duration::ZERO),
             request_size: 0,
             response_size: 11,

@@ -118,7 +118,7 @@ impl Contents {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(loom), target_pointer_width = "64"))]
 mod tests {
     use super::*;
 

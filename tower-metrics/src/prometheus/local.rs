@@ -1,7 +1,7 @@
 //! Per-thread lookup of cells.
 //!
 //! Finds the cells of a request without a lock: each thread caches references
-//! to those that it writes.
+//! to those that it writes. An endpoint has those of the first threads itself.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -16,7 +16,7 @@ use super::thread_endpoint::ThreadEndpoint;
 use crate::initial_series::InitialSeries;
 use crate::label::LabelValues;
 
-/// Number of slots whose values are found without a lock by all threads.
+/// Number of slots whose values are found without the thread-local cache.
 const FIRST_THREADS: usize = 8;
 
 /// Method and route with their series. Lives as long as the process.
@@ -36,7 +36,7 @@ pub struct Endpoint {
     /// Incremented after every addition of a thread, a series or cells.
     version: AtomicU64,
     threads: BySlot<ThreadEndpoint>,
-    /// Values of the first slots, found without a lock.
+    /// Values of the first slots.
     first_threads: [OnceLock<&'static ThreadEndpoint>; FIRST_THREADS],
     /// Series by their labels in exposition format. Several keys share a series
     /// if the names have no label for what distinguishes them.
@@ -119,7 +119,8 @@ impl Endpoint {
     pub(crate) fn thread_endpoint(&self, slot: Slot) -> &'static ThreadEndpoint {
         let thread = self.threads.get(slot, || ThreadEndpoint::new(slot));
         self.changed();
-        // After the change, which a later leaseholder of the slot does not repeat.
+        // After the change, which a later leaseholder of the slot does not repeat. The mutex of
+        // `Slots` orders both before that leaseholder.
         if let Some(first) = self.first_threads.get(slot as usize) {
             first.get_or_init(|| thread);
         }

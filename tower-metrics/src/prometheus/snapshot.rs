@@ -322,7 +322,6 @@ mod loom_tests {
         status: Some(StatusCode::OK),
         error_type: ErrorType::NONE,
         duration: Duration::from_nanos(7),
-        nanoseconds: 7,
         time_to_head: None,
         request_size: 0,
         response_size: 5,
