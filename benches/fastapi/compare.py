@@ -62,6 +62,8 @@ class Server:
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     sys.exit(f"{name} does not respond, see {self.log.name}")
                 time.sleep(0.1)
+        if self.process.poll() is not None:
+            sys.exit(f"{name} has ended, and something else responds on its port, see {self.log.name}")
 
     def create_concert(self):
         body = json.dumps(CONCERT).encode()
@@ -78,7 +80,7 @@ class Server:
     def measure(self, path, seconds, script=None):
         """Returns the requests per second and the CPU time of each in microseconds."""
         before = self.cpu_time()
-        command = ["taskset", "-c", "1", "wrk", "-t1", "-c16", f"-d{seconds}s"]
+        command = ["taskset", "-c", "1", "wrk", "-t1", "-c16", f"-d{seconds}s", "--timeout", "10s"]
         if script:
             command += ["-s", script]
         output = subprocess.run(

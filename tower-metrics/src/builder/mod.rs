@@ -198,7 +198,7 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
 
     /// Adds a custom label, in addition to those of previous calls.
     ///
-    /// At most [`MAX_LABELS`] labels are allowed. Defaults to none.
+    /// At most [`MAX_LABELS`](crate::MAX_LABELS) labels are allowed. Defaults to none.
     ///
     /// # Errors
     ///
@@ -230,7 +230,7 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     ///
     /// It is the version of the request, and around a [client](Self::client) that of the
     /// response, because the connection decides it. It counts as one of the
-    /// [`MAX_LABELS`] custom labels. The OpenTelemetry recorder names it
+    /// [`MAX_LABELS`](crate::MAX_LABELS) custom labels. The OpenTelemetry recorder names it
     /// `network.protocol.version`. Defaults to `false`.
     ///
     /// # Examples
