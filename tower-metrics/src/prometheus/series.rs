@@ -33,7 +33,7 @@ pub struct Endpoint {
     /// Labels of the in-flight gauge in exposition format, without braces.
     pub(crate) labels: Box<str>,
     constant: &'static [(String, String)],
-    /// Incremented after every addition of a thread, a series or cells.
+    /// Incremented after every lookup that may have added a thread, a series or cells.
     version: AtomicU64,
     threads: BySlot<ThreadEndpoint>,
     /// Values of the first slots.
@@ -133,7 +133,7 @@ impl Endpoint {
         self.first_threads.get(slot as usize)?.get().copied()
     }
 
-    /// Returns a number that changes with every addition of a thread, a series or cells.
+    /// Returns a number that changes at least with every addition of a thread, a series or cells.
     /// A reader that sees the end of a request also sees the version of its addition.
     pub(crate) fn version(&self) -> u64 {
         // Pairs with `changed`: what was added before is visible.

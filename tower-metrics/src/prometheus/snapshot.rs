@@ -87,7 +87,7 @@ impl Snapshot {
                 .map(|row| row.count)
                 .fold(0, u64::wrapping_add);
             // Read last, so that the beginning of every request whose end was
-            // seen is included, even if its thread was added meanwhile.
+            // seen is included, even if its thread was added in between.
             contents.update();
             let begun = contents.begun();
             attempts -= 1;

@@ -59,7 +59,7 @@ async fn prometheus_receives_the_format_that_it_prefers() {
     assert_eq!(families.len(), text.matches("# TYPE ").count());
 }
 
-/// A name that Prometheus 2 does not allow is escaped, and `Content-Type` says so.
+/// A name that Prometheus 2 does not allow is escaped, and `Content-Type` names the escaping.
 #[tokio::test]
 async fn escaped_names_are_announced() {
     struct Dotted(Desc);

@@ -137,7 +137,7 @@ fn text_labels(all: &[(Cow<'_, str>, Cow<'_, str>)]) -> String {
 }
 
 /// Iterates over the labels without those whose name is repeated when it is written. The
-/// metric's own label wins over the registry's, which comes later: Prometheus rejects a
+/// metric's own label wins over the registry's, which follows it. Prometheus rejects a
 /// scrape with a repeated label.
 pub(super) fn distinct<'a>(
     all: &'a [(Cow<'_, str>, Cow<'_, str>)],

@@ -18,7 +18,7 @@ use crate::prometheus::{Inner, collector};
 #[derive(Debug, Default)]
 pub(super) struct Rendering {
     pub(super) content: Bytes,
-    /// Whether all names are written as they are, without escaping.
+    /// Whether all names are written without escaping.
     pub(super) names_fit: bool,
     #[cfg(feature = "gzip")]
     gzip: std::sync::OnceLock<Bytes>,
@@ -52,7 +52,7 @@ pub(super) enum Syntax {
     Protobuf,
 }
 
-/// What a rendering keeps for the next one.
+/// Readings and encoded series that the next rendering reuses.
 #[derive(Debug, Default)]
 struct Memory {
     snapshot: Snapshot,

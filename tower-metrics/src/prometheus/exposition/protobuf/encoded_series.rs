@@ -1,4 +1,4 @@
-//! What every scrape writes of the recorder's series alike.
+//! Labels and creation times of the recorder's series, encoded once.
 
 use super::{field, label, timestamp};
 use crate::prometheus::series::Series;
@@ -19,7 +19,7 @@ pub(in crate::prometheus::exposition) struct EncodedSeries {
     ends: Vec<Ends>,
 }
 
-/// Where the bytes of a series end.
+/// Ends of a series' labels and of its creation time in the bytes.
 #[derive(Clone, Copy, Debug)]
 struct Ends {
     series: &'static Series,

@@ -21,7 +21,7 @@ pub(super) struct RecordedFamilies<'a> {
     scratch: Scratch,
 }
 
-/// Memory that every metric uses again.
+/// Buffers reused for every metric.
 #[derive(Default)]
 struct Scratch {
     labels: Vec<u8>,
@@ -72,7 +72,7 @@ impl<'a> RecordedFamilies<'a> {
     }
 }
 
-/// Writes a metric: its value, without the time of its creation, is a message already.
+/// Writes a metric. `value` is the encoded message without its creation time.
 fn write_metric(out: &mut Vec<u8>, labels: &[u8], field: Field, value: &[u8], created: &[u8]) {
     let created_field = match field {
         field::METRIC_COUNTER => Some(field::COUNTER_CREATED),
