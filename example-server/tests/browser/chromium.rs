@@ -236,20 +236,27 @@ impl Page {
         answer["result"]["value"].clone()
     }
 
-    /// Clicks on the center of an element.
+    /// Clicks on the center of an element, again if the element has moved away meanwhile.
     pub(crate) async fn click(&mut self, node: Node) {
         let Node(id) = node;
-        self.command("DOM.scrollIntoViewIfNeeded", json!({ "backendNodeId": id }))
-            .await;
-        let middle = self
-            .call(node, "e => { const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }")
-            .await;
-        for kind in ["mousePressed", "mouseReleased"] {
-            let parameters = json!({
-                "type": kind, "x": middle[0], "y": middle[1], "button": "left", "clickCount": 1,
-            });
-            self.command("Input.dispatchMouseEvent", parameters).await;
-        }
+        let observe = "e => { e.wasClicked = false; \
+                       e.addEventListener('click', () => { e.wasClicked = true; }, { capture: true }); }";
+        self.call(node, observe).await;
+        until("the element is clicked", async || {
+            self.command("DOM.scrollIntoViewIfNeeded", json!({ "backendNodeId": id }))
+                .await;
+            let middle = self
+                .call(node, "e => { const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }")
+                .await;
+            for kind in ["mousePressed", "mouseReleased"] {
+                let parameters = json!({
+                    "type": kind, "x": middle[0], "y": middle[1], "button": "left", "clickCount": 1,
+                });
+                self.command("Input.dispatchMouseEvent", parameters).await;
+            }
+            self.call(node, "e => e.wasClicked").await == true
+        })
+        .await;
     }
 
     /// Presses a key: `Tab`, `Enter`, `Escape`, or a character.

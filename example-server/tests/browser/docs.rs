@@ -41,6 +41,11 @@ async fn a_request_that_is_tried_out_on_the_documentation_page_creates_a_concert
     .await;
     let execute = format!("{operation}.querySelector('.execute')");
     page.until(&format!("{execute} !== null")).await;
+    // "Execute" does nothing until Swagger UI has filled in the example of the body.
+    page.until(&format!(
+        "{operation}.querySelector('textarea')?.value.length > 0"
+    ))
+    .await;
     let status =
         format!("{operation}.querySelector('.live-responses-table tbody .response-col_status')");
 
