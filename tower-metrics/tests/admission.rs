@@ -445,6 +445,9 @@ mod recorders {
             assert_eq!(all, count);
         }
         assert!(samples.sum(&format!("shop_{WAIT}_sum"), &[]) >= 0.001);
+        // Of the three that have ended, one has waited.
+        let at_once = samples.sum(&format!("shop_{WAIT}_bucket"), &[("le", "0")]);
+        assert_eq!(at_once, 2.0);
         let queued = prometheus.admission_names().queued;
         assert_eq!(samples.sum(&queued, &[("zone", "eu")]), 1.0);
         assert_eq!(queued, "shop_http_server_admission_queued");

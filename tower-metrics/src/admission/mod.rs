@@ -13,6 +13,9 @@
 //! For an OpenTelemetry meter, they are `http.server.admission.wait` and
 //! `http.server.admission.queued`.
 //!
+//! The lowest bucket bound of the wait is 0, whose bucket has the requests that did not
+//! wait: a quantile of 0 means that fewer requests wait than its rank.
+//!
 //! # When a wait begins and ends
 //!
 //! - A wait begins with the first `poll_ready` of a service, or with `call` if there was
@@ -100,7 +103,9 @@ pub use self::service::AdmissionService;
 pub use self::wait::AdmissionWait;
 
 /// Bucket bounds of the wait in seconds: a wait of more than 10 s exceeds most timeouts.
+/// Requests that do not wait have a bucket, so that they do not appear in quantiles as a
+/// part of the shortest wait.
 #[cfg(any(feature = "opentelemetry", feature = "prometheus"))]
-pub(crate) const BOUNDS: [f64; 13] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+pub(crate) const BOUNDS: [f64; 14] = [
+    0.0, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
