@@ -143,8 +143,8 @@ fn http(counts: &Counts, dashboard: &'static str) -> Vec<Expected> {
         one(dashboard, overload, "A", of("cancelled")),
         one(dashboard, overload, "C", of("shed")),
         one(dashboard, overload, "D", of("timeout")),
-        one(dashboard, "Network traffic", "A", counts.bytes.0 as f64),
-        one(dashboard, "Network traffic", "B", counts.bytes.1 as f64),
+        one(dashboard, "Body traffic", "A", counts.bytes.0 as f64),
+        one(dashboard, "Body traffic", "B", counts.bytes.1 as f64),
     ]
 }
 

@@ -198,7 +198,7 @@ fn connections_and_saturation_follow_the_settings_and_the_recorder() {
         .build()
         .unwrap();
     let expected = [
-        "Traffic on the wire",
+        "Network traffic",
         "Open connections",
         "Rejected connections",
         "Admission wait",

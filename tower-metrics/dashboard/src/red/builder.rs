@@ -126,7 +126,7 @@ impl RedBuilder {
         self
     }
 
-    /// Sets whether to show [connections](tower_metrics::connections): traffic on the wire, open and
+    /// Sets whether to show [connections](tower_metrics::connections): network traffic, open and
     /// rejected connections. Defaults to `false`.
     pub fn connections(mut self, on: bool) -> Self {
         self.connections = on;

@@ -20,7 +20,7 @@ pub(super) fn dashboard(red: &Red) -> Dashboard {
         .rows(objectives)
         .row(requests(red))
         .row(duration(red))
-        .rows(network(red))
+        .rows(bodies(red))
         .rows(saturation::row(red))
         .row(routes(red))
         .row(instrumentation(red))
@@ -229,10 +229,10 @@ pub(super) fn duration_heatmap(duration: &Selector) -> Heatmap {
 }
 
 /// Traffic, if the layer records body sizes.
-fn network(red: &Red) -> Option<Row> {
+fn bodies(red: &Red) -> Option<Row> {
     let by = red.route_labels();
     let legend = red.route_legend();
-    let row = Row::new("Network").panel(traffic(red)?.size(12, 9));
+    let row = Row::new("Bodies").panel(body_traffic(red)?.size(12, 9));
     let Some(size) = &red.names.response_size else {
         return Some(row);
     };
@@ -249,10 +249,10 @@ fn network(red: &Red) -> Option<Row> {
     )
 }
 
-pub(super) fn traffic(red: &Red) -> Option<TimeSeries> {
+pub(super) fn body_traffic(red: &Red) -> Option<TimeSeries> {
     let bytes = |size: &String| red.selected(Selector::new(size)).sum().rate().sum();
     let (request, response) = (&red.names.request_size, &red.names.response_size);
-    let mut panel = TimeSeries::new("Network traffic", Unit::BytesPerSecond)
+    let mut panel = TimeSeries::new("Body traffic", Unit::BytesPerSecond)
         .description("Bytes of request and response bodies per second.");
     if let Some(size) = request {
         panel = panel.colored_series(Color::Green, "request bodies", bytes(size));

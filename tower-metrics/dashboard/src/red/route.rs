@@ -13,7 +13,7 @@ pub(super) fn dashboard(red: &Red) -> Dashboard {
         .row(overview::at_a_glance(red))
         .row(requests(red))
         .row(duration(red))
-        .rows(network(red))
+        .rows(bodies(red))
         .row(responses(red))
 }
 
@@ -74,8 +74,8 @@ fn duration(red: &Red) -> Row {
 }
 
 /// Traffic and sizes, if the layer records body sizes.
-fn network(red: &Red) -> Option<Row> {
-    let traffic = overview::traffic(red)?;
+fn bodies(red: &Red) -> Option<Row> {
+    let traffic = overview::body_traffic(red)?;
     let mean = |size: &String| red.selected(Selector::new(size)).mean();
     let mut sizes = TimeSeries::new("Mean body size", Unit::Bytes)
         .description("Mean size of request and response bodies.")
@@ -86,7 +86,7 @@ fn network(red: &Red) -> Option<Row> {
     if let Some(size) = &red.names.response_size {
         sizes = sizes.series("response", mean(size));
     }
-    Some(Row::new("Network").panel(traffic.size(12, 9)).panel(sizes))
+    Some(Row::new("Bodies").panel(traffic.size(12, 9)).panel(sizes))
 }
 
 fn responses(red: &Red) -> Row {

@@ -85,7 +85,7 @@ fn of_connections(names: &ConnectionMetrics) -> [TimeSeries; 3] {
         let bytes = Selector::new(&names.network_io).with("network_io_direction", [direction]);
         bytes.rate().sum()
     };
-    let traffic = TimeSeries::new("Traffic on the wire", Unit::BytesPerSecond)
+    let traffic = TimeSeries::new("Network traffic", Unit::BytesPerSecond)
         .description(
             "Bytes per second that crossed the network: heads, bodies, frames, TLS and upgraded \
              connections.",
