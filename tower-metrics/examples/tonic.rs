@@ -1,10 +1,10 @@
-//! gRPC server with metrics by method and gRPC status. It prints the address of the
-//! server and of its metrics, which it serves over HTTP/1.1:
+//! gRPC server with metrics by method and gRPC status, whose names follow the conventions for
+//! RPC. It prints the address of the server and of its metrics, which it serves over HTTP/1.1:
 //!
 //! ```sh
 //! cargo run -p tower-metrics --example tonic
 //! grpcurl -plaintext 127.0.0.1:PORT grpc.health.v1.Health/Check
-//! curl http://127.0.0.1:OTHER/metrics
+//! curl http://127.0.0.1:OTHER/metrics | grep rpc_server_call_duration_seconds_count
 //! ```
 
 use std::pin::Pin;
@@ -17,11 +17,13 @@ use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
-use tower_metrics::{MetricsLayer, Prometheus};
+use tower_metrics::{MetricsLayer, Names, Prometheus};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let prometheus = Prometheus::new();
+    let prometheus = Prometheus::builder()
+        .names(Names::open_telemetry_rpc())
+        .build()?;
     let metrics = MetricsLayer::builder(prometheus).grpc(true).build()?;
 
     let ops = TcpListener::bind("127.0.0.1:0").await?;

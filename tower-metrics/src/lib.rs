@@ -110,8 +110,9 @@
 )]
 //!
 //! `cargo run -p tower-metrics --example NAME` runs a complete example: `axum`,
-//! `tonic`, `hyper` or `client`, and with `--all-features` also `admission`,
-//! `connections`, `saturation`, `metrics_facade` or `prometheus_client`.
+//! `tonic`, `hyper`, `client` or `hung_request`, and with `--all-features` also
+//! `admission`, `connections`, `saturation`, `opentelemetry`, `metrics_facade` or
+//! `prometheus_client`.
 //!
 //! # Dashboards
 //!

@@ -78,9 +78,7 @@ impl Server {
     }
 
     fn stop_blocking(mut self) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
-        assert!(sent.success());
+        interrupt(&self.child);
         let end = self.lines.recv_timeout(TIMEOUT);
         assert_eq!(end, Err(mpsc::RecvTimeoutError::Disconnected));
         assert!(self.child.wait().unwrap().success());
@@ -93,6 +91,13 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends SIGINT.
+fn interrupt(child: &Child) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(sent.success());
 }
 
 async fn get_with(url: String, headers: HeaderMap) -> (StatusCode, String) {
@@ -217,24 +222,24 @@ async fn tonic_records_the_statuses_of_unary_and_streaming_calls() {
     assert_eq!(end.code(), Code::Internal);
 
     let samples = samples(metrics).await;
-    let count = |route, status, error_type| {
-        samples.requests(&[
-            ("http_route", route),
+    let calls = "rpc_server_call_duration_seconds_count";
+    let count = |method, status, error_type| {
+        let labels = [
+            ("rpc_system_name", "grpc"),
+            ("rpc_method", method),
             ("rpc_status_code", status),
             ("error_type", error_type),
-            ("http_response_status_code", "200"),
-        ])
+        ];
+        samples.sum(calls, &labels)
     };
-    let (check, watch) = (
-        "/grpc.health.v1.Health/Check",
-        "/grpc.health.v1.Health/Watch",
-    );
+    let (check, watch) = ("grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch");
     assert_eq!(count(check, "OK", ""), 1.0);
     assert_eq!(count(check, "UNAVAILABLE", "UNAVAILABLE"), 1.0);
     assert_eq!(count(check, "NOT_FOUND", ""), 1.0);
     assert_eq!(count(watch, "OK", ""), 1.0);
     assert_eq!(count(watch, "INTERNAL", "INTERNAL"), 1.0);
-    assert_eq!(samples.requests(&[]), 5.0);
+    assert_eq!(samples.sum(calls, &[]), 5.0);
+    assert_eq!(samples.sum("rpc_server_active_requests", &[]), 0.0);
     drop((client, whole, broken));
     server.stop().await;
 }
@@ -346,6 +351,75 @@ fn the_client_records_responses_and_failures() {
     assert_eq!(count("/slow", "", "timeout"), 1.0);
     assert_eq!(count("/slow", "", "connection"), 1.0);
     assert_eq!(samples.sum("http_client_active_requests", &[]), 0.0);
+}
+
+#[tokio::test]
+async fn a_request_that_hangs_is_visible_until_its_client_disconnects() {
+    let server = Server::start("hung_request");
+    let url = server.address();
+    let metrics = format!("{url}/metrics");
+    let age = async || {
+        let samples = Samples::parse(&get(metrics.clone()).await.1);
+        samples.sum(
+            "http_server_oldest_request_seconds",
+            &[("http_route", "/hang")],
+        )
+    };
+    let started = std::time::Instant::now();
+    let hung = tokio::spawn(get(format!("{url}/hang")));
+    let mut first = age().await;
+    while first == 0.0 {
+        assert!(started.elapsed() < TIMEOUT, "it is not visible");
+        first = age().await;
+    }
+    // The age and the clock here differ by the time that the request and a scrape take.
+    let mut later = age().await;
+    while later < first + 1.0 {
+        assert!(started.elapsed().as_secs_f64() >= later);
+        assert!(started.elapsed() < TIMEOUT, "{first}, {later}");
+        later = age().await;
+    }
+    let recorded = || get(metrics.clone());
+    assert_eq!(Samples::parse(&recorded().await.1).requests(&[]), 0.0);
+    hung.abort();
+    let cancelled = [("http_route", "/hang"), ("error_type", "cancelled")];
+    while Samples::parse(&recorded().await.1).requests(&cancelled) == 0.0 {
+        assert!(started.elapsed() < TIMEOUT);
+    }
+    assert_eq!(age().await, 0.0);
+    server.stop().await;
+}
+
+#[cfg(all(feature = "connections", feature = "opentelemetry"))]
+#[tokio::test]
+async fn opentelemetry_exports_requests_and_connections_when_the_server_ends() {
+    let mut server = Server::start("opentelemetry");
+    let url = server.address();
+    for _ in 0..2 {
+        assert_eq!(get(format!("{url}/concerts/7")).await.0, StatusCode::OK);
+    }
+    interrupt(&server.child);
+    let mut exported = String::new();
+    while let Ok(line) = server.lines.recv_timeout(TIMEOUT) {
+        exported += line.trim();
+        exported += "\n";
+    }
+    assert!(server.child.wait().unwrap().success());
+    for name in [
+        "http.server.request.duration",
+        "http.server.active_requests",
+        "http.server.open_connections",
+        "http.server.connection.duration",
+        "http.server.network.io",
+    ] {
+        let of_metric = exported.contains(&format!("Name         : {name}\n"));
+        assert!(of_metric, "{name} is not in {exported}");
+    }
+    let (_, durations) = exported
+        .split_once("http.server.request.duration\n")
+        .unwrap();
+    assert!(durations.contains("->  http.route: /concerts/{id}\n"));
+    assert!(durations.contains("Count        : 2"), "{durations}");
 }
 
 #[cfg(feature = "admission")]
