@@ -35,11 +35,14 @@ pub(super) const FIND_KEY: &str = concat!(
      WHERE concert_id = $1 AND idempotency_key = $2"
 );
 
-/// Compares up to 100 concerts.
+/// Compares the concerts that follow an id.
 pub(super) const AUDIT: &str = totals!(
-    "c.id IN (SELECT id FROM concerts WHERE id > $1 ORDER BY id LIMIT 100)",
+    "c.id IN (SELECT id FROM concerts WHERE id > $1 ORDER BY id LIMIT $2)",
     "ORDER BY c.id"
 );
+
+/// Number of concerts that a statement of an audit compares.
+const AUDIT_BATCH: usize = 100;
 
 /// Reads. All of them are idempotent.
 pub(crate) trait Reads: Send + Sync {
@@ -215,14 +218,14 @@ where
             let mut audit = Audit::default();
             let mut after = Uuid::nil();
             loop {
-                let batch = sqlx::query(AUDIT).bind(after);
+                let batch = sqlx::query(AUDIT).bind(after).bind(AUDIT_BATCH as i64);
                 let rows = self.rows("read_totals", batch).await?;
                 for row in &rows {
                     let line = rows::line(row)?;
                     after = line.stock.concert_id.as_uuid();
                     audit.add(line, limit);
                 }
-                if rows.is_empty() {
+                if rows.len() < AUDIT_BATCH {
                     return Ok(audit);
                 }
             }

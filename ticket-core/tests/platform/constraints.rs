@@ -1,11 +1,19 @@
 //! Constraints of the schema, which hold even if the code is wrong.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
 use futures_util::future::join_all;
 use sqlx::{AssertSqlSafe, Executor};
 
-use ticket_core::Error;
+use ticket_core::{Error, Observer, Options};
 
-use crate::{Platform, platforms};
+use crate::{Platform, options, platforms, platforms_with};
 
 #[tokio::test]
 async fn the_database_rejects_inconsistent_rows() {
@@ -145,6 +153,39 @@ async fn an_audit_reads_every_concert_and_names_those_that_differ() {
             assert_eq!(named.len(), 3.min(limit as usize));
             assert!(named.is_sorted());
             assert_eq!(named.contains(&last), limit == 10);
+        }
+    }
+}
+
+/// Counts the statements of audits.
+#[derive(Default)]
+struct Statements(AtomicU32);
+
+impl Observer for Statements {
+    fn database_operation(&self, _: &'static str, operation: &'static str, _: Duration, _: bool) {
+        if operation == "read_totals" {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_audit_ends_with_the_first_batch_that_is_not_full() {
+    let statements = Arc::new(Statements::default());
+    let options = Options {
+        observer: statements.clone(),
+        ..options()
+    };
+    for platform in platforms_with(options).await {
+        let mut concerts = 0;
+        // The third statement follows a full batch and finds nothing.
+        for (count, expected) in [(0, 1), (99, 1), (101, 2), (200, 3)] {
+            join_all((concerts..count).map(|_| platform.concert(9))).await;
+            concerts = count;
+            statements.0.store(0, Relaxed);
+            platform.tickets.audit(1).await.unwrap();
+            let name = &platform.name;
+            assert_eq!(statements.0.load(Relaxed), expected, "{name}, {count}");
         }
     }
 }

@@ -74,7 +74,8 @@ impl DirectReads {
         let connections = self.lock();
         let connections = connections.as_ref()?;
         let open = self.max - connections.unopened;
-        let idle = u32::try_from(connections.idle.len()).map_or(open, |idle| idle.min(open));
+        let idle = u32::try_from(connections.idle.len())
+            .expect("no more connections are idle than are open");
         Some(PoolState {
             name: POOL,
             used: open - idle,
