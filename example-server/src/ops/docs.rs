@@ -13,7 +13,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 static PAGE: LazyLock<String> = LazyLock::new(|| {
     include_str!("docs.html")
         .replace("{{style}}", include_str!("../api/docs/page.css"))
-        .replace("{{problem types}}", &problem::table::rows())
+        .replace("{{problem types}}", &problem::table::html())
 });
 
 /// `GET /docs`

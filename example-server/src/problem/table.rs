@@ -1,18 +1,19 @@
-//! The catalog of problem types as rows of an HTML table.
+//! The catalog of problem types as an HTML table.
 
 use std::fmt::Write;
 
 use super::types::{self, ProblemType};
 
-/// Renders a row per type, with the type as the fragment to which the `type` of problems links.
-pub(crate) fn rows() -> String {
+/// Renders a heading, an introduction and a table with a row per type, whose fragment is the type, to
+/// which the `type` of problems links.
+pub(crate) fn html() -> String {
     let mut rows = String::new();
     for (types, port) in [(types::API, ""), (types::OPS, " On the ops port.")] {
         for it in types {
             push_row(&mut rows, it, port);
         }
     }
-    rows
+    include_str!("table.html").replace("{{rows}}", &rows)
 }
 
 fn push_row(rows: &mut String, it: &ProblemType, port: &str) {

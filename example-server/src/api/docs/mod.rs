@@ -21,7 +21,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self' 'unsafe-inline'; scri
 const NO_CACHE: (HeaderName, &str) = (header::CACHE_CONTROL, "no-cache");
 
 static PAGE: LazyLock<String> = LazyLock::new(|| {
-    include_str!("page.html").replace("{{problem types}}", &problem::table::rows())
+    include_str!("page.html").replace("{{problem types}}", &problem::table::html())
 });
 
 /// A file of the page.
