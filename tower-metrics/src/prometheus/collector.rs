@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
@@ -35,6 +36,8 @@ pub(crate) fn gather_others(inner: &'static Inner) -> Vec<proto::MetricFamily> {
 pub(crate) struct RequestMetrics {
     inner: &'static Inner,
     descs: Vec<Desc>,
+    /// Memory of the last reading, which the next one reuses.
+    snapshot: Mutex<Snapshot>,
 }
 
 impl RequestMetrics {
@@ -58,7 +61,11 @@ impl RequestMetrics {
                 )
             })
             .collect::<prometheus::Result<_>>()?;
-        Ok(Self { inner, descs })
+        Ok(Self {
+            inner,
+            descs,
+            snapshot: Mutex::default(),
+        })
     }
 }
 
@@ -75,7 +82,7 @@ impl Collector for RequestMetrics {
         {
             return Vec::new();
         }
-        let mut snapshot = Snapshot::default();
+        let mut snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         inner.read(&mut snapshot);
         families(inner, inner.names)
             .map(|family| {
