@@ -299,7 +299,7 @@ pub struct LabelValues<'a> {
 
 impl LabelValues<'_> {
     /// No labels.
-    #[cfg(all(test, loom))]
+    #[cfg(all(test, feature = "prometheus"))]
     pub(crate) const NONE: Self = Self {
         labels: &[],
         numbers: LabelNumbers::EMPTY,

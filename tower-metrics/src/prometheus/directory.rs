@@ -3,15 +3,18 @@
 //! An endpoint keeps its series in a map and the cells of each series in a list, both
 //! behind locks. A reading that went through them would take a lock for each series and
 //! wait for one cache miss after the other. Series and cells are never removed, so a list
-//! of references remains valid until the endpoint's version changes.
+//! of references remains valid until the endpoint's version changes. Then, the reading
+//! merges what was added since into the list.
 //!
 //! # Memory
 //!
-//! 32 bytes for each series and thread that has recorded it, 72 bytes for each endpoint,
+//! 32 bytes for each series and thread that has recorded it, 80 bytes for each endpoint,
 //! and 8 bytes for each endpoint and thread. Vectors may have twice that capacity.
 
+use std::ptr;
+
 use super::cells::Cells;
-use super::series::{Endpoint, Series};
+use super::series::{Addition, Endpoint, Series};
 use super::thread_endpoint::ThreadEndpoint;
 
 /// Directory of the endpoints of one recorder.
@@ -25,6 +28,9 @@ pub(super) struct Contents {
     /// Version of the endpoint that the lists are of, or `None` before the first reading.
     version: Option<u64>,
     threads: Vec<&'static ThreadEndpoint>,
+    /// Number of the endpoint's additions that are part of the entries.
+    known: usize,
+    /// In the order of the labels.
     entries: Vec<Entry>,
 }
 
@@ -43,7 +49,7 @@ impl Directory {
         if self
             .0
             .get(at)
-            .is_none_or(|known| !std::ptr::eq(known.endpoint, endpoint))
+            .is_none_or(|known| !ptr::eq(known.endpoint, endpoint))
         {
             self.0.truncate(at);
             self.0.push(Contents::new(endpoint));
@@ -58,6 +64,7 @@ impl Contents {
             endpoint,
             version: None,
             threads: Vec::new(),
+            known: 0,
             entries: Vec::new(),
         }
     }
@@ -69,28 +76,36 @@ impl Contents {
         if self.version == version {
             return;
         }
-        let Self {
-            threads, entries, ..
-        } = self;
-        threads.clear();
-        entries.clear();
-        self.endpoint.for_each_thread(|thread| threads.push(thread));
-        self.endpoint.for_each_series(|series| {
-            let first = entries.len();
-            let mut entry = Entry {
-                series,
-                labels: &series.labels,
-                cells: None,
-            };
-            series.for_each_cells(|cells| {
-                entry.cells = Some(cells);
-                entries.push(entry);
+        self.threads.clear();
+        self.endpoint
+            .for_each_thread(|thread| self.threads.push(thread));
+        let listed = self.entries.len();
+        let entries = &mut self.entries;
+        self.endpoint
+            .for_each_addition(self.known, |Addition { series, cells }| {
+                let labels = &*series.labels;
+                entries.push(Entry {
+                    series,
+                    labels,
+                    cells,
+                });
             });
-            if entries.len() == first {
-                entries.push(entry);
-            }
-        });
+        let added = entries.len() - listed;
+        if added > 0 {
+            self.known += added;
+            self.merge();
+        }
         self.version = version;
+    }
+
+    /// Restores the order of the entries after some have been appended.
+    fn merge(&mut self) {
+        // Merges sorted runs, of which the known entries are one.
+        self.entries
+            .sort_by(|a, b| (a.labels, a.cells.is_none()).cmp(&(b.labels, b.cells.is_none())));
+        // A thread has recorded the series meanwhile.
+        self.entries
+            .dedup_by(|next, entry| ptr::eq(next.series, entry.series) && next.cells.is_none());
     }
 
     /// Loads one value of every cache line. The loads are independent, so that the
@@ -113,18 +128,102 @@ impl Contents {
 
     /// Returns the entries of each series.
     pub(super) fn series(&self) -> impl Iterator<Item = &[Entry]> {
-        self.entries
-            .chunk_by(|a, b| std::ptr::eq(a.series, b.series))
+        self.entries.chunk_by(|a, b| ptr::eq(a.series, b.series))
     }
 }
 
-#[cfg(all(test, not(loom), target_pointer_width = "64"))]
+#[cfg(all(test, not(loom)))]
 mod tests {
-    use super::*;
+    use http::StatusCode;
 
+    use super::super::cells::Layout;
+    use super::super::key::StatusLabels;
+    use super::super::names::Names;
+    use super::*;
+    use crate::error_type::ErrorType;
+    use crate::initial_series::InitialSeries;
+    use crate::label::LabelValues;
+
+    #[cfg(target_pointer_width = "64")]
     #[test]
     fn the_memory_of_the_directory_is_as_documented() {
         assert_eq!(size_of::<Entry>(), 32);
-        assert_eq!(size_of::<Contents>(), 72);
+        assert_eq!(size_of::<Contents>(), 80);
+    }
+
+    fn endpoint() -> &'static Endpoint {
+        let layout = Box::leak(Box::new(Layout::new(&[], &[], &[], false, false)));
+        let names = Box::leak(Box::new(Names::classic()));
+        let endpoint = Endpoint::new("GET", "/", layout, names, &[], false);
+        Box::leak(Box::new(endpoint))
+    }
+
+    fn record(endpoint: &'static Endpoint, slot: u32, status: StatusCode) {
+        let labels = StatusLabels {
+            status: Some(status),
+            error_type: ErrorType::NONE,
+            grpc: None,
+        };
+        endpoint.cells(slot, labels, LabelValues::NONE);
+    }
+
+    fn initialize(endpoint: &'static Endpoint, status: StatusCode) {
+        endpoint.initialize(InitialSeries::from(status), &LabelValues::NONE);
+    }
+
+    /// Returns the status and the number of cells of each series.
+    fn listed(contents: &Contents) -> Vec<(String, usize)> {
+        let series = contents.series().map(|entries| {
+            let (_, status) = entries[0].labels.split_once("code=\"").unwrap();
+            let cells = entries.iter().filter(|entry| entry.cells.is_some());
+            assert!(entries.len() == 1 || cells.clone().count() == entries.len());
+            (status[..3].to_owned(), cells.count())
+        });
+        series.collect()
+    }
+
+    #[test]
+    fn additions_are_merged_in_the_order_of_the_labels() {
+        let endpoint = endpoint();
+        let mut contents = Contents::new(endpoint);
+        contents.update();
+        assert_eq!(listed(&contents), []);
+        record(endpoint, 0, StatusCode::NOT_FOUND);
+        initialize(endpoint, StatusCode::CREATED);
+        let expected = |series: &[(&str, usize)]| {
+            let owned = series
+                .iter()
+                .map(|(status, cells)| ((*status).to_owned(), *cells));
+            owned.collect::<Vec<_>>()
+        };
+        contents.update();
+        assert_eq!(listed(&contents), expected(&[("201", 0), ("404", 1)]));
+        // A series in between, one that was empty, and another thread of one that was not.
+        record(endpoint, 1, StatusCode::NOT_FOUND);
+        record(endpoint, 0, StatusCode::FORBIDDEN);
+        record(endpoint, 0, StatusCode::CREATED);
+        initialize(endpoint, StatusCode::OK);
+        contents.update();
+        let all = expected(&[("200", 0), ("201", 1), ("403", 1), ("404", 2)]);
+        assert_eq!(listed(&contents), all);
+        // A new directory has the same contents.
+        let mut other = Contents::new(endpoint);
+        other.update();
+        assert_eq!(listed(&other), all);
+    }
+
+    #[test]
+    fn a_lookup_that_adds_nothing_leaves_the_version() {
+        let endpoint = endpoint();
+        let look_up = || {
+            endpoint.thread_endpoint(0);
+            record(endpoint, 0, StatusCode::OK);
+            initialize(endpoint, StatusCode::OK);
+            initialize(endpoint, StatusCode::CREATED);
+            endpoint.version()
+        };
+        let version = look_up();
+        assert_eq!(version, 3);
+        assert_eq!(look_up(), version);
     }
 }

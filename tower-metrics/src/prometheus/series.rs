@@ -33,7 +33,7 @@ pub struct Endpoint {
     /// Labels of the in-flight gauge in exposition format, without braces.
     pub(crate) labels: Box<str>,
     constant: &'static [(String, String)],
-    /// Incremented after every lookup that may have added a thread, a series or cells.
+    /// Incremented after every addition of a thread, a series or cells.
     version: AtomicU64,
     threads: BySlot<ThreadEndpoint>,
     /// Values of the first slots.
@@ -41,6 +41,15 @@ pub struct Endpoint {
     /// Series by their labels in exposition format. Several keys share a series
     /// if the names have no label for what distinguishes them.
     series: Mutex<BTreeMap<&'static str, &'static Series>>,
+    /// What has been added to the series, so that a reader takes only what is new to it.
+    additions: Mutex<Vec<Addition>>,
+}
+
+/// Addition to the series of an endpoint: cells, or a series that no thread has recorded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addition {
+    pub(crate) series: &'static Series,
+    pub(crate) cells: Option<&'static Cells>,
 }
 
 /// Series of an endpoint.
@@ -108,6 +117,7 @@ impl Endpoint {
             threads: BySlot::new(),
             first_threads: [const { OnceLock::new() }; FIRST_THREADS],
             series: Mutex::new(BTreeMap::new()),
+            additions: Mutex::new(Vec::new()),
         };
         let mut labels = String::new();
         endpoint.for_each_label(|name, value| push_label(&mut labels, name, value));
@@ -117,8 +127,14 @@ impl Endpoint {
 
     /// Returns the values of a slot.
     pub(crate) fn thread_endpoint(&self, slot: Slot) -> &'static ThreadEndpoint {
-        let thread = self.threads.get(slot, || ThreadEndpoint::new(slot));
-        self.changed();
+        let mut is_new = false;
+        let thread = self.threads.get(slot, || {
+            is_new = true;
+            ThreadEndpoint::new(slot)
+        });
+        if is_new {
+            self.changed();
+        }
         // After the change, which a later leaseholder of the slot does not repeat. The mutex of
         // `Slots` orders both before that leaseholder.
         if let Some(first) = self.first_threads.get(slot as usize) {
@@ -133,7 +149,7 @@ impl Endpoint {
         self.first_threads.get(slot as usize)?.get().copied()
     }
 
-    /// Returns a number that changes at least with every addition of a thread, a series or cells.
+    /// Returns a number that changes with every addition of a thread, a series or cells.
     /// A reader that sees the end of a request also sees the version of its addition.
     pub(crate) fn version(&self) -> u64 {
         // Pairs with `changed`: what was added before is visible.
@@ -157,26 +173,45 @@ impl Endpoint {
         status: StatusLabels,
         labels: LabelValues<'_>,
     ) -> &'static Cells {
-        let series = self.series(status, &labels);
-        let cells = series.cells.get(slot, || Cells::new(self.layout));
-        self.changed();
+        let (series, _) = self.series(status, &labels);
+        let mut is_new = false;
+        let cells = series.cells.get(slot, || {
+            is_new = true;
+            Cells::new(self.layout)
+        });
+        if is_new {
+            self.add(series, Some(cells));
+        }
         cells
     }
 
     /// Creates a series without requests.
     pub(crate) fn initialize(&self, ending: InitialSeries, labels: &LabelValues<'_>) {
-        self.series(
-            StatusLabels {
-                status: ending.status,
-                error_type: ending.error_type,
-                grpc: ending.grpc_status,
-            },
-            labels,
-        );
+        let status = StatusLabels {
+            status: ending.status,
+            error_type: ending.error_type,
+            grpc: ending.grpc_status,
+        };
+        if let (series, true) = self.series(status, labels) {
+            self.add(series, None);
+        }
+    }
+
+    fn add(&self, series: &'static Series, cells: Option<&'static Cells>) {
+        let mut additions = self
+            .additions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Most endpoints have few.
+        let more = 1 + additions.len() / 8;
+        additions.reserve_exact(more);
+        additions.push(Addition { series, cells });
+        drop(additions);
         self.changed();
     }
 
-    fn series(&self, status: StatusLabels, custom: &LabelValues<'_>) -> &'static Series {
+    /// Returns the series, and whether it is new.
+    fn series(&self, status: StatusLabels, custom: &LabelValues<'_>) -> (&'static Series, bool) {
         // To Prometheus an empty label is an absent one, and the order of labels
         // is irrelevant. Series that differ in nothing else would be duplicates.
         let mut custom: Vec<_> = custom
@@ -190,7 +225,7 @@ impl Endpoint {
         });
         let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = all.get(&*labels) {
-            return found;
+            return (found, false);
         }
         let series: &Series = Box::leak(Box::new(Series {
             labels: labels.into(),
@@ -200,19 +235,16 @@ impl Endpoint {
             cells: BySlot::new(),
         }));
         all.insert(&series.labels, series);
-        series
+        (series, true)
     }
 
-    /// Calls `each` with every series.
-    pub(crate) fn for_each_series(&self, mut each: impl FnMut(&'static Series)) {
-        for series in self
-            .series
+    /// Calls `each` with the additions after the first `known` ones.
+    pub(crate) fn for_each_addition(&self, known: usize, each: impl FnMut(Addition)) {
+        let additions = self
+            .additions
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-        {
-            each(series);
-        }
+            .unwrap_or_else(PoisonError::into_inner);
+        additions[known..].iter().copied().for_each(each);
     }
 
     pub(crate) fn series_count(&self) -> usize {
