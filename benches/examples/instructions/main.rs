@@ -1,12 +1,12 @@
 //! Counts the instructions that each layer adds to a request, with callgrind, and says
 //! where those of tower-metrics are:
 //!
-//! `cargo run --release -p benches --example instructions`
+//! `cargo run --profile bench -p benches --example instructions`
 //!
 //! With arguments, it sends requests through one layer, for a profiler. The service is
 //! `bare` or `router`:
 //!
-//! `cargo run --release -p benches --example instructions -- bare tower-metrics 10000000`
+//! `cargo run --profile bench -p benches --example instructions -- bare tower-metrics 10000000`
 
 mod part;
 mod profile;
