@@ -7,10 +7,9 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use crate::guard::RequestGuard;
+use crate::guard::{RequestGuard, Running};
 use crate::outcome::Outcome;
 use crate::recorder::Recorder;
-use crate::state::Phase;
 
 /// Response body for [`MetricsService`](crate::MetricsService).
 ///
@@ -41,22 +40,15 @@ impl<B: Body, R: Recorder> Body for ResponseBody<B, R> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        let Some(state) = this.guard.state() else {
-            return this.inner.poll_frame(cx);
-        };
-        state.phase = Phase::InBody;
+        let running = Running(this.guard);
+        // The only return value, so that it is built in place.
         let polled = this.inner.as_mut().poll_frame(cx);
-
         let outcome = match &polled {
             Poll::Pending => None,
             Poll::Ready(Some(Ok(frame))) => {
-                let is_last = if let Some(data) = frame.data_ref() {
-                    state.send(data)
-                } else {
-                    if let Some(trailers) = frame.trailers_ref() {
-                        state.inspect_trailers(trailers);
-                    }
-                    frame.is_trailers()
+                let is_last = match running.0.state() {
+                    Some(state) => state.send(frame),
+                    None => false,
                 };
                 // hyper drops a body of known size after its last byte, without
                 // polling it to its end.
@@ -65,10 +57,10 @@ impl<B: Body, R: Recorder> Body for ResponseBody<B, R> {
             Poll::Ready(Some(Err(_))) => Some(Outcome::BodyError),
             Poll::Ready(None) => Some(Outcome::Complete),
         };
-        match outcome {
-            None => state.phase = Phase::AwaitingBody,
-            Some(outcome) => this.guard.end(outcome),
+        if let Some(outcome) = outcome {
+            running.0.end(outcome);
         }
+        running.finish();
         polled
     }
 

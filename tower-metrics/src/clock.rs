@@ -72,7 +72,11 @@ impl Instant {
     /// Returns the duration from an earlier instant to this one.
     #[inline(always)]
     pub(crate) fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.nanoseconds.saturating_sub(earlier.nanoseconds))
+        match self.nanoseconds.saturating_sub(earlier.nanoseconds) {
+            // Without the division, for which everything that follows would wait.
+            nanoseconds @ 0..1_000_000_000 => Duration::new(0, nanoseconds as u32),
+            nanoseconds => Duration::from_nanos(nanoseconds),
+        }
     }
 
     /// Returns the duration from this instant until now.

@@ -10,9 +10,8 @@ use pin_project::pin_project;
 
 use crate::body::ResponseBody;
 use crate::classify::ClassifyError;
-use crate::guard::RequestGuard;
+use crate::guard::{RequestGuard, Running};
 use crate::recorder::Recorder;
-use crate::state::Phase;
 
 /// Response future for [`MetricsService`](crate::MetricsService).
 #[pin_project]
@@ -37,30 +36,28 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Some(state) = this.guard.state() else {
+        if this.guard.is_empty() {
             let response = ready!(this.inner.poll(cx))?;
             let response = response.map(|body| ResponseBody::new(RequestGuard::empty(), body));
             return Poll::Ready(Ok(response));
-        };
-        state.phase = Phase::InService;
-        match this.inner.poll(cx) {
+        }
+        let running = Running(this.guard);
+        // Inspected where it is, because every move copies the whole response.
+        let polled = this.inner.poll(cx);
+        match &polled {
             Poll::Pending => {
-                state.phase = Phase::AwaitingResponse;
-                Poll::Pending
+                running.finish();
+                return Poll::Pending;
             }
-            Poll::Ready(Ok(response)) => {
-                if !state.respond(&response) {
-                    this.guard.recycle();
-                }
-                let guard = this.guard.take();
-                Poll::Ready(Ok(response.map(|body| ResponseBody::new(guard, body))))
-            }
+            Poll::Ready(Ok(response)) => running.0.respond(response),
             Poll::Ready(Err(error)) => {
-                let error_type = this.classify.classify(&error);
-                this.guard.fail(error_type);
-                Poll::Ready(Err(error))
+                let error_type = this.classify.classify(error);
+                running.0.fail(error_type);
             }
         }
+        // Before the response is moved, for the same reason.
+        let guard = running.into_guard();
+        polled.map_ok(|response| response.map(|body| ResponseBody::new(guard, body)))
     }
 }
 

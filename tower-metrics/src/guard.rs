@@ -1,6 +1,6 @@
 //! Guard for a request in flight.
 
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use http_body::Body;
 
 use crate::clock::Instant;
@@ -12,13 +12,14 @@ use crate::pool;
 use crate::recorder::Recorder;
 use crate::route::is_skipped;
 use crate::shared::{Found, Shared, Target};
-use crate::state::{Kind, Phase, State};
+use crate::state::{Kind, State};
 
 /// Guard for a request in flight, which records the request when it is dropped.
 ///
 /// The service creates it, and passes it on to the response future and to the
-/// response body, so that a request ends exactly once in every case. How
-/// it ends follows from the [`Phase`] in which the guard is dropped.
+/// response body, so that a request ends exactly once in every case. A guard is dropped
+/// because the client has disconnected, or an outer layer has given up. A panic of the
+/// service drops [`Running`] first.
 ///
 /// The guard is a pointer to pooled state that does not move. Moving the state would
 /// be most of the cost of a request: copying it with wide loads soon after it was
@@ -37,16 +38,16 @@ impl<R: Recorder> RequestGuard<R> {
     /// Begins a request. Inlined into the call of the service, which has already saved the
     /// registers.
     #[inline(always)]
-    pub(crate) fn begin(start: Instant, target: &'static Target<R>, kind: Kind) -> Self {
+    pub(crate) fn begin(start: Instant, target: &'static Target<R>) -> Self {
         let mut state = pool::take().unwrap_or_else(|| State::new(start, target));
-        state.begin(start, target, kind);
+        state.begin(start, target);
         Self(Some(state))
     }
 
     /// Begins a request outside of the hot path, of which there is no copy for each use.
     #[inline(never)]
-    fn begin_outlined(start: Instant, target: &'static Target<R>, kind: Kind) -> Self {
-        Self::begin(start, target, kind)
+    fn begin_outlined(start: Instant, target: &'static Target<R>) -> Self {
+        Self::begin(start, target)
     }
 
     /// Begins a request whose target is not cached. Returns an empty guard if it is
@@ -61,7 +62,7 @@ impl<R: Recorder> RequestGuard<R> {
         if is_skipped(head.extensions) {
             return Self::empty();
         }
-        let mut kind = Kind::of(head.method);
+        let mut kind = Kind::of(head.method.as_str());
         let is_grpc = shared.is_grpc_enabled && kind == Kind::Other && grpc::is_grpc(head.headers);
         if is_grpc {
             kind = Kind::Grpc;
@@ -70,7 +71,6 @@ impl<R: Recorder> RequestGuard<R> {
             start,
             shared,
             method: head.method,
-            kind,
         }
         .find(&head, is_grpc);
         let routes = &shared.routes;
@@ -90,8 +90,9 @@ impl<R: Recorder> RequestGuard<R> {
             return Self::empty();
         }
         let target = shared.target(routes.method(head.method), entry);
-        let mut guard = Self::begin_outlined(start, target, kind);
+        let mut guard = Self::begin_outlined(start, target);
         if let Some(state) = guard.state() {
+            state.set_kind(kind);
             if let Some(candidate) = candidate {
                 state.set_candidate(candidate);
             }
@@ -113,34 +114,22 @@ impl<R: Recorder> RequestGuard<R> {
         self.0.is_none()
     }
 
-    /// Moves the request out of the guard.
-    #[inline]
-    pub(crate) fn take(&mut self) -> Self {
-        Self(self.0.take())
-    }
-
-    /// Marks that the inner service has returned its future.
+    /// Records the response head. The guard is empty afterwards if the request has ended.
     #[inline(always)]
-    pub(crate) fn await_response(mut self) -> Self {
-        if let Some(state) = self.state() {
-            state.phase = Phase::AwaitingResponse;
+    pub(crate) fn respond<B: Body>(&mut self, response: &Response<B>) {
+        if let Some(state) = self.state()
+            && !state.respond(response)
+            && let Some(state) = self.0.take()
+        {
+            end(state, None);
         }
-        self
     }
 
     /// Ends the request, unless it has already ended.
     #[inline(always)]
     pub(crate) fn end(&mut self, outcome: Outcome) {
         if let Some(state) = self.0.take() {
-            end(state, outcome);
-        }
-    }
-
-    /// Returns the state of a request that has ended to the pool.
-    #[inline(always)]
-    pub(crate) fn recycle(&mut self) {
-        if let Some(state) = self.0.take() {
-            recycle(state);
+            end(state, Some(outcome));
         }
     }
 
@@ -149,19 +138,18 @@ impl<R: Recorder> RequestGuard<R> {
     pub(crate) fn fail(&mut self, error_type: ErrorType) {
         if let Some(mut state) = self.0.take() {
             state.end_without_response(Outcome::ServiceError, error_type);
-            recycle(state);
+            end(state, None);
         }
     }
 }
 
+/// Ends a request with a response, unless it has already ended, and returns its state to the
+/// pool. `None` is for a request that has been recorded.
 #[inline(never)]
-fn end<R: Recorder>(mut state: Box<State<R>>, outcome: Outcome) {
-    state.end(outcome);
-    recycle(state);
-}
-
-#[inline(always)]
-fn recycle<R: Recorder>(mut state: Box<State<R>>) {
+fn end<R: Recorder>(mut state: Box<State<R>>, outcome: Option<Outcome>) {
+    if let Some(outcome) = outcome {
+        state.end(outcome);
+    }
     state.reset();
     pool::put(state);
 }
@@ -177,15 +165,52 @@ impl<R: Recorder> Drop for RequestGuard<R> {
 
 #[cold]
 fn end_dropped<R: Recorder>(mut state: Box<State<R>>) {
-    match state.phase {
-        Phase::InService => state.end_without_response(Outcome::Panic, ErrorType::PANIC),
-        Phase::AwaitingResponse => {
-            state.end_without_response(Outcome::Cancelled, ErrorType::CANCELLED);
-        }
-        Phase::InBody => state.end(Outcome::Panic),
-        Phase::AwaitingBody => state.end(Outcome::BodyCancelled),
+    if state.has_response {
+        return end(state, Some(Outcome::BodyCancelled));
     }
-    recycle(state);
+    state.end_without_response(Outcome::Cancelled, ErrorType::CANCELLED);
+    end(state, None);
+}
+
+#[cold]
+fn end_panicked<R: Recorder>(mut state: Box<State<R>>) {
+    if state.has_response {
+        return end(state, Some(Outcome::Panic));
+    }
+    state.end_without_response(Outcome::Panic, ErrorType::PANIC);
+    end(state, None);
+}
+
+/// Borrow of a guard while the inner service, its future, its body or a user-supplied
+/// function runs. If that panics, the drop records the panic.
+///
+/// `std::thread::panicking` cannot distinguish a panic from a client disconnect: if an outer
+/// layer catches panics, the unwinding is over when the guard is dropped.
+pub(crate) struct Running<'a, R: Recorder>(pub(crate) &'a mut RequestGuard<R>);
+
+impl<R: Recorder> Running<'_, R> {
+    /// Moves the request out of the borrowed guard.
+    #[inline(always)]
+    pub(crate) fn into_guard(self) -> RequestGuard<R> {
+        let guard = RequestGuard(self.0.0.take());
+        self.finish();
+        guard
+    }
+
+    /// Ends the borrow without a panic.
+    #[inline(always)]
+    pub(crate) fn finish(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl<R: Recorder> Drop for Running<'_, R> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(state) = self.0.0.take() {
+            end_panicked(state);
+        }
+    }
 }
 
 /// Records a request whose route function panics.
@@ -193,7 +218,6 @@ struct RouteGuard<'a, R: Recorder> {
     start: Instant,
     shared: &'static Shared<R>,
     method: &'a Method,
-    kind: Kind,
 }
 
 impl<R: Recorder> RouteGuard<'_, R> {
@@ -208,8 +232,9 @@ impl<R: Recorder> Drop for RouteGuard<'_, R> {
     fn drop(&mut self) {
         let routes = &self.shared.routes;
         let target = self.shared.target(routes.method(self.method), &routes.none);
-        // Dropped in the phase `InService`.
-        RequestGuard::begin_outlined(self.start, target, self.kind);
+        drop(Running(&mut RequestGuard::begin_outlined(
+            self.start, target,
+        )));
     }
 }
 

@@ -227,29 +227,31 @@ impl LabelNumbers {
     /// Only empty values.
     pub(crate) const EMPTY: Self = Self([EMPTY; MAX_LABELS]);
 
-    /// Returns whether a value is beyond its limits.
-    #[inline]
-    pub(crate) fn has_overflow(self) -> bool {
-        self.0.contains(&OVERFLOW)
-    }
-
-    /// Evaluates the labels from the request.
+    /// Evaluates the labels from the request, and returns whether a value is beyond its
+    /// limits.
     #[inline(always)]
-    pub(crate) fn evaluate_request(&mut self, labels: &[Label], head: &RequestHead<'_>) {
+    pub(crate) fn evaluate_request(&mut self, labels: &[Label], head: &RequestHead<'_>) -> bool {
+        let mut has_overflow = false;
         for (label, number) in labels.iter().zip(&mut self.0) {
             if let Source::Request(value) = &label.source {
                 *number = value(head).map_or(EMPTY, |value| label.number(&value));
+                has_overflow |= *number == OVERFLOW;
             }
         }
+        has_overflow
     }
 
-    /// Evaluates the labels from the response.
-    pub(crate) fn evaluate_response(&mut self, labels: &[Label], head: &ResponseHead<'_>) {
+    /// Evaluates the labels from the response, and returns whether a value is beyond its
+    /// limits.
+    pub(crate) fn evaluate_response(&mut self, labels: &[Label], head: &ResponseHead<'_>) -> bool {
+        let mut has_overflow = false;
         for (label, number) in labels.iter().zip(&mut self.0) {
             if let Source::Response(value) = &label.source {
                 *number = value(head).map_or(EMPTY, |value| label.number(&value));
+                has_overflow |= *number == OVERFLOW;
             }
         }
+        has_overflow
     }
 
     /// Returns the names of the labels whose value is beyond its limits.

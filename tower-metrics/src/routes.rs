@@ -21,7 +21,7 @@ use crate::table::Table;
 #[cfg(feature = "axum")]
 const MAX_CACHED_PATHS: usize = 8;
 
-/// Methods whose positions are looked up without comparing names.
+/// Methods whose positions are known without comparing names. They are the first positions.
 const STANDARD: [Method; 9] = [
     Method::OPTIONS,
     Method::GET,
@@ -34,9 +34,9 @@ const STANDARD: [Method; 9] = [
     Method::PATCH,
 ];
 
-/// Returns the number of a method in [`STANDARD`].
+/// Returns the position of a method in [`STANDARD`].
 #[inline(always)]
-fn standard(method: &Method) -> Option<usize> {
+pub(crate) fn standard(method: &Method) -> Option<usize> {
     Some(match *method {
         Method::OPTIONS => 0,
         Method::GET => 1,
@@ -49,13 +49,6 @@ fn standard(method: &Method) -> Option<usize> {
         Method::PATCH => 8,
         _ => return None,
     })
-}
-
-/// Returns the position of a method, which is that of `_OTHER` if it is not in the list.
-#[inline(never)]
-fn position(methods: &[Method], method: &Method) -> usize {
-    let position = methods.iter().position(|known| known == method);
-    position.unwrap_or(methods.len())
 }
 
 /// Settings of single routes.
@@ -71,13 +64,16 @@ pub(crate) struct Entry<T> {
     pub(crate) route: &'static str,
     pub(crate) is_skipped: bool,
     pub(crate) duration_to: DurationTo,
-    pub(crate) targets: Box<[OnceLock<T>]>,
+    /// Targets of the [`STANDARD`] methods that are recorded individually.
+    pub(crate) standard: [OnceLock<T>; STANDARD.len()],
+    /// Targets of the methods that only this layer records individually, and of all others.
+    others: Box<[OnceLock<T>]>,
     #[cfg(feature = "axum")]
     cached_paths: AtomicUsize,
 }
 
 impl<T> Entry<T> {
-    fn new(route: &'static str, methods: &[Method], settings: &RouteSettings) -> Self {
+    fn new(route: &'static str, others: usize, settings: &RouteSettings) -> Self {
         Self {
             route,
             is_skipped: settings.skip.iter().any(|skipped| skipped == route),
@@ -86,20 +82,35 @@ impl<T> Entry<T> {
                 .iter()
                 .rfind(|(named, _)| named == route)
                 .map_or(settings.duration_to, |(_, to)| *to),
-            targets: (0..=methods.len()).map(|_| OnceLock::new()).collect(),
+            standard: [const { OnceLock::new() }; STANDARD.len()],
+            others: (0..others).map(|_| OnceLock::new()).collect(),
             #[cfg(feature = "axum")]
             cached_paths: AtomicUsize::new(0),
+        }
+    }
+
+    /// Returns the entry unless its requests are excluded.
+    #[inline(always)]
+    pub(crate) fn unless_skipped(&self) -> Option<&Self> {
+        (!self.is_skipped).then_some(self)
+    }
+
+    /// Returns the target of the method at a position.
+    pub(crate) fn target(&self, method: usize) -> &OnceLock<T> {
+        match method.checked_sub(STANDARD.len()) {
+            None => &self.standard[method],
+            Some(other) => &self.others[other],
         }
     }
 }
 
 /// Routes and methods of a layer.
 pub(crate) struct Routes<T: 'static> {
-    /// Methods recorded individually.
+    /// Whether a [`STANDARD`] method is recorded individually.
+    records_standard: [bool; STANDARD.len()],
+    /// Other methods recorded individually, at the positions that follow.
     methods: Vec<Method>,
-    /// Positions of the [`STANDARD`] methods.
-    standard: [usize; STANDARD.len()],
-    /// Names of the methods, followed by that of all others.
+    /// Names of the methods by position, followed by that of all others.
     method_names: Vec<&'static str>,
     table: Table<Entry<T>>,
     #[cfg(feature = "axum")]
@@ -115,20 +126,26 @@ pub(crate) struct Routes<T: 'static> {
 
 impl<T> Routes<T> {
     pub(crate) fn new(methods: Vec<Method>, max: usize, settings: RouteSettings) -> Self {
-        let method_names = methods
+        let records_standard = STANDARD.map(|method| methods.contains(&method));
+        let methods: Vec<_> = methods
+            .into_iter()
+            .filter(|method| standard(method).is_none())
+            .collect();
+        let method_names: Vec<_> = STANDARD
             .iter()
+            .chain(&methods)
             .map(|method| &*String::from(method.as_str()).leak())
             .chain([OTHER])
             .collect();
-        let standard = STANDARD.map(|method| position(&methods, &method));
-        let mut other = Entry::new(OTHER, &methods, &settings);
+        let others = methods.len() + 1;
+        let mut other = Entry::new(OTHER, others, &settings);
         // Requests beyond the limit are always counted.
         other.is_skipped = false;
         let routes = Self {
-            none: Entry::new("", &methods, &settings),
+            none: Entry::new("", others, &settings),
             other,
+            records_standard,
             methods,
-            standard,
             method_names,
             table: Table::new(max.saturating_add(settings.skip.len())),
             #[cfg(feature = "axum")]
@@ -146,11 +163,13 @@ impl<T> Routes<T> {
 
     /// Returns the position of a method, which is that of `_OTHER` if it is not
     /// recorded individually.
-    #[inline(always)]
     pub(crate) fn method(&self, method: &Method) -> usize {
         match standard(method) {
-            Some(number) => self.standard[number],
-            None => position(&self.methods, method),
+            Some(at) if self.records_standard[at] => at,
+            _ => {
+                let at = self.methods.iter().position(|known| known == method);
+                STANDARD.len() + at.unwrap_or(self.methods.len())
+            }
         }
     }
 
@@ -175,7 +194,8 @@ impl<T> Routes<T> {
             return Some(&self.none);
         }
         self.table.get_or_insert(route, || {
-            Entry::new(String::from(route).leak(), &self.methods, &self.settings)
+            let others = self.methods.len() + 1;
+            Entry::new(String::from(route).leak(), others, &self.settings)
         })
     }
 
@@ -186,10 +206,14 @@ impl<T> Routes<T> {
         self.matched_paths.get(path)
     }
 
-    /// Returns the entry of a path by its text, and caches its address.
+    /// Returns the entry of a path by its text, and caches its address unless the route is
+    /// skipped.
     #[cfg(feature = "axum")]
     pub(crate) fn cache(&'static self, path: &MatchedPath) -> Option<&'static Entry<T>> {
         let entry = self.get_or_insert(path.as_str())?;
+        if entry.is_skipped {
+            return Some(entry);
+        }
         // The load avoids writing to a shared cache line for each request.
         if entry.cached_paths.load(Ordering::Relaxed) < MAX_CACHED_PATHS
             && entry.cached_paths.fetch_add(1, Ordering::Relaxed) < MAX_CACHED_PATHS
@@ -237,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn every_method_has_the_position_in_the_list() {
+    fn a_method_has_its_own_name_if_it_is_in_the_list() {
         let query = Method::from_bytes(b"QUERY").unwrap();
         for methods in [
             vec![Method::GET],
@@ -246,8 +270,9 @@ mod tests {
         ] {
             let routes = Routes::<()>::new(methods.clone(), 10, RouteSettings::default());
             for method in STANDARD.iter().chain([&query]) {
-                let expected = methods.iter().position(|known| known == method);
-                assert_eq!(routes.method(method), expected.unwrap_or(methods.len()));
+                let name = routes.method_name(routes.method(method));
+                let is_listed = methods.contains(method);
+                assert_eq!(name, if is_listed { method.as_str() } else { OTHER });
             }
         }
     }

@@ -11,10 +11,9 @@ use crate::body::ResponseBody;
 use crate::classify::{ClassifyError, ServiceError};
 use crate::clock::Instant;
 use crate::future::ResponseFuture;
-use crate::guard::RequestGuard;
+use crate::guard::{RequestGuard, Running};
 use crate::recorder::Recorder;
 use crate::shared::Shared;
-use crate::state::Kind;
 
 /// Middleware that records the requests of the inner service.
 ///
@@ -76,18 +75,19 @@ where
         // before it reads the time stamp counter, and overlaps the following ones.
         let start = Instant::now();
         let mut guard = match self.shared.cached_target(&request) {
-            Some(target) => RequestGuard::begin(start, target, Kind::of(request.method())),
+            Some(target) => RequestGuard::begin(start, target),
             None => RequestGuard::begin_uncached(start, self.shared, &request),
         };
-        guard.set_request_size(&request);
+        let running = Running(&mut guard);
+        running.0.set_request_size(&request);
         if self.shared.inspects_requests {
-            guard.inspect_request(&mut request);
+            running.0.inspect_request(&mut request);
         }
-        // Built in place, and not changed afterwards: moving the inner future would
-        // copy it, which is large in axum because it contains the request.
+        // Built in place: moving the inner future would copy it, which is large in axum
+        // because it contains the request.
         ResponseFuture {
             inner: self.inner.call(request),
-            guard: guard.await_response(),
+            guard: running.into_guard(),
             classify: self.classify,
         }
     }

@@ -11,8 +11,9 @@ use crate::label::Label;
 use crate::oldest_request::SeriesNumber;
 use crate::recorder::Recorder;
 use crate::route::{DurationFrom, DurationTo, Route, Source, is_skipped};
-use crate::routes::{Entry, Routes};
+use crate::routes::{Entry, Routes, standard};
 use crate::side::Side;
+use crate::state::Kind;
 use crate::table::MAX_KEY_LEN;
 use crate::trace_id::TraceIdFn;
 
@@ -25,6 +26,8 @@ pub(crate) struct Shared<R: Recorder> {
     pub(crate) route: Route,
     pub(crate) routes: Routes<Target<R>>,
     pub(crate) labels: Vec<Label>,
+    /// How to find the target of most requests.
+    pub(crate) lookup: Lookup,
     pub(crate) is_grpc_enabled: bool,
     pub(crate) side: Side,
     pub(crate) trace_id: Option<TraceIdFn>,
@@ -38,6 +41,30 @@ pub(crate) struct Shared<R: Recorder> {
     pub(crate) observes_request_bodies: bool,
 }
 
+/// How to find the target of a request without reading the text of its route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// By the address of axum's `MatchedPath`.
+    #[cfg(feature = "axum")]
+    MatchedPath,
+    /// All requests have the same route.
+    Fixed,
+    /// The route depends on a function, the path or, with gRPC, on headers.
+    None,
+}
+
+impl Lookup {
+    pub(crate) fn new(route: &Route, is_grpc_enabled: bool) -> Self {
+        match &route.0 {
+            _ if is_grpc_enabled => Self::None,
+            #[cfg(feature = "axum")]
+            Source::MatchedPath => Self::MatchedPath,
+            Source::Fixed(_) => Self::Fixed,
+            Source::Template(_) | Source::Path | Source::From(_) => Self::None,
+        }
+    }
+}
+
 /// Series of a method and a route, with everything else that a request in flight
 /// needs from its layer.
 pub(crate) struct Target<R: Recorder> {
@@ -46,6 +73,7 @@ pub(crate) struct Target<R: Recorder> {
     /// Number of the series if its oldest request is tracked.
     pub(crate) tracked: Option<SeriesNumber>,
     pub(crate) duration_to: DurationTo,
+    pub(crate) kind: Kind,
     /// `true` if more than the status is derived from a response.
     pub(crate) inspects_responses: bool,
     /// Position of the method.
@@ -71,42 +99,36 @@ impl<R: Recorder> Shared<R> {
         &'static self,
         request: &Request<B>,
     ) -> Option<&'static Target<R>> {
-        // A gRPC request is recognized by its headers, and its route is its path.
-        if self.is_grpc_enabled {
-            return None;
-        }
-        let extensions = request.extensions();
-        // First, because a lookup that finds nothing calls no function, so that the next
-        // one continues with what it has loaded.
-        if is_skipped(extensions) {
-            return None;
-        }
-        let entry = self.cached_entry(extensions)?;
-        if entry.is_skipped {
-            return None;
-        }
-        entry.targets[self.routes.method(request.method())].get()
+        let entry = self.cached_entry(request.extensions())?;
+        entry.standard[standard(request.method())?].get()
     }
 
     #[inline(always)]
-    #[cfg_attr(not(feature = "axum"), expect(unused_variables))]
     fn cached_entry(&'static self, extensions: &Extensions) -> Option<&'static Entry<Target<R>>> {
-        match &self.route.0 {
+        let routes = &self.routes;
+        match self.lookup {
             #[cfg(feature = "axum")]
-            Source::MatchedPath => match extensions.get() {
-                Some(path) => self.routes.cached(path),
-                None => Some(&self.routes.none),
-            },
-            Source::Fixed(_) => self.routes.fixed.get().copied(),
-            Source::Template(_) | Source::Path | Source::From(_) => None,
+            Lookup::MatchedPath if !extensions.is_empty() => {
+                // First, because a lookup that finds nothing calls no function, so that the
+                // next one continues with what it has loaded.
+                if is_skipped(extensions) {
+                    return None;
+                }
+                match extensions.get() {
+                    Some(path) => routes.cached(path),
+                    None => routes.none.unless_skipped(),
+                }
+            }
+            #[cfg(feature = "axum")]
+            Lookup::MatchedPath => routes.none.unless_skipped(),
+            Lookup::Fixed if is_skipped(extensions) => None,
+            Lookup::Fixed => routes.fixed.get().copied(),
+            Lookup::None => None,
         }
     }
 
     /// Looks up the route of a request.
     pub(crate) fn find(&'static self, head: &RequestHead<'_>, is_grpc: bool) -> Found<R> {
-        if !is_grpc && let Some(entry) = self.cached_entry(head.extensions) {
-            return Found::Entry(entry);
-        }
         let routes = &self.routes;
         let path = match &self.route.0 {
             _ if is_grpc => Cow::Borrowed(head.uri.path()),
@@ -115,14 +137,15 @@ impl<R: Recorder> Shared<R> {
                 let Some(path) = head.extensions.get::<MatchedPath>() else {
                     return Found::Entry(&routes.none);
                 };
-                return routes.cache(path).map_or(Found::Overflow, Found::Entry);
+                let entry = routes.cached(path).or_else(|| routes.cache(path));
+                return entry.map_or(Found::Overflow, Found::Entry);
             }
             Source::Fixed(route) => {
-                return routes
-                    .get_or_insert(route)
-                    .map_or(Found::Overflow, |entry| {
-                        Found::Entry(routes.fixed.get_or_init(|| entry))
-                    });
+                let entry = routes.get_or_insert(route);
+                if let Some(recorded) = entry.and_then(Entry::unless_skipped) {
+                    routes.fixed.get_or_init(|| recorded);
+                }
+                return entry.map_or(Found::Overflow, Found::Entry);
             }
             Source::Template(template) => {
                 let route = template(head).unwrap_or_default();
@@ -151,12 +174,15 @@ impl<R: Recorder> Shared<R> {
         method: usize,
         entry: &'static Entry<Target<R>>,
     ) -> &'static Target<R> {
-        entry.targets[method].get_or_init(|| self.new_target(method, entry))
+        entry
+            .target(method)
+            .get_or_init(|| self.new_target(method, entry))
     }
 
     #[cold]
     fn new_target(&'static self, method: usize, entry: &Entry<Target<R>>) -> Target<R> {
         let method_name = self.routes.method_name(method);
+        let kind = Kind::of(method_name);
         let series = self.recorder.series(method_name, entry.route);
         let tracked = (self.wants_oldest_request)
             .then(SeriesNumber::next)
@@ -170,7 +196,9 @@ impl<R: Recorder> Shared<R> {
             series,
             tracked,
             duration_to: entry.duration_to,
-            inspects_responses: self.wants_time_to_head
+            kind,
+            inspects_responses: kind != Kind::Other
+                || self.wants_time_to_head
                 || self.labels.iter().any(Label::is_from_response)
                 || entry.duration_to == DurationTo::Head,
             method,

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Buf;
-use http::{HeaderMap, Method, Response, StatusCode};
-use http_body::Body;
+use http::{HeaderMap, Response, StatusCode};
+use http_body::{Body, Frame};
 
 use crate::clock::Instant;
 use crate::completed_request::CompletedRequest;
@@ -20,24 +20,6 @@ use crate::route::{DurationFrom, DurationTo, is_skipped};
 use crate::shared::{Shared, Target};
 use crate::trace_id::TraceId;
 
-/// Phase of a request in flight.
-///
-/// It attributes the drop of a guard to a panic if the inner service was running, and
-/// to a client disconnect otherwise. `std::thread::panicking` cannot
-/// distinguish them: if an outer layer catches panics, the unwinding is over when the
-/// guard is dropped.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Phase {
-    /// The inner service, its future or a user-supplied function is running.
-    InService,
-    /// The future is waiting to be polled.
-    AwaitingResponse,
-    /// The response body is being polled.
-    InBody,
-    /// The response body is waiting to be polled.
-    AwaitingBody,
-}
-
 /// Kind of a request, which decides where its response ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -48,11 +30,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    #[inline(always)]
-    pub(crate) fn of(method: &Method) -> Self {
-        match *method {
-            Method::HEAD => Self::Head,
-            Method::CONNECT => Self::Connect,
+    pub(crate) fn of(method: &str) -> Self {
+        match method {
+            "HEAD" => Self::Head,
+            "CONNECT" => Self::Connect,
             _ => Self::Other,
         }
     }
@@ -86,8 +67,8 @@ pub(crate) struct State<R: Recorder> {
     /// `None` until a recorder tracks the oldest request.
     start_cell: Option<StartCell>,
     request_size: u64,
-    kind: Kind,
-    pub(crate) phase: Phase,
+    /// `true` once the service has responded.
+    pub(crate) has_response: bool,
     /// `true` if `extra` has its default value and no label is beyond its limit.
     is_plain: bool,
     /// Status of the response, once there is one.
@@ -104,6 +85,9 @@ pub(crate) struct State<R: Recorder> {
 /// State that most requests do not need, kept out of the hot path.
 #[derive(Default)]
 struct Extra {
+    /// Kind of the request, if it is not that of its target: a gRPC call, or a method that is
+    /// recorded as `_OTHER`.
+    kind: Option<Kind>,
     /// Progress of reading the request body, if it is recorded.
     body_read: Option<BodyRead>,
     /// Route that gets a slot if the response proves that it exists.
@@ -130,8 +114,7 @@ impl<R: Recorder> State<R> {
             start,
             start_cell: None,
             request_size: 0,
-            kind: Kind::Other,
-            phase: Phase::InService,
+            has_response: false,
             is_plain: true,
             status: Isolated(StatusCode::OK),
             expected_size: UNKNOWN_SIZE,
@@ -144,24 +127,23 @@ impl<R: Recorder> State<R> {
 
     /// Begins a request.
     #[inline(always)]
-    pub(crate) fn begin(&mut self, start: Instant, target: &'static Target<R>, kind: Kind) {
+    pub(crate) fn begin(&mut self, start: Instant, target: &'static Target<R>) {
         // Assigned one by one, because the compiler would build a whole value
         // elsewhere and copy it.
         self.target = target;
         self.in_flight = Some(target.shared.recorder.begin(target.series));
         self.start = start;
         self.request_size = 0;
-        self.kind = kind;
-        self.phase = Phase::InService;
+        self.has_response = false;
         self.labels = LabelNumbers::EMPTY;
         self.trace_id = None;
-        self.track();
+        self.track(target);
     }
 
     /// Makes the request visible as one in flight.
     #[inline(always)]
-    fn track(&mut self) {
-        if let Some(series) = self.target.tracked {
+    fn track(&mut self, target: &'static Target<R>) {
+        if let Some(series) = target.tracked {
             let cell = self.start_cell.get_or_insert_with(StartCell::register);
             cell.begin(series, self.start);
         }
@@ -196,6 +178,16 @@ impl<R: Recorder> State<R> {
         &mut self.extra
     }
 
+    pub(crate) fn set_kind(&mut self, kind: Kind) {
+        if kind != self.target.kind {
+            self.extra().kind = Some(kind);
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        self.extra.kind.unwrap_or(self.target.kind)
+    }
+
     pub(crate) fn set_candidate(&mut self, route: Box<str>) {
         self.extra().candidate = Some(route);
     }
@@ -219,8 +211,7 @@ impl<R: Recorder> State<R> {
             labels, trace_id, ..
         } = self.target.shared;
         if !labels.is_empty() {
-            self.labels.evaluate_request(labels, head);
-            self.is_plain &= !self.labels.has_overflow();
+            self.is_plain &= !self.labels.evaluate_request(labels, head);
         }
         if let Some(trace_id) = trace_id {
             self.trace_id = trace_id(head);
@@ -251,7 +242,6 @@ impl<R: Recorder> State<R> {
         self.sent = 0;
         // Most responses need no further inspection.
         if self.is_plain
-            && self.kind == Kind::Other
             && !self.target.inspects_responses
             && matches!(status.as_u16(), 200..=203 | 205..=299 | 400..=499)
             && response.extensions().is_empty()
@@ -260,7 +250,7 @@ impl<R: Recorder> State<R> {
             && !body.is_end_stream()
         {
             self.expected_size = size;
-            self.phase = Phase::AwaitingBody;
+            self.has_response = true;
             return true;
         }
         self.respond_inspected(response)
@@ -269,7 +259,7 @@ impl<R: Recorder> State<R> {
     #[inline(never)]
     fn respond_inspected<B: Body>(&mut self, response: &Response<B>) -> bool {
         self.inspect_response(&ResponseHead::from(response), response.body());
-        self.phase = Phase::AwaitingBody;
+        self.has_response = true;
         self.in_flight.is_some()
     }
 
@@ -282,14 +272,13 @@ impl<R: Recorder> State<R> {
         if let Some(error_type) = head.extensions.get() {
             self.extra().error_type = Some(*error_type);
         }
-        if self.kind == Kind::Grpc
+        if self.kind() == Kind::Grpc
             && let Some(grpc_status) = GrpcStatus::from_headers(head.headers)
         {
             self.extra().grpc_status = Some(grpc_status);
         }
         if !shared.labels.is_empty() {
-            self.labels.evaluate_response(&shared.labels, head);
-            self.is_plain &= !self.labels.has_overflow();
+            self.is_plain &= !self.labels.evaluate_response(&shared.labels, head);
         }
         let mut body_proves_route = false;
         if self.extra.candidate.is_some() {
@@ -305,14 +294,14 @@ impl<R: Recorder> State<R> {
         let size = body.size_hint().exact();
         let size = size.or_else(|| content_length(head.headers));
         // The trailers of a gRPC response follow its last byte.
-        let has_trailers = self.kind == Kind::Grpc;
+        let has_trailers = self.kind() == Kind::Grpc;
         let has_no_body = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
             || status.is_informational()
-            || self.kind == Kind::Head
+            || self.kind() == Kind::Head
             || body.is_end_stream()
             || (size == Some(0) && !has_trailers);
         let is_upgrade = status == StatusCode::SWITCHING_PROTOCOLS
-            || (self.kind == Kind::Connect && status.is_success());
+            || (self.kind() == Kind::Connect && status.is_success());
         let is_open_ended =
             is_upgrade || (!has_no_body && size.is_none() && is_event_stream(head.headers));
         self.expected_size = match size {
@@ -335,11 +324,17 @@ impl<R: Recorder> State<R> {
         }
     }
 
-    /// Records data that is passed on, and returns whether it is the last.
+    /// Records a frame that is passed on, and returns whether it is the last.
     #[inline]
-    pub(crate) fn send(&mut self, data: &impl Buf) -> bool {
-        self.sent = self.sent.saturating_add(data.remaining() as u64);
-        self.sent >= self.expected_size && self.reach_size(data.chunk())
+    pub(crate) fn send<D: Buf>(&mut self, frame: &Frame<D>) -> bool {
+        if let Some(data) = frame.data_ref() {
+            self.sent = self.sent.saturating_add(data.remaining() as u64);
+            return self.sent >= self.expected_size && self.reach_size(data.chunk());
+        }
+        if let Some(trailers) = frame.trailers_ref() {
+            self.inspect_trailers(trailers);
+        }
+        frame.is_trailers()
     }
 
     /// Returns whether the body ends when it reaches its expected size.
@@ -355,8 +350,8 @@ impl<R: Recorder> State<R> {
         false
     }
 
-    pub(crate) fn inspect_trailers(&mut self, trailers: &HeaderMap) {
-        if self.kind == Kind::Grpc
+    fn inspect_trailers(&mut self, trailers: &HeaderMap) {
+        if self.kind() == Kind::Grpc
             && let Some(grpc_status) = GrpcStatus::from_headers(trailers)
         {
             self.extra().grpc_status = Some(grpc_status);
@@ -375,7 +370,7 @@ impl<R: Recorder> State<R> {
     /// Every path gets the same rejection from an interceptor, an authentication layer
     /// or a rate limiter, and the same redirect, so that these prove nothing.
     fn proves_route(&self, head: &ResponseHead<'_>) -> Option<bool> {
-        if self.kind != Kind::Grpc {
+        if self.kind() != Kind::Grpc {
             let status = head.status;
             return Some(status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS);
         }
@@ -410,7 +405,7 @@ impl<R: Recorder> State<R> {
         self.in_flight = Some(in_flight);
         self.target = target;
         if !self.has_duration() {
-            self.track();
+            self.track(target);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::protocol_version;
 use crate::recorder::{Limit, Recorder};
 use crate::route::DurationFrom;
 use crate::routes::Routes;
-use crate::shared::Shared;
+use crate::shared::{Lookup, Shared};
 
 /// Upper bound of `max_routes`. More series could not be scraped.
 const MAX_ROUTES: usize = 1_000_000;
@@ -114,6 +114,7 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
             duration_from: self.duration_from,
             observes_request_bodies,
             recorder: self.recorder,
+            lookup: Lookup::new(&self.route, self.grpc),
             route: self.route,
             routes: Routes::new(self.methods, self.max_routes, self.routes),
             labels: self.labels,
