@@ -38,7 +38,14 @@ async fn no_panel_is_empty_and_every_value_matches_the_load() {
     let (written, native) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let rules = write(written.path(), &[]);
     let native_rules = write(native.path(), &["--native-histograms"]);
-    let server = Server::start(&["--max-concurrency", "16", "--request-timeout", "8s"]);
+    let server = Server::start(&[
+        "--max-concurrency",
+        "16",
+        "--request-timeout",
+        "8s",
+        "--queue-timeout",
+        "1s",
+    ]);
     let proxy = Proxy::start(&server.ops).await;
     // Every version scrapes both formats.
     let mut all = Vec::new();

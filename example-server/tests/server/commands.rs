@@ -35,6 +35,8 @@ async fn load_counts_the_same_requests_as_the_server() {
         "2s",
         "--users",
         "16",
+        "--timeout",
+        "5m",
         "--json",
     ];
     let output = run(&load).await;

@@ -3,11 +3,17 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::process::PATIENT;
 
 const LABS: &str = include_str!("../../docs/labs.md");
 /// Separates the outputs of the blocks of commands.
 const SEPARATOR: char = '\u{1e}';
+/// Time limit of a lab: some wait until a metric has a value.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A block of commands, and the output that follows it in the document.
 #[derive(Debug)]
@@ -78,6 +84,23 @@ fn is_installed(name: &str) -> bool {
     version.is_ok_and(|output| output.status.success())
 }
 
+/// Runs a command. Terminates it after [`TIMEOUT`], so that it fails.
+fn run(mut command: Command) -> Output {
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = child.id().to_string();
+    let (sender, output) = mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
+    output.recv_timeout(TIMEOUT).unwrap_or_else(|_| {
+        Command::new("kill").arg(&id).status().unwrap();
+        output.recv().unwrap()
+    })
+}
+
 fn play(number: usize) {
     let mut sections = LABS.split("\n## Lab ");
     let introduction = sections.next().unwrap();
@@ -104,17 +127,17 @@ fn play(number: usize) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lab.sh");
     fs::write(&path, script).unwrap();
-    let output = Command::new("bash")
+    let mut shell = Command::new("bash");
+    shell
         .arg(&path)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .env("TMPDIR", folder.path())
         .env("tickets", env!("CARGO_BIN_EXE_example-server"))
         .env("api", free_address())
         .env("OPS_URL", free_address())
-        .env_remove("ADMIN_TOKEN")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+        .envs(PATIENT)
+        .env_remove("ADMIN_TOKEN");
+    let output = run(shell);
     let printed = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{printed}\n{errors}");

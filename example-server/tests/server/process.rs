@@ -18,6 +18,14 @@ use crate::client::{self, Client, Response};
 /// Time limit for conditions and log lines: long enough for a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(180);
 
+/// Time limits of a server, longer than any test, so that a busy machine does not reach the defaults.
+/// Tests of a limit pass its flag.
+pub(crate) const PATIENT: [(&str, &str); 3] = [
+    ("REQUEST_TIMEOUT", "5m"),
+    ("QUEUE_TIMEOUT", "5m"),
+    ("BODY_TIMEOUT", "5m"),
+];
+
 pub(crate) struct Server {
     child: Child,
     pub(crate) api: Client,
@@ -103,6 +111,7 @@ impl Server {
         let mut child = program
             .args([command, "--database-url", database, "--log-format", "json"])
             .envs([("LISTEN", "127.0.0.1:0"), ("OPS_LISTEN", "127.0.0.1:0")])
+            .envs(PATIENT)
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
