@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use harness::alloc::Counting;
 use harness::comparison::{Candidate, Measurement, compare};
+use harness::extent;
 use harness::table;
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,11 +29,7 @@ static COUNTING: Counting = Counting;
 const BYTES: usize = 512;
 
 fn main() {
-    let rounds = if std::env::args().any(|arg| arg == "--test") {
-        2
-    } else {
-        500
-    };
+    let rounds = if extent::is_test() { 2 } else { 500 };
     let exporter = InMemoryMetricExporter::default();
     let reader = PeriodicReader::builder(exporter).build();
     let provider = SdkMeterProvider::builder().with_reader(reader).build();

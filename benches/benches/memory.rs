@@ -17,6 +17,7 @@ use bytes::Bytes;
 use harness::alloc::resident;
 use harness::candidates::Candidates;
 use harness::drive::{Driven, drive};
+use harness::extent;
 use harness::layers::VectorsLayer;
 use harness::services::{TENANT, router};
 use harness::{peers, table};
@@ -40,8 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         return Ok(());
     }
-    // `cargo test --benches` runs a thousandth of the requests.
-    let few = |n: u64| match arguments.iter().any(|argument| argument == "--test") {
+    // A test runs a thousandth of the requests.
+    let few = |n: u64| match extent::is_test() {
         true => n / 1000,
         false => n,
     };

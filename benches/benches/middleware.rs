@@ -11,6 +11,7 @@ use harness::alloc::Counting;
 use harness::callgrind;
 use harness::candidates::{Candidates, FLOOR, OURS};
 use harness::comparison::{Candidate, Measurement, compare};
+use harness::extent;
 use harness::table;
 
 #[global_allocator]
@@ -33,8 +34,7 @@ fn main() {
         return candidates[0].send(requests);
     }
     let mut criterion = Criterion::default().configure_from_args();
-    // `cargo test --benches` runs a minimal number of rounds.
-    let is_test = arguments.iter().any(|arg| arg == "--test");
+    let is_test = extent::is_test();
     let rounds = if is_test { 2 } else { 500 };
     let mut candidates = Candidates::all();
     let bare = compare(&mut candidates.bare, rounds, 1000);

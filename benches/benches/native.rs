@@ -16,6 +16,7 @@ use foundations_metrics as foundations;
 use harness::alloc::{Counting, allocated};
 use harness::comparison::median;
 use harness::drive::drive;
+use harness::extent;
 use harness::services::Bare;
 use harness::table;
 use http::Uri;
@@ -209,9 +210,11 @@ fn durations(n: usize) -> Vec<u64> {
 }
 
 fn main() {
-    // `cargo test --benches` runs a minimal measurement.
-    let test = std::env::args().any(|argument| argument == "--test");
-    let (rounds, requests) = if test { (2, 100) } else { (401, 2_000) };
+    let (rounds, requests) = if extent::is_test() {
+        (2, 100)
+    } else {
+        (401, 2_000)
+    };
     let durations = durations(requests);
     let mut memory = Vec::new();
     let mut recorders: Vec<[Record; 2]> = Vec::new();

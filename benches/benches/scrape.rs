@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use harness::alloc::{Counting, allocated};
 use harness::comparison::median;
+use harness::extent;
 use harness::stores::{
     FastMetrics, Measured, MetricsExporter, Observation, PrometheusClient, PrometheusVectors,
     Store, TowerMetrics, TowerMetricsFacade,
@@ -33,8 +34,7 @@ struct Size {
 }
 
 fn main() {
-    // `cargo test --benches` runs a minimal measurement.
-    let size = if std::env::args().any(|argument| argument == "--test") {
+    let size = if extent::is_test() {
         Size {
             routes: 10,
             scrapes: 1,

@@ -15,6 +15,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use harness::comparison::median;
 use harness::drive::{Driven, drive};
+use harness::extent;
 use harness::layers::{FloorLayer, NoopBodyLayer, VectorsLayer};
 use harness::services::Bare;
 use harness::{peers, table};
@@ -30,11 +31,7 @@ const REQUESTS: u64 = 500;
 type Run = Arc<dyn Fn(&dyn Fn()) -> f64 + Send + Sync>;
 
 fn main() {
-    let rounds = if std::env::args().any(|arg| arg == "--test") {
-        2
-    } else {
-        300
-    };
+    let rounds = if extent::is_test() { 2 } else { 300 };
     let candidates = [
         candidate("no layer", Identity::new()),
         candidate("no-op layer, body wrapped", NoopBodyLayer),

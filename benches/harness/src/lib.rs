@@ -5,6 +5,7 @@ pub mod callgrind;
 pub mod candidates;
 pub mod comparison;
 pub mod drive;
+pub mod extent;
 pub mod layers;
 pub mod peers;
 pub mod services;
