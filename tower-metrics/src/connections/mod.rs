@@ -92,6 +92,7 @@
 //! |---|---|---|---|
 //! | counters that all threads share, for comparison | 4.8 | 4.6 | |
 //! | Prometheus | 0.8 | 0.2 | 86 |
+//! | OpenTelemetry | 6.7 | 6.3 | 130 |
 //!
 //! # hyper and other servers
 //!
