@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::ops::DerefMut;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
@@ -38,11 +39,17 @@ pub struct Endpoint {
     threads: BySlot<ThreadEndpoint>,
     /// Values of the first slots.
     first_threads: [OnceLock<&'static ThreadEndpoint>; FIRST_THREADS],
-    /// Series by their labels in exposition format. Several keys share a series
-    /// if the names have no label for what distinguishes them.
-    series: Mutex<BTreeMap<&'static str, &'static Series>>,
-    /// What has been added to the series, so that a reader takes only what is new to it.
-    additions: Mutex<Vec<Addition>>,
+    series: Mutex<AllSeries>,
+}
+
+/// Series of an endpoint.
+#[derive(Debug, Default)]
+struct AllSeries {
+    /// By their labels in exposition format. Several keys share a series if the names
+    /// have no label for what distinguishes them.
+    by_labels: BTreeMap<&'static str, &'static Series>,
+    /// In the order of their addition, so that a reader takes only what is new to it.
+    additions: Vec<Addition>,
 }
 
 /// Addition to the series of an endpoint: cells, or a series that no thread has recorded.
@@ -116,8 +123,7 @@ impl Endpoint {
             version: AtomicU64::new(0),
             threads: BySlot::new(),
             first_threads: [const { OnceLock::new() }; FIRST_THREADS],
-            series: Mutex::new(BTreeMap::new()),
-            additions: Mutex::new(Vec::new()),
+            series: Mutex::new(AllSeries::default()),
         };
         let mut labels = String::new();
         endpoint.for_each_label(|name, value| push_label(&mut labels, name, value));
@@ -198,16 +204,13 @@ impl Endpoint {
     }
 
     fn add(&self, series: &'static Series, cells: Option<&'static Cells>) {
-        let mut additions = self
-            .additions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // Most endpoints have few.
-        let more = 1 + additions.len() / 8;
-        additions.reserve_exact(more);
-        additions.push(Addition { series, cells });
-        drop(additions);
+        let addition = Addition { series, cells };
+        self.all_series().additions.push(addition);
         self.changed();
+    }
+
+    fn all_series(&self) -> impl DerefMut<Target = AllSeries> {
+        self.series.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the series, and whether it is new.
@@ -223,8 +226,8 @@ impl Endpoint {
         self.for_each_status_label(&status, &custom, |name, value| {
             push_label(&mut labels, name, value);
         });
-        let mut all = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = all.get(&*labels) {
+        let by_labels = &mut self.all_series().by_labels;
+        if let Some(found) = by_labels.get(&*labels) {
             return (found, false);
         }
         let series: &Series = Box::leak(Box::new(Series {
@@ -234,24 +237,18 @@ impl Endpoint {
             created: SystemTime::now(),
             cells: BySlot::new(),
         }));
-        all.insert(&series.labels, series);
+        by_labels.insert(&series.labels, series);
         (series, true)
     }
 
     /// Calls `each` with the additions after the first `known` ones.
     pub(crate) fn for_each_addition(&self, known: usize, each: impl FnMut(Addition)) {
-        let additions = self
-            .additions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let additions = &self.all_series().additions;
         additions[known..].iter().copied().for_each(each);
     }
 
     pub(crate) fn series_count(&self) -> usize {
-        self.series
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        self.all_series().by_labels.len()
     }
 
     /// Calls `each` with the labels of the in-flight gauge.
