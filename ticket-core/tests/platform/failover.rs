@@ -17,7 +17,7 @@ use tracing::{
     span,
 };
 
-use crate::{SHARED, buy, cluster::Cluster, new_concert};
+use crate::{SHARED, buy, cluster::Cluster, new_concert, options};
 
 /// Options under which an outage is noticed in a few seconds, and a busy server is no outage.
 fn impatient(commit: Commit) -> Options {
@@ -156,7 +156,12 @@ async fn read_only_sessions_are_closed_and_the_platform_is_unready_while_writes_
     for commit in [Commit::Each, Commit::Group] {
         let name = format!("read_only_{commit}");
         let url = cluster.create_database(&name);
-        let tickets = Tickets::open(&url, impatient(commit)).await.unwrap();
+        // Every purchase opens a connection, because the one before was closed.
+        let patient = Options {
+            connection_timeout: options().connection_timeout,
+            ..impatient(commit)
+        };
+        let tickets = Tickets::open(&url, patient).await.unwrap();
         let concert = tickets.create_concert(new_concert(1000)).await.unwrap().id;
         let bought = buy(&tickets, concert, "ann", 1, None).await.unwrap();
         // As on the former primary after a failover, existing sessions included.
@@ -203,16 +208,12 @@ async fn a_platform_that_starts_on_a_read_only_database_does_not_become_ready() 
         return;
     };
     let url = cluster.create_database("standby");
-    Tickets::open(&url, Options::default())
-        .await
-        .unwrap()
-        .close()
-        .await;
+    Tickets::open(&url, options()).await.unwrap().close().await;
     cluster.sql(
         "standby",
         "ALTER DATABASE standby SET default_transaction_read_only = on",
     );
-    match Tickets::open(&url, Options::default()).await {
+    match Tickets::open(&url, options()).await {
         Err(error) => assert_transient(&error),
         Ok(tickets) => assert_transient(&tickets.ping().await.unwrap_err()),
     }
@@ -298,7 +299,7 @@ async fn a_migration_by_another_server_does_not_fail_requests_on_open_sessions()
         return;
     };
     let url = cluster.create_database("migrated");
-    let tickets = Tickets::open(&url, Options::default()).await.unwrap();
+    let tickets = Tickets::open(&url, options()).await.unwrap();
     let concert = tickets.create_concert(new_concert(100)).await.unwrap();
     // Prepares the statements on several sessions.
     join_all((0..8).map(|_| tickets.concert(concert.id))).await;

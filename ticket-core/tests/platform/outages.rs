@@ -221,7 +221,6 @@ async fn a_restart_under_load_loses_no_acknowledged_purchase() {
         let options = Options {
             commit,
             retry_timeout: Duration::from_millis(300),
-            connection_timeout: Duration::from_millis(300),
             ..Options::default()
         };
         let tickets = Tickets::open(&url, options).await.unwrap();

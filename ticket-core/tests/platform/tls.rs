@@ -1,12 +1,12 @@
 //! PostgreSQL over TLS, and what is reported if a connection cannot be opened.
 
-use ticket_core::{Error, Options, Tickets};
+use ticket_core::{Error, Tickets};
 
-use crate::{buy, cluster::Cluster, new_concert};
+use crate::{buy, cluster::Cluster, new_concert, options};
 
 /// Returns why the database cannot be used.
 async fn problem(url: &str) -> String {
-    let error = Tickets::open(url, Options::default()).await.unwrap_err();
+    let error = Tickets::open(url, options()).await.unwrap_err();
     assert!(matches!(error, Error::Setup { .. }), "{url}: {error:?}");
     error.to_string()
 }
@@ -40,7 +40,7 @@ async fn tls_is_used_and_verified_as_the_url_specifies() {
             format!("sslmode=verify-full&sslrootcert={authority}"),
         ),
     ] {
-        let tickets = Tickets::open(&url(host, &parameters), Options::default())
+        let tickets = Tickets::open(&url(host, &parameters), options())
             .await
             .unwrap_or_else(|error| panic!("{host}, {parameters}: {}", error.report()));
         let concert = tickets.create_concert(new_concert(10)).await.unwrap().id;
@@ -111,7 +111,7 @@ async fn a_missing_server_is_unavailable() {
         "does-not-exist.invalid".to_owned(),
     ] {
         let url = format!("postgres://ann:hunter2@{host}/tickets");
-        let error = Tickets::open(&url, Options::default()).await.unwrap_err();
+        let error = Tickets::open(&url, options()).await.unwrap_err();
         assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
         assert!(!error.report().contains("hunter2"));
     }
