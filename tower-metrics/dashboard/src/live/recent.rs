@@ -1,6 +1,6 @@
 //! Recent requests, which cells of a heatmap and rows of a table open.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -171,8 +171,8 @@ pub struct RecentRequests {
 struct Sample {
     /// In order of the monotonic clock. Only the last one is still being filled.
     slots: VecDeque<Slot>,
-    /// Requests of the last slot by class.
-    classes: BTreeMap<Class, u8>,
+    /// Requests of the last slot by class. Empty if there is no slot.
+    classes: Vec<u8>,
     clock: WallClock,
     bytes: usize,
 }
@@ -202,12 +202,19 @@ struct Entry {
 /// Number of texts of a request.
 const TEXTS: usize = 5;
 
-/// Duration class, four per octave, and whether the request failed.
-type Class = (i32, bool);
+/// Seconds of the shortest and the longest duration with a class of its own.
+const SHORTEST: f64 = 1e-6;
+const LONGEST: f64 = 65_536.0;
+/// Quarters of an octave between them, for successful and for failed requests.
+const CLASSES: usize = 2 * 144;
 
-fn class(duration: Duration, failed: bool) -> Class {
-    let quarter_octave = (duration.as_secs_f64().max(1e-6).log2() * 4.0).floor();
-    (quarter_octave as i32, failed)
+/// Returns the number of a duration class, of which an octave has four, and of the outcome.
+///
+/// A number, because every request of the service asks for the room of its class.
+fn class(duration: Duration, failed: bool) -> usize {
+    let seconds = duration.as_secs_f64().clamp(SHORTEST, LONGEST);
+    let quarter_octave = (seconds / SHORTEST).log2() * 4.0;
+    2 * quarter_octave as usize + usize::from(failed)
 }
 
 impl Slot {
@@ -330,14 +337,13 @@ impl RecentRequests {
 }
 
 impl Sample {
-    fn has_room(&self, second: u64, class: Class) -> bool {
+    fn has_room(&self, second: u64, class: usize) -> bool {
         let last = self.slots.back();
         last.is_none_or(|slot| slot.second < second || self.last_has_room(slot, class))
     }
 
-    fn last_has_room(&self, last: &Slot, class: Class) -> bool {
-        let alike = self.classes.get(&class).copied().unwrap_or_default();
-        alike < MAX_ALIKE && last.entries.len() < MAX_IN_SLOT
+    fn last_has_room(&self, last: &Slot, class: usize) -> bool {
+        self.classes[class] < MAX_ALIKE && last.entries.len() < MAX_IN_SLOT
     }
 
     fn record(&mut self, now: Timestamp, request: &LoggedRequest) {
@@ -355,12 +361,13 @@ impl Sample {
             }
             self.slots.push_back(Slot::new(second));
             self.classes.clear();
+            self.classes.resize(CLASSES, 0);
         }
         if let Some(slot) = self.slots.back_mut() {
             let before = slot.bytes();
             slot.push(now.steady, request);
             self.bytes += slot.bytes() - before;
-            *self.classes.entry(class).or_default() += 1;
+            self.classes[class] += 1;
         }
         let expired = |slot: &Slot| slot.second + SLOTS <= second;
         while self.slots.front().is_some_and(expired) || self.bytes > MAX_BYTES {
@@ -452,6 +459,16 @@ mod tests {
         assert_eq!(sample.find(&all()).len(), 2 + usize::from(MAX_ALIKE));
         let class = |failed| class(Duration::from_millis(3), failed);
         assert!(!sample.has_room(101, class(false)) && sample.has_room(101, class(true)));
+    }
+
+    #[test]
+    fn an_octave_has_four_classes_for_each_outcome() {
+        let of = |micros| [false, true].map(|failed| class(Duration::from_micros(micros), failed));
+        assert_eq!([of(0), of(1)], [[0, 1]; 2]);
+        assert_eq!([of(1000), of(1024)], [[78, 79], [80, 81]]);
+        assert_eq!(of(1100), of(1200));
+        assert_ne!(of(1200), of(1300));
+        assert_eq!(class(Duration::MAX, true), CLASSES - 1);
     }
 
     #[test]
