@@ -111,8 +111,8 @@
 //!
 //! `cargo run -p tower-metrics --example NAME` runs a complete example: `axum`,
 //! `tonic`, `hyper`, `client` or `hung_request`, and with `--all-features` also
-//! `admission`, `connections`, `saturation`, `opentelemetry`, `metrics_facade` or
-//! `prometheus_client`.
+//! `admission`, `connections`, `tls`, `saturation`, `opentelemetry`, `metrics_facade`
+//! or `prometheus_client`.
 //!
 //! # Dashboards
 //!

@@ -6,6 +6,8 @@
 #![cfg(all(unix, feature = "axum"))]
 
 mod scrape;
+#[cfg(feature = "rustls")]
+mod tls_client;
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -65,7 +67,9 @@ impl Server {
     /// Returns the next address that the example prints.
     fn address(&self) -> String {
         let line = self.lines.recv_timeout(TIMEOUT).unwrap();
-        assert!(line.starts_with("http://127.0.0.1:"), "{line}");
+        let (scheme, address) = line.split_once("://").unwrap();
+        assert!(["http", "https"].contains(&scheme), "{line}");
+        assert!(address.starts_with("127.0.0.1:"), "{line}");
         line
     }
 
@@ -265,6 +269,60 @@ async fn connections_are_measured_and_limited() {
         assert!(samples.sum("http_server_network_io_bytes_total", &labels) > 50.0);
     }
     drop(open);
+    server.stop().await;
+}
+
+#[cfg(feature = "rustls")]
+#[tokio::test]
+async fn tls_measures_handshakes_that_succeed_and_that_fail() {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+    let server = Server::start("tls");
+    let (url, metrics) = (server.address(), server.address());
+    let address = url.strip_prefix("https://").unwrap();
+    let connect = || TcpStream::connect(address);
+
+    let mut plain = connect().await.unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    // Ends with an alert, or with a reset.
+    let _ = plain.read_to_end(&mut Vec::new()).await;
+
+    let config = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
+    let distrustful = TlsConnector::from(Arc::new(config.with_no_client_auth()));
+    let name = "127.0.0.1".try_into().unwrap();
+    let refused = distrustful.connect(name, connect().await.unwrap()).await;
+    refused.unwrap_err();
+
+    let trustful = tls_client::connector();
+    let name = "127.0.0.1".try_into().unwrap();
+    let mut client = trustful
+        .connect(name, connect().await.unwrap())
+        .await
+        .unwrap();
+    let request = "GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    let _ = client.read_to_string(&mut response).await;
+    assert!(response.ends_with("hello\n"), "{response}");
+
+    let handshakes = async |error_type| {
+        let samples = Samples::parse(&get(metrics.clone()).await.1);
+        let count = "http_server_tls_handshake_duration_seconds_count";
+        samples.sum(count, &[("error_type", error_type)])
+    };
+    for error_type in ["", "alert_received", "protocol_error"] {
+        // A client ends before the server has read its alert.
+        let counted = async {
+            while handshakes(error_type).await == 0.0 {}
+            assert_eq!(handshakes(error_type).await, 1.0, "{error_type}");
+        };
+        tokio::time::timeout(TIMEOUT, counted).await.unwrap();
+    }
     server.stop().await;
 }
 

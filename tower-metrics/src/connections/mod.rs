@@ -138,7 +138,8 @@
 //! # }
 //! ```
 //!
-//! Measure TLS that something else terminates by wrapping the I/O below it.
+//! The example `tls` is a whole program. Measure TLS that something else terminates by
+//! wrapping the I/O below it.
 //!
 //! # `ConnectInfo` and socket options in axum
 //!
