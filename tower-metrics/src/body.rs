@@ -43,8 +43,8 @@ impl<B: Body, R: Recorder> Body for ResponseBody<B, R> {
         let running = Running(this.guard);
         // The only return value, so that it is built in place.
         let polled = this.inner.as_mut().poll_frame(cx);
-        let outcome = match &polled {
-            Poll::Pending => None,
+        match &polled {
+            Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => {
                 let is_last = match running.0.state() {
                     Some(state) => state.send(frame),
@@ -52,13 +52,12 @@ impl<B: Body, R: Recorder> Body for ResponseBody<B, R> {
                 };
                 // hyper drops a body of known size after its last byte, without
                 // polling it to its end.
-                (is_last || this.inner.is_end_stream()).then_some(Outcome::Complete)
+                if is_last || this.inner.is_end_stream() {
+                    running.0.complete();
+                }
             }
-            Poll::Ready(Some(Err(_))) => Some(Outcome::BodyError),
-            Poll::Ready(None) => Some(Outcome::Complete),
-        };
-        if let Some(outcome) = outcome {
-            running.0.end(outcome);
+            Poll::Ready(Some(Err(_))) => running.0.end(Outcome::BodyError),
+            Poll::Ready(None) => running.0.end(Outcome::Complete),
         }
         running.finish();
         polled

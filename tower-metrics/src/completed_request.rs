@@ -45,6 +45,22 @@ pub struct CompletedRequest<'a> {
     /// Trace of the request, if exemplars are enabled.
     pub trace_id: Option<TraceId>,
     /// When the request ended. An exemplar has this time.
-    #[cfg_attr(not(feature = "prometheus"), expect(dead_code))]
     pub(crate) ended: Option<Instant>,
+}
+
+impl CompletedRequest<'_> {
+    /// Record of no request.
+    pub(crate) const EMPTY: Self = Self {
+        outcome: Outcome::Complete,
+        status: None,
+        error_type: ErrorType::NONE,
+        duration: Duration::ZERO,
+        time_to_head: None,
+        request_size: 0,
+        response_size: 0,
+        grpc_status: None,
+        labels: LabelValues::NONE,
+        trace_id: None,
+        ended: None,
+    };
 }

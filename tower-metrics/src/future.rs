@@ -55,9 +55,16 @@ where
                 running.0.fail(error_type);
             }
         }
-        // Before the response is moved, for the same reason.
         let guard = running.into_guard();
-        polled.map_ok(|response| response.map(|body| ResponseBody::new(guard, body)))
+        match polled {
+            Poll::Ready(Ok(response)) => {
+                let (head, body) = response.into_parts();
+                let body = ResponseBody::new(guard, body);
+                Poll::Ready(Ok(Response::from_parts(head, body)))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 

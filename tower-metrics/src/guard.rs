@@ -121,15 +121,25 @@ impl<R: Recorder> RequestGuard<R> {
             && !state.respond(response)
             && let Some(state) = self.0.take()
         {
-            end(state, None);
+            recycle(state);
+        }
+    }
+
+    /// Ends the request with the last frame of its body, unless it has already ended. Inlined
+    /// into the body, because most requests end here.
+    #[inline(always)]
+    pub(crate) fn complete(&mut self) {
+        if let Some(mut state) = self.0.take() {
+            state.end(Outcome::Complete);
+            recycle(state);
         }
     }
 
     /// Ends the request, unless it has already ended.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn end(&mut self, outcome: Outcome) {
         if let Some(state) = self.0.take() {
-            end(state, Some(outcome));
+            end(state, outcome);
         }
     }
 
@@ -138,18 +148,21 @@ impl<R: Recorder> RequestGuard<R> {
     pub(crate) fn fail(&mut self, error_type: ErrorType) {
         if let Some(mut state) = self.0.take() {
             state.end_without_response(Outcome::ServiceError, error_type);
-            end(state, None);
+            recycle(state);
         }
     }
 }
 
-/// Ends a request with a response, unless it has already ended, and returns its state to the
-/// pool. `None` is for a request that has been recorded.
+/// Ends a request with a response, unless it has already ended.
 #[inline(never)]
-fn end<R: Recorder>(mut state: Box<State<R>>, outcome: Option<Outcome>) {
-    if let Some(outcome) = outcome {
-        state.end(outcome);
-    }
+fn end<R: Recorder>(mut state: Box<State<R>>, outcome: Outcome) {
+    state.end(outcome);
+    recycle(state);
+}
+
+/// Returns the state of a request that has ended to the pool.
+#[inline(always)]
+fn recycle<R: Recorder>(mut state: Box<State<R>>) {
     state.reset();
     pool::put(state);
 }
@@ -166,19 +179,19 @@ impl<R: Recorder> Drop for RequestGuard<R> {
 #[cold]
 fn end_dropped<R: Recorder>(mut state: Box<State<R>>) {
     if state.has_response {
-        return end(state, Some(Outcome::BodyCancelled));
+        return end(state, Outcome::BodyCancelled);
     }
     state.end_without_response(Outcome::Cancelled, ErrorType::CANCELLED);
-    end(state, None);
+    recycle(state);
 }
 
 #[cold]
 fn end_panicked<R: Recorder>(mut state: Box<State<R>>) {
     if state.has_response {
-        return end(state, Some(Outcome::Panic));
+        return end(state, Outcome::Panic);
     }
     state.end_without_response(Outcome::Panic, ErrorType::PANIC);
-    end(state, None);
+    recycle(state);
 }
 
 /// Borrow of a guard while the inner service, its future, its body or a user-supplied

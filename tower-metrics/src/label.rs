@@ -301,7 +301,6 @@ pub struct LabelValues<'a> {
 
 impl LabelValues<'_> {
     /// No labels.
-    #[cfg(all(test, feature = "prometheus"))]
     pub(crate) const NONE: Self = Self {
         labels: &[],
         numbers: LabelNumbers::EMPTY,

@@ -43,7 +43,7 @@ impl<V: Copy> MatchedPathCache<V> {
     #[inline(always)]
     pub(crate) fn get(&self, path: &MatchedPath) -> Option<V> {
         let hash = hash(path);
-        let (known, value) = self.first[hash % FIRST].get()?;
+        let (known, value) = self.first[first(hash)].get()?;
         if is_same(known, path) {
             return Some(*value);
         }
@@ -51,7 +51,7 @@ impl<V: Copy> MatchedPathCache<V> {
     }
 
     #[inline]
-    fn get_from_array(&self, path: &MatchedPath, hash: usize) -> Option<V> {
+    fn get_from_array(&self, path: &MatchedPath, hash: u64) -> Option<V> {
         // Acquire pairs with the release in `insert`.
         let array = self.arrays[self.current.load(Ordering::Acquire)].get()?;
         for slot in probe(array, hash) {
@@ -67,7 +67,7 @@ impl<V: Copy> MatchedPathCache<V> {
     #[cold]
     pub(crate) fn insert(&self, path: &MatchedPath, value: V) {
         let hash = hash(path);
-        if try_insert([&self.first[hash % FIRST]], path, value) {
+        if try_insert([&self.first[first(hash)]], path, value) {
             return;
         }
         let mut len = self.len.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,18 +126,28 @@ fn try_insert<'a, V: Copy + 'a>(
     })
 }
 
+/// Returns a hash whose upper half is well distributed.
 #[inline(always)]
-fn hash(path: &MatchedPath) -> usize {
+fn hash(path: &MatchedPath) -> u64 {
     // Addresses are multiples of 16. The multiplier is 2^64 divided by the golden
     // ratio (Fibonacci hashing).
     let address = path.as_str().as_ptr().addr() as u64;
-    ((address >> 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
+    (address >> 4).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Returns the slot among the first ones.
+#[inline(always)]
+fn first(hash: u64) -> usize {
+    const BITS: u32 = FIRST.ilog2();
+    (hash >> (u64::BITS - BITS)) as usize
 }
 
 #[inline]
-fn probe<V>(array: &[Slot<V>], hash: usize) -> impl Iterator<Item = &Slot<V>> {
+fn probe<V>(array: &[Slot<V>], hash: u64) -> impl Iterator<Item = &Slot<V>> {
     let mask = array.len() - 1;
-    (0..PROBES).map(move |probe| &array[(hash / FIRST + probe) & mask])
+    // Without the bits that select one of the first slots.
+    let start = (hash >> 40) as usize;
+    (0..PROBES).map(move |probe| &array[(start + probe) & mask])
 }
 
 #[cfg(test)]

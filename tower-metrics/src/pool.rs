@@ -57,28 +57,29 @@ fn take_below<T: 'static>(top: Option<Box<dyn Any>>) -> Option<Box<T>> {
 #[inline(always)]
 pub(crate) fn put<T: 'static>(item: Box<T>) {
     // Fails during thread shutdown, where the box is freed instead.
-    let _ = POOL.try_with(|pool| {
-        if let Some(previous) = pool.top.replace(Some(item)) {
-            put_below(&pool.below, previous);
-        }
-    });
+    let previous = POOL.try_with(|pool| pool.top.replace(Some(item)));
+    if let Ok(Some(previous)) = previous {
+        put_below(previous);
+    }
 }
 
 /// Keeps the previous top. In a full pool, it replaces a box of another type if its type
 /// has less than half of the pool, so that the recorder that fills the pool first does
 /// not starve the others.
 #[inline(never)]
-fn put_below(below: &RefCell<Vec<Box<dyn Any>>>, item: Box<dyn Any>) {
-    let mut below = below.borrow_mut();
-    if below.len() < MAX - 1 {
-        return below.push(item);
-    }
-    let same_type = |pooled: &&Box<dyn Any>| (***pooled).type_id() == (*item).type_id();
-    if below.iter().filter(same_type).count() < MAX / 2 - 1
-        && let Some(at) = below.iter().position(|pooled| !same_type(&pooled))
-    {
-        below[at] = item;
-    }
+fn put_below(item: Box<dyn Any>) {
+    let _ = POOL.try_with(|pool| {
+        let mut below = pool.below.borrow_mut();
+        if below.len() < MAX - 1 {
+            return below.push(item);
+        }
+        let same_type = |pooled: &&Box<dyn Any>| (***pooled).type_id() == (*item).type_id();
+        if below.iter().filter(same_type).count() < MAX / 2 - 1
+            && let Some(at) = below.iter().position(|pooled| !same_type(&pooled))
+        {
+            below[at] = item;
+        }
+    });
 }
 
 #[cfg(test)]

@@ -19,12 +19,7 @@ impl Side {
     ///
     /// Follows the OpenTelemetry semantic conventions for HTTP: a 4xx is an error for
     /// the client only.
-    #[inline]
     pub(crate) fn error_type(self, status: StatusCode) -> ErrorType {
-        // First, because most responses are no error on either side.
-        if status.as_u16() < 400 {
-            return ErrorType::NONE;
-        }
         if status.is_server_error() || (self == Self::Client && status.is_client_error()) {
             ErrorType::from_status(status)
         } else {

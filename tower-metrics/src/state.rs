@@ -11,14 +11,14 @@ use crate::completed_request::CompletedRequest;
 use crate::error_type::ErrorType;
 use crate::grpc::{self, GrpcStatus};
 use crate::head::{RequestHead, ResponseHead, content_length, is_event_stream};
-use crate::label::{LabelNumbers, LabelValues};
+use crate::label::LabelNumbers;
 use crate::oldest_request::StartCell;
 use crate::outcome::Outcome;
 use crate::recorder::{Limit, Recorder};
 use crate::request_body::BodyRead;
 use crate::route::{DurationFrom, DurationTo, is_skipped};
 use crate::shared::{Shared, Target};
-use crate::trace_id::TraceId;
+use crate::side::Side;
 
 /// Kind of a request, which decides where its response ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,14 +50,6 @@ const INSPECT_DATA: u64 = 0;
 /// A client may declare any length, and a single request must not dominate a sum.
 const MAX_DECLARED_SIZE: u64 = 1 << 40;
 
-/// Value that does not share its four bytes with another field.
-///
-/// The compiler loads a two-byte value together with its neighbors. A load that is
-/// wider than a preceding store to the same address misses store forwarding, which
-/// costs 5 ns per request.
-#[repr(align(4))]
-struct Isolated<T>(T);
-
 /// State of a request in flight.
 pub(crate) struct State<R: Recorder> {
     target: &'static Target<R>,
@@ -66,19 +58,15 @@ pub(crate) struct State<R: Recorder> {
     start: Instant,
     /// `None` until a recorder tracks the oldest request.
     start_cell: Option<StartCell>,
-    request_size: u64,
     /// `true` once the service has responded.
     pub(crate) has_response: bool,
-    /// `true` if `extra` has its default value and no label is beyond its limit.
+    /// `true` if `extra` has its default value, the record has no error type, and no label is
+    /// beyond its limit.
     is_plain: bool,
-    /// Status of the response, once there is one.
-    status: Isolated<StatusCode>,
     /// Size of the response body, if it is known in advance.
     expected_size: u64,
-    /// Number of bytes of the response body that were passed on.
-    sent: u64,
-    labels: LabelNumbers,
-    trace_id: Option<TraceId>,
+    /// What the recorder receives. It is completed when the request ends.
+    record: CompletedRequest<'static>,
     extra: Extra,
 }
 
@@ -113,14 +101,10 @@ impl<R: Recorder> State<R> {
             in_flight: None,
             start,
             start_cell: None,
-            request_size: 0,
             has_response: false,
             is_plain: true,
-            status: Isolated(StatusCode::OK),
             expected_size: UNKNOWN_SIZE,
-            sent: 0,
-            labels: LabelNumbers::EMPTY,
-            trace_id: None,
+            record: CompletedRequest::EMPTY,
             extra: Extra::default(),
         })
     }
@@ -133,10 +117,10 @@ impl<R: Recorder> State<R> {
         self.target = target;
         self.in_flight = Some(target.shared.recorder.begin(target.series));
         self.start = start;
-        self.request_size = 0;
+        self.record.request_size = 0;
         self.has_response = false;
-        self.labels = LabelNumbers::EMPTY;
-        self.trace_id = None;
+        self.record.labels.numbers = LabelNumbers::EMPTY;
+        self.record.trace_id = None;
         self.track(target);
     }
 
@@ -170,6 +154,9 @@ impl<R: Recorder> State<R> {
         if !self.is_plain {
             self.is_plain = true;
             self.extra = Extra::default();
+            self.record.error_type = ErrorType::NONE;
+            self.record.time_to_head = None;
+            self.record.grpc_status = None;
         }
     }
 
@@ -202,7 +189,7 @@ impl<R: Recorder> State<R> {
             Some(size) => size,
             None => content_length(headers).unwrap_or(0),
         };
-        self.request_size = size.min(MAX_DECLARED_SIZE);
+        self.record.request_size = size.min(MAX_DECLARED_SIZE);
     }
 
     #[inline]
@@ -211,10 +198,10 @@ impl<R: Recorder> State<R> {
             labels, trace_id, ..
         } = self.target.shared;
         if !labels.is_empty() {
-            self.is_plain &= !self.labels.evaluate_request(labels, head);
+            self.is_plain &= !self.record.labels.numbers.evaluate_request(labels, head);
         }
         if let Some(trace_id) = trace_id {
-            self.trace_id = trace_id(head);
+            self.record.trace_id = trace_id(head);
         }
     }
 
@@ -238,12 +225,13 @@ impl<R: Recorder> State<R> {
     #[inline(always)]
     pub(crate) fn respond<B: Body>(&mut self, response: &Response<B>) -> bool {
         let (status, body) = (response.status(), response.body());
-        self.status = Isolated(status);
-        self.sent = 0;
+        self.record.status = Some(status);
+        self.record.response_size = 0;
         // Most responses need no further inspection.
         if self.is_plain
             && !self.target.inspects_responses
-            && matches!(status.as_u16(), 200..=203 | 205..=299 | 400..=499)
+            && status >= StatusCode::OK
+            && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
             && response.extensions().is_empty()
             && let Some(size) = body.size_hint().exact()
             && size > 0
@@ -278,7 +266,11 @@ impl<R: Recorder> State<R> {
             self.extra().grpc_status = Some(grpc_status);
         }
         if !shared.labels.is_empty() {
-            self.is_plain &= !self.labels.evaluate_response(&shared.labels, head);
+            self.is_plain &= !self
+                .record
+                .labels
+                .numbers
+                .evaluate_response(&shared.labels, head);
         }
         let mut body_proves_route = false;
         if self.extra.candidate.is_some() {
@@ -328,8 +320,9 @@ impl<R: Recorder> State<R> {
     #[inline]
     pub(crate) fn send<D: Buf>(&mut self, frame: &Frame<D>) -> bool {
         if let Some(data) = frame.data_ref() {
-            self.sent = self.sent.saturating_add(data.remaining() as u64);
-            return self.sent >= self.expected_size && self.reach_size(data.chunk());
+            let sent = &mut self.record.response_size;
+            *sent = sent.saturating_add(data.remaining() as u64);
+            return *sent >= self.expected_size && self.reach_size(data.chunk());
         }
         if let Some(trailers) = frame.trailers_ref() {
             self.inspect_trailers(trailers);
@@ -432,10 +425,9 @@ impl<R: Recorder> State<R> {
             return self.end_inspected(outcome);
         }
         if let Some(in_flight) = self.take_in_flight() {
-            // Most of its fields are constants here.
             let ended = Instant::now();
-            let request = self.completed(outcome, ended.since(self.start), ended);
-            self.record(in_flight, &request);
+            self.complete(outcome, ended.since(self.start), ended);
+            self.record(in_flight);
         }
     }
 
@@ -444,16 +436,16 @@ impl<R: Recorder> State<R> {
         let outcome = self.settle(outcome);
         if let Some(in_flight) = self.take_in_flight() {
             self.count_overflows();
-            let request = self.completed_inspected(outcome);
-            self.record(in_flight, &request);
+            self.complete_inspected(outcome);
+            self.record(in_flight);
         }
     }
 
     #[inline(always)]
-    fn record(&self, in_flight: R::InFlight, request: &CompletedRequest<'_>) {
+    fn record(&self, in_flight: R::InFlight) {
         let target = self.target;
         let recorder = &target.shared.recorder;
-        recorder.end(target.series, in_flight, request);
+        recorder.end(target.series, in_flight, &self.record);
     }
 
     /// Resolves what is still undecided at the end of the response, and returns the
@@ -478,15 +470,13 @@ impl<R: Recorder> State<R> {
         self.count_overflows();
         // If a user-supplied function panicked, part of the response may have been
         // inspected.
-        let request = CompletedRequest {
-            status: None,
-            error_type,
-            time_to_head: None,
-            response_size: 0,
-            grpc_status: None,
-            ..self.completed_inspected(outcome)
-        };
-        self.record(in_flight, &request);
+        self.complete_inspected(outcome);
+        self.record.status = None;
+        self.record.error_type = error_type;
+        self.record.time_to_head = None;
+        self.record.response_size = 0;
+        self.record.grpc_status = None;
+        self.record(in_flight);
     }
 
     /// Counts the values recorded as `_OTHER`. Runs at the end, because the response
@@ -498,69 +488,55 @@ impl<R: Recorder> State<R> {
         if self.extra.is_route_overflowed {
             recorder.overflowed(Limit::Routes);
         }
-        for label in self.labels.overflowed(labels) {
+        for label in self.record.labels.numbers.overflowed(labels) {
             recorder.overflowed(Limit::Label(label));
         }
     }
 
-    /// Returns the record of a request without anything in `extra`.
+    /// Completes the record of a request without anything in `extra`. Without an error type,
+    /// which most requests do not have, it leaves that of the empty record.
     #[inline(always)]
-    fn completed(
-        &self,
-        outcome: Outcome,
-        duration: Duration,
-        ended: Instant,
-    ) -> CompletedRequest<'static> {
+    fn complete(&mut self, outcome: Outcome, duration: Duration, ended: Instant) {
         let shared = self.target.shared;
-        CompletedRequest {
-            outcome,
-            status: Some(self.status.0),
-            error_type: match outcome {
-                Outcome::Panic => ErrorType::PANIC,
-                Outcome::BodyError => ErrorType::BODY_ERROR,
-                Outcome::BodyCancelled => ErrorType::BODY_CANCELLED,
-                _ => shared.side.error_type(self.status.0),
-            },
-            duration,
-            time_to_head: None,
-            request_size: self.request_size,
-            response_size: self.sent,
-            grpc_status: None,
-            labels: LabelValues {
-                labels: &shared.labels,
-                numbers: self.labels,
-            },
-            trace_id: self.trace_id,
-            ended: Some(ended),
+        let record = &mut self.record;
+        record.outcome = outcome;
+        let is_success = record
+            .status
+            .is_some_and(|status| status < StatusCode::BAD_REQUEST);
+        if outcome != Outcome::Complete || !is_success {
+            record.error_type = error_type(outcome, record.status, shared.side);
+            self.is_plain = false;
         }
+        record.duration = duration;
+        record.labels.labels = &shared.labels;
+        record.ended = Some(ended);
     }
 
-    /// Returns the record of a request.
-    fn completed_inspected(&self, outcome: Outcome) -> CompletedRequest<'static> {
+    /// Completes the record of a request.
+    fn complete_inspected(&mut self, outcome: Outcome) {
         let shared = self.target.shared;
-        let extra = &self.extra;
-        let duration = extra.time_to_head.filter(|_| self.has_duration());
+        let duration = self.extra.time_to_head.filter(|_| self.has_duration());
         let ended = Instant::now();
         let duration = duration.unwrap_or_else(|| self.duration_until(ended));
-        let mut request = self.completed(outcome, duration, ended);
-        request.grpc_status = extra.grpc_status;
+        self.complete(outcome, duration, ended);
+        let (record, extra) = (&mut self.record, &self.extra);
+        record.grpc_status = extra.grpc_status;
         if outcome == Outcome::Complete {
             let of_grpc = extra
                 .grpc_status
                 .map(|status| shared.side.grpc_error_type(status));
             let of_grpc = of_grpc.filter(|error_type| *error_type != ErrorType::NONE);
             if let Some(error_type) = extra.error_type.or(of_grpc) {
-                request.error_type = error_type;
+                record.error_type = error_type;
             }
         }
         if shared.counts_request_bytes {
             // An empty body is not observed.
-            request.request_size = extra.body_read.as_ref().map_or(0, BodyRead::bytes);
+            record.request_size = extra.body_read.as_ref().map_or(0, BodyRead::bytes);
         }
         if shared.wants_time_to_head {
-            request.time_to_head = extra.time_to_head;
+            record.time_to_head = extra.time_to_head;
         }
-        request
     }
 
     /// Returns the time since the duration started.
@@ -568,5 +544,16 @@ impl<R: Recorder> State<R> {
         let read = self.extra.body_read.as_ref().map(BodyRead::last_read);
         let duration = end.since(self.start);
         duration.saturating_sub(read.unwrap_or_default())
+    }
+}
+
+/// Returns the error type of a request with a response, which the response may override.
+#[inline(never)]
+fn error_type(outcome: Outcome, status: Option<StatusCode>, side: Side) -> ErrorType {
+    match outcome {
+        Outcome::Panic => ErrorType::PANIC,
+        Outcome::BodyError => ErrorType::BODY_ERROR,
+        Outcome::BodyCancelled => ErrorType::BODY_CANCELLED,
+        _ => status.map_or(ErrorType::NONE, |status| side.error_type(status)),
     }
 }

@@ -207,6 +207,9 @@ impl<V> Table<V> {
 /// Returns the segment of an entry and the offset in that segment.
 #[inline]
 fn locate(at: usize) -> (usize, usize) {
+    if at < FIRST_SEGMENT {
+        return (0, at);
+    }
     let segment = (at / FIRST_SEGMENT + 1).ilog2() as usize;
     (segment, at - FIRST_SEGMENT * ((1 << segment) - 1))
 }

@@ -369,9 +369,9 @@ impl Inner {
 /// Records a request that began on another thread, is the first of its series, or has
 /// one of many series.
 #[inline(never)]
-fn end_unlisted(endpoint: &'static Endpoint, end: CompletedRequest<'_>) {
-    let (cells, _lease) = local::cells(endpoint, &end);
-    cells.record(endpoint.layout, &end);
+fn end_unlisted(endpoint: &'static Endpoint, end: &CompletedRequest<'_>) {
+    let (cells, _lease) = local::cells(endpoint, end);
+    cells.record(endpoint.layout, end);
 }
 
 impl Recorder for Prometheus {
@@ -400,8 +400,7 @@ impl Recorder for Prometheus {
     ) {
         match local::listed_cells(began, end) {
             Some(cells) => cells.record(endpoint.layout, end),
-            // A reference to `end` would keep it out of registers in the other case.
-            None => end_unlisted(endpoint, end.clone()),
+            None => end_unlisted(endpoint, end),
         }
     }
 
