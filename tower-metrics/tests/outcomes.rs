@@ -184,10 +184,34 @@ mod a_complete_response {
     }
 
     #[tokio::test]
+    async fn head_ends_with_its_head_if_it_is_not_recorded_individually() {
+        let prometheus = Prometheus::new();
+        let layer = MetricsLayer::builder(prometheus).methods([Method::GET]);
+        let layer = layer.build().unwrap();
+        // The second request finds what the first one has created.
+        for _ in 0..2 {
+            let service = service_fn(|_: Request<Script>| async {
+                Ok::<_, io::Error>(ok(Script::chunks(&["never sent"]).sized()))
+            });
+            let request = Request::builder().method(Method::HEAD);
+            let request = request.body(Script::default()).unwrap();
+            drop(layer.layer(service).oneshot(request).await);
+        }
+        let samples = scrape::Samples::of(&prometheus);
+        let of_head = [("http_request_method", "_OTHER"), ("error_type", "")];
+        assert_eq!(samples.requests(&of_head), 2.0);
+        assert_eq!(samples.in_flight(), 0.0);
+    }
+
+    #[tokio::test]
     async fn statuses_without_a_body_end_with_the_head() {
-        for status in [204, 304] {
+        let bodies: [fn() -> Script; 2] = [
+            || Script::chunks(&[]),
+            || Script::chunks(&["never sent"]).sized(),
+        ];
+        for (status, body) in [204, 304].into_iter().flat_map(|s| bodies.map(|b| (s, b))) {
             let mut watch = Watch::new();
-            let address = always(&watch, move || answer(status, Script::chunks(&[]))).await;
+            let address = always(&watch, move || answer(status, body())).await;
             assert_eq!(get(address).await.unwrap().0, status);
             watch.ended(&status.to_string(), "").await;
         }
