@@ -106,7 +106,7 @@ impl<T> Entry<T> {
 
 /// Routes and methods of a layer.
 pub(crate) struct Routes<T: 'static> {
-    /// Whether a [`STANDARD`] method is recorded individually.
+    /// `true` for a [`STANDARD`] method that is recorded individually.
     records_standard: [bool; STANDARD.len()],
     /// Other methods recorded individually, at the positions that follow.
     methods: Vec<Method>,

@@ -65,7 +65,7 @@ pub(crate) struct State<R: Recorder> {
     is_plain: bool,
     /// Size of the response body, if it is known in advance.
     expected_size: u64,
-    /// What the recorder receives. It is completed when the request ends.
+    /// Record for the recorder, completed when the request ends.
     record: CompletedRequest<'static>,
     extra: Extra,
 }
@@ -493,8 +493,8 @@ impl<R: Recorder> State<R> {
         }
     }
 
-    /// Completes the record of a request without anything in `extra`. Without an error type,
-    /// which most requests do not have, it leaves that of the empty record.
+    /// Completes the record of a request without anything in `extra`. It writes the error type
+    /// only if there is one: that of the empty record is [`ErrorType::NONE`].
     #[inline(always)]
     fn complete(&mut self, outcome: Outcome, duration: Duration, ended: Instant) {
         let shared = self.target.shared;
