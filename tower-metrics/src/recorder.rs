@@ -274,4 +274,12 @@ impl<R: Recorder> Recorder for Arc<R> {
     fn wants_time_to_head(&self) -> bool {
         R::wants_time_to_head(self)
     }
+
+    fn wants_oldest_request(&self) -> bool {
+        R::wants_oldest_request(self)
+    }
+
+    fn watch_oldest_request(&self, series: Self::Series, oldest: OldestRequest) {
+        R::watch_oldest_request(self, series, oldest);
+    }
 }

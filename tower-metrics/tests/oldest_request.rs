@@ -7,7 +7,7 @@ use std::future::pending;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -278,7 +278,7 @@ impl Recorder for Watcher {
 fn a_custom_recorder_beside_another_one_reads_the_age() {
     let watcher = Watcher(Box::leak(Box::default()));
     let disabled = Prometheus::builder().oldest_request(false).build().unwrap();
-    let layer = MetricsLayer::builder((Some(watcher), disabled));
+    let layer = MetricsLayer::builder((Some(Arc::new(watcher)), disabled));
     let layer = layer.route(Route::fixed("/a")).build().unwrap();
     let inner = service_fn(|_: Request<Script>| pending::<io::Result<Response<Script>>>());
     let mut service = layer.layer(inner);
