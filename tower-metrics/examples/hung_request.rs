@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let prometheus = Prometheus::new();
     let app = Router::new()
         .route("/", get(|| async { "hello\n" }))
-        // Without a timeout, such as one around a lock or a call to another service.
+        // Hangs, as a handler may that calls another service without a timeout.
         .route("/hang", get(pending::<()>))
         .layer(MetricsLayer::new(prometheus))
         .route_service("/metrics", prometheus.exposition());

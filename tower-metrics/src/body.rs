@@ -41,18 +41,16 @@ impl<B: Body, R: Recorder> Body for ResponseBody<B, R> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         let running = Running(this.guard);
-        // The only return value, so that it is built in place.
+        // `polled` is the only return value, so that it is built in place.
         let polled = this.inner.as_mut().poll_frame(cx);
         match &polled {
             Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => {
-                let is_last = match running.0.state() {
-                    Some(state) => state.send(frame),
-                    None => false,
-                };
                 // hyper drops a body of known size after its last byte, without
                 // polling it to its end.
-                if is_last || this.inner.is_end_stream() {
+                if let Some(state) = running.0.state()
+                    && (state.send(frame) || this.inner.is_end_stream())
+                {
                     running.0.complete();
                 }
             }

@@ -73,7 +73,7 @@ impl Instant {
     #[inline(always)]
     pub(crate) fn since(self, earlier: Self) -> Duration {
         match self.nanoseconds.saturating_sub(earlier.nanoseconds) {
-            // Without the division, for which everything that follows would wait.
+            // This arm avoids a division, for which everything that follows would wait.
             nanoseconds @ 0..1_000_000_000 => Duration::new(0, nanoseconds as u32),
             nanoseconds => Duration::from_nanos(nanoseconds),
         }

@@ -42,7 +42,7 @@ where
             return Poll::Ready(Ok(response));
         }
         let running = Running(this.guard);
-        // Inspected where it is, because every move copies the whole response.
+        // The response is inspected where it is, because every move copies all of it.
         let polled = this.inner.poll(cx);
         match &polled {
             Poll::Pending => {

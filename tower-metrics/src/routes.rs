@@ -112,7 +112,8 @@ pub(crate) struct Routes<T: 'static> {
     methods: Vec<Method>,
     /// Names of the methods by position, followed by that of all others.
     method_names: Vec<&'static str>,
-    table: Table<Entry<T>>,
+    /// In boxes, because the table reserves space for entries to come.
+    table: Table<Box<Entry<T>>>,
     #[cfg(feature = "axum")]
     matched_paths: MatchedPathCache<&'static Entry<T>>,
     /// Entry of a fixed route.
@@ -183,7 +184,7 @@ impl<T> Routes<T> {
         if route.is_empty() {
             Some(&self.none)
         } else {
-            self.table.get(route)
+            self.table.get(route).map(|entry| &**entry)
         }
     }
 
@@ -193,10 +194,12 @@ impl<T> Routes<T> {
         if route.is_empty() {
             return Some(&self.none);
         }
-        self.table.get_or_insert(route, || {
+        let entry = self.table.get_or_insert(route, || {
             let others = self.methods.len() + 1;
-            Entry::new(String::from(route).leak(), others, &self.settings)
-        })
+            let route = String::from(route).leak();
+            Box::new(Entry::new(route, others, &self.settings))
+        });
+        entry.map(|entry| &**entry)
     }
 
     /// Returns the entry of a path whose address is cached.

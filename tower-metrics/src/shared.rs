@@ -26,7 +26,7 @@ pub(crate) struct Shared<R: Recorder> {
     pub(crate) route: Route,
     pub(crate) routes: Routes<Target<R>>,
     pub(crate) labels: Vec<Label>,
-    /// How to find the target of most requests.
+    /// Method of finding the target of most requests.
     pub(crate) lookup: Lookup,
     pub(crate) is_grpc_enabled: bool,
     pub(crate) side: Side,
@@ -41,7 +41,7 @@ pub(crate) struct Shared<R: Recorder> {
     pub(crate) observes_request_bodies: bool,
 }
 
-/// How to find the target of a request without reading the text of its route.
+/// Method of finding the target of a request without reading the text of its route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
     /// By the address of axum's `MatchedPath`.

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::types::{self, ProblemType};
 
-/// Renders a heading, an introduction and a table with a row per type, whose fragment is the type, to
-/// which the `type` of problems links.
+/// Renders a heading, an introduction and a table with a row per type. The ID of a row is the type, so
+/// that the `type` of a problem links to it.
 pub(crate) fn html() -> String {
     let mut rows = String::new();
     for (types, port) in [(types::API, ""), (types::OPS, " On the ops port.")] {

@@ -117,7 +117,7 @@ fn play(number: usize) {
 
     // The server that the commands start ends with the shell, and so does what is left of the load.
     let mut script =
-        "trap 'kill $server $(jobs -p) 2>/dev/null; wait; rm -rf \"$folder\"' EXIT\nset -e\n"
+        "trap 'kill -KILL $server $(jobs -p) 2>/dev/null; wait; rm -rf \"$folder\"' EXIT\nset -e\n"
             .to_owned();
     script.push_str(&functions.unwrap().commands);
     for block in &blocks {

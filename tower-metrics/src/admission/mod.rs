@@ -14,7 +14,7 @@
 //! `http.server.admission.queued`.
 //!
 //! The lowest bucket bound of the wait is 0, whose bucket has the requests that did not
-//! wait: a quantile of 0 means that fewer requests wait than its rank.
+//! wait: a 99th percentile of 0 means that at most 1% of the requests waited.
 //!
 //! # When a wait begins and ends
 //!

@@ -202,7 +202,7 @@ struct Entry {
 /// Number of texts of a request.
 const TEXTS: usize = 5;
 
-/// Seconds of the shortest and the longest duration with a class of its own.
+/// Shortest and longest duration that are distinguished, in seconds.
 const SHORTEST: f64 = 1e-6;
 const LONGEST: f64 = 65_536.0;
 /// Quarters of an octave between them, for successful and for failed requests.
@@ -210,7 +210,7 @@ const CLASSES: usize = 2 * 144;
 
 /// Returns the number of a duration class, of which an octave has four, and of the outcome.
 ///
-/// A number, because every request of the service asks for the room of its class.
+/// The class is a number, because every request of the service asks for the room of its class.
 fn class(duration: Duration, failed: bool) -> usize {
     let seconds = duration.as_secs_f64().clamp(SHORTEST, LONGEST);
     let quarter_octave = (seconds / SHORTEST).log2() * 4.0;

@@ -104,6 +104,7 @@ use super::Inner;
 /// last rendering, to reuse its memory, and a reading of the cells: with the default bucket
 /// bounds about 230 bytes per series, and 32 bytes for each thread that has recorded it.
 /// Vectors may have twice that capacity. For protobuf, it also keeps the encoded labels.
+/// Scrapes that select families and `Registry::gather` each keep one more reading.
 #[derive(Clone, Copy)]
 pub struct Exposition(&'static Inner);
 
