@@ -219,23 +219,38 @@ impl fmt::Debug for Label {
     }
 }
 
-/// Label values of a request, as numbers.
+/// Label values of a request, as numbers of 16 bits, the first label in the lowest bits.
+///
+/// One integer, because the processor forwards a store to a load of the same width, but delays
+/// a load that covers several narrower stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct LabelNumbers([u16; MAX_LABELS]);
+pub(crate) struct LabelNumbers(u64);
 
 impl LabelNumbers {
     /// Only empty values.
-    pub(crate) const EMPTY: Self = Self([EMPTY; MAX_LABELS]);
+    pub(crate) const EMPTY: Self = Self(0);
+
+    /// Returns the numbers of all labels that a layer can have.
+    fn iter(self) -> impl Iterator<Item = u16> {
+        (0..MAX_LABELS).map(move |index| (self.0 >> (16 * index)) as u16)
+    }
+
+    /// Sets the number of a label that is empty so far.
+    #[inline]
+    fn set(&mut self, index: usize, number: u16) {
+        self.0 |= u64::from(number) << (16 * index);
+    }
 
     /// Evaluates the labels from the request, and returns whether a value is beyond its
     /// limits.
     #[inline(always)]
     pub(crate) fn evaluate_request(&mut self, labels: &[Label], head: &RequestHead<'_>) -> bool {
         let mut has_overflow = false;
-        for (label, number) in labels.iter().zip(&mut self.0) {
+        for (index, label) in labels.iter().enumerate() {
             if let Source::Request(value) = &label.source {
-                *number = value(head).map_or(EMPTY, |value| label.number(&value));
-                has_overflow |= *number == OVERFLOW;
+                let number = value(head).map_or(EMPTY, |value| label.number(&value));
+                self.set(index, number);
+                has_overflow |= number == OVERFLOW;
             }
         }
         has_overflow
@@ -245,10 +260,11 @@ impl LabelNumbers {
     /// limits.
     pub(crate) fn evaluate_response(&mut self, labels: &[Label], head: &ResponseHead<'_>) -> bool {
         let mut has_overflow = false;
-        for (label, number) in labels.iter().zip(&mut self.0) {
+        for (index, label) in labels.iter().enumerate() {
             if let Source::Response(value) = &label.source {
-                *number = value(head).map_or(EMPTY, |value| label.number(&value));
-                has_overflow |= *number == OVERFLOW;
+                let number = value(head).map_or(EMPTY, |value| label.number(&value));
+                self.set(index, number);
+                has_overflow |= number == OVERFLOW;
             }
         }
         has_overflow
@@ -256,7 +272,7 @@ impl LabelNumbers {
 
     /// Returns the names of the labels whose value is beyond its limits.
     pub(crate) fn overflowed(self, labels: &[Label]) -> impl Iterator<Item = &'static str> {
-        let numbers = labels.iter().zip(self.0);
+        let numbers = labels.iter().zip(self.iter());
         numbers
             .filter(|(_, number)| *number == OVERFLOW)
             .map(|(label, _)| label.name)
@@ -281,7 +297,7 @@ impl LabelNumbers {
                 .flat_map(|number| {
                     all.iter().map(move |combination| {
                         let mut combination: Self = *combination;
-                        combination.0[index] = number;
+                        combination.set(index, number);
                         combination
                     })
                 })
@@ -309,7 +325,7 @@ impl LabelValues<'_> {
     /// Returns the name and the value of every label, in the order in which they
     /// were added to the layer. Missing values are empty.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let labels = self.labels.iter().zip(self.numbers.0);
+        let labels = self.labels.iter().zip(self.numbers.iter());
         labels.map(|(label, number)| (label.name, label.text(number)))
     }
 
