@@ -155,6 +155,8 @@ mod body;
 #[cfg(any(feature = "opentelemetry", feature = "prometheus"))]
 mod bounds;
 mod builder;
+#[cfg(any(feature = "opentelemetry", feature = "prometheus"))]
+mod cell;
 mod classify;
 mod clock;
 mod completed_request;
@@ -199,6 +201,8 @@ mod sampled;
 mod service;
 mod shared;
 mod side;
+#[cfg(any(feature = "opentelemetry", feature = "prometheus"))]
+mod slots;
 mod state;
 mod sync;
 mod table;

@@ -5,6 +5,7 @@ mod admission;
 mod builder;
 #[cfg(feature = "connections")]
 mod connections;
+mod in_flight;
 mod series;
 
 use std::fmt;
@@ -48,9 +49,9 @@ use crate::table::Table;
 ///
 /// Histograms are bound to each combination of attributes once and never released, so
 /// that a request neither allocates nor looks up attributes in the SDK. Requests in flight
-/// are counted in the recorder, and an observable instrument reports them. What remains
-/// are three histograms of the SDK, each behind a mutex: in total, a request costs about
-/// twice as much as with Prometheus.
+/// are counted in the recorder, in 1,088 bytes per method and route, and an observable
+/// instrument reports them. What remains are three histograms of the SDK, each behind a
+/// mutex. Beside Prometheus, they make a request cost one and a half to two times as much.
 ///
 /// Bound instruments are an experimental feature of the crates `opentelemetry` and
 /// `opentelemetry_sdk`, which the feature `opentelemetry` enables in both. The meter must be
@@ -190,16 +191,16 @@ impl Recorder for OpenTelemetry {
     }
 
     fn begin(&self, series: &'static Series) {
-        series.add_in_flight(1);
+        series.in_flight.begin();
     }
 
     fn end(&self, series: &'static Series, (): (), request: &CompletedRequest<'_>) {
         series.completed(self.0, request).record(request);
-        series.add_in_flight(-1);
+        series.in_flight.end();
     }
 
     fn abandon(&self, series: &'static Series, (): ()) {
-        series.add_in_flight(-1);
+        series.in_flight.end();
     }
 
     fn declare_labels(&self, names: &[&'static str]) -> Result<(), LabelError> {
@@ -259,7 +260,8 @@ impl Recorder for OpenTelemetry {
 /// Rounds once, so that a duration that equals a bound converts to the same number.
 /// `as_secs_f64` rounds twice.
 fn seconds(duration: std::time::Duration) -> f64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX) as f64 / 1e9
+    let nanos = duration.as_secs().saturating_mul(1_000_000_000);
+    nanos.saturating_add(duration.subsec_nanos().into()) as f64 / 1e9
 }
 
 impl fmt::Debug for OpenTelemetry {

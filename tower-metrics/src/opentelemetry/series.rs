@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use foldhash::fast::RandomState;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, BoundHistogram};
 
+use super::in_flight::InFlight;
 use super::{Inner, seconds};
 use crate::completed_request::CompletedRequest;
 use crate::grpc::GrpcStatus;
@@ -41,8 +41,7 @@ impl AllSeries {
     pub(super) fn observe_in_flight(&self, observer: &dyn AsyncInstrument<i64>) {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         for series in all.values() {
-            let in_flight = series.in_flight.load(Ordering::Relaxed);
-            observer.observe(in_flight, &series.attributes);
+            observer.observe(series.in_flight.get(), &series.attributes);
         }
     }
 }
@@ -51,7 +50,7 @@ impl AllSeries {
 pub struct Series {
     /// Attributes of requests in flight.
     attributes: Box<[KeyValue]>,
-    in_flight: AtomicI64,
+    pub(super) in_flight: InFlight,
     /// Instruments of completed requests, in a list in the order of first use. Most
     /// series have one to five.
     first: OnceLock<&'static Node>,
@@ -105,16 +104,10 @@ impl Series {
     pub(super) fn new(attributes: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
         Self {
             attributes: non_empty(attributes).collect(),
-            in_flight: AtomicI64::new(0),
+            in_flight: InFlight::default(),
             first: OnceLock::new(),
             others: RwLock::default(),
         }
-    }
-
-    /// Adds to the number of requests in flight.
-    #[inline]
-    pub(super) fn add_in_flight(&self, requests: i64) {
-        self.in_flight.fetch_add(requests, Ordering::Relaxed);
     }
 
     /// Returns the instruments of a completed request, which are bound once and never
@@ -205,12 +198,14 @@ impl Completed {
 
     #[inline]
     pub(super) fn record(&self, request: &CompletedRequest<'_>) {
-        self.duration.record(seconds(request.duration));
+        // The duration is last, so that its division overlaps with the locks of the others.
+        let duration = seconds(request.duration);
+        self.request_size.record(request.request_size as f64);
+        self.response_size.record(request.response_size as f64);
         if let (Some(histogram), Some(time)) = (&self.time_to_head, request.time_to_head) {
             histogram.record(seconds(time));
         }
-        self.request_size.record(request.request_size as f64);
-        self.response_size.record(request.response_size as f64);
+        self.duration.record(duration);
     }
 }
 

@@ -12,10 +12,10 @@ use foldhash::fast::RandomState;
 use super::cells::Cells;
 use super::key::{Key, StatusLabels};
 use super::series::Endpoint;
-use super::slots::{Lease, Slot, Slots};
 use super::thread_endpoint::ThreadEndpoint;
 use crate::completed_request::CompletedRequest;
 use crate::label::LabelValues;
+use crate::slots::{Lease, Slot, Slots};
 
 static SLOTS: LazyLock<Slots> = LazyLock::new(Slots::new);
 

@@ -22,7 +22,6 @@ mod other;
 mod reader;
 mod registry;
 mod series;
-mod slots;
 mod snapshot;
 #[cfg(any(feature = "metrics", feature = "prometheus-client"))]
 mod sources;

@@ -23,7 +23,8 @@
 
 use std::sync::OnceLock;
 
-use super::cells::{Bounds, Cell, Cells, Line};
+use super::cells::{Bounds, Cells, Line};
+use crate::cell::Cell;
 
 /// Schema in which durations are recorded: 2^3 buckets per octave.
 pub(crate) const SCHEMA: i8 = 3;

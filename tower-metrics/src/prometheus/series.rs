@@ -10,12 +10,12 @@ use std::time::SystemTime;
 use super::cells::{Cells, Layout};
 use super::key::StatusLabels;
 use super::names::Names;
-use super::slots::Slot;
 use super::sync::atomic::AtomicU64;
 use super::sync::{Mutex, PoisonError};
 use super::thread_endpoint::ThreadEndpoint;
 use crate::initial_series::InitialSeries;
 use crate::label::LabelValues;
+use crate::slots::Slot;
 
 /// Number of slots whose values are found without the thread-local cache.
 const FIRST_THREADS: usize = 8;

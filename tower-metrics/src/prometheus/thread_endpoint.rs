@@ -2,9 +2,10 @@
 
 use std::sync::OnceLock;
 
-use super::cells::{self, Cells};
+use super::cells::Cells;
 use super::key::Key;
-use super::slots::Slot;
+use crate::cell::Cell;
+use crate::slots::Slot;
 
 /// An endpoint's values as recorded by the leaseholder of one slot. Requests in
 /// flight keep a reference to the one where they began.
@@ -13,7 +14,7 @@ use super::slots::Slot;
 pub struct ThreadEndpoint {
     pub(crate) slot: Slot,
     /// Number of requests that have begun.
-    pub(crate) begun: cells::Cell,
+    pub(crate) begun: Cell,
     first: OnceLock<&'static Node>,
 }
 
@@ -33,7 +34,7 @@ impl ThreadEndpoint {
     pub(crate) fn new(slot: Slot) -> Self {
         Self {
             slot,
-            begun: cells::Cell::default(),
+            begun: Cell::default(),
             first: OnceLock::new(),
         }
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::ConnectionNames;
 use crate::bounds::{DURATION_BOUNDS, duration_bounds};
+use crate::cell::Cell;
 use crate::connections::{CONNECTION_BOUNDS, Rejection};
 use crate::error::BuildError;
 use crate::error_type::ErrorType;
-use crate::prometheus::cells::Cell;
 use crate::prometheus::series::BySlot;
-use crate::prometheus::slots::Slot;
+use crate::slots::Slot;
 
 /// Maximum number of error types of a histogram. Their number is bounded by the
 /// program; further ones are recorded as `_OTHER`.

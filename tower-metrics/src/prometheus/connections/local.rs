@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::cells::{ConnectionSeries, DurationCells, Histogram, ThreadConnections};
 use crate::error_type::ErrorType;
-use crate::prometheus::slots::{Lease, Slots};
+use crate::slots::{Lease, Slots};
 
 static SLOTS: LazyLock<Slots> = LazyLock::new(Slots::new);
 

@@ -7,7 +7,7 @@
 //! mutex that guards the free slots establishes the happens-before relation
 //! between two leaseholders, so no write is lost.
 
-use super::sync::{Mutex, PoisonError};
+use crate::sync::{Mutex, PoisonError};
 
 /// Index of a writer. Returned slots are leased again, so that indices stay small.
 pub(crate) type Slot = u32;
@@ -90,7 +90,7 @@ mod loom_tests {
     use loom::thread;
 
     use super::*;
-    use crate::prometheus::cells::Cell;
+    use crate::cell::Cell;
 
     #[test]
     fn consecutive_leases_of_a_slot_lose_no_writes() {
