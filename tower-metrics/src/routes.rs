@@ -112,8 +112,8 @@ pub(crate) struct Routes<T: 'static> {
     methods: Vec<Method>,
     /// Names of the methods by position, followed by that of all others.
     method_names: Vec<&'static str>,
-    /// In boxes, because the table reserves space for entries to come.
-    table: Table<Box<Entry<T>>>,
+    /// References, because the table reserves space for entries to come.
+    table: Table<&'static Entry<T>>,
     #[cfg(feature = "axum")]
     matched_paths: MatchedPathCache<&'static Entry<T>>,
     /// Entry of a fixed route.
@@ -184,7 +184,7 @@ impl<T> Routes<T> {
         if route.is_empty() {
             Some(&self.none)
         } else {
-            self.table.get(route).map(|entry| &**entry)
+            self.table.get(route).copied()
         }
     }
 
@@ -197,9 +197,9 @@ impl<T> Routes<T> {
         let entry = self.table.get_or_insert(route, || {
             let others = self.methods.len() + 1;
             let route = String::from(route).leak();
-            Box::new(Entry::new(route, others, &self.settings))
+            Box::leak(Box::new(Entry::new(route, others, &self.settings)))
         });
-        entry.map(|entry| &**entry)
+        entry.copied()
     }
 
     /// Returns the entry of a path whose address is cached.
