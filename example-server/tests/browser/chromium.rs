@@ -254,7 +254,14 @@ impl Page {
                 });
                 self.command("Input.dispatchMouseEvent", parameters).await;
             }
-            self.call(node, "e => e.wasClicked").await == true
+            // A second click would undo one that is handled late.
+            for _ in 0..100 {
+                if self.call(node, "e => e.wasClicked").await == true {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            false
         })
         .await;
     }
