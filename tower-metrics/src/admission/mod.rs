@@ -36,7 +36,7 @@
 //!
 //! Every wait ends exactly once.
 //!
-//! # What waits where
+//! # Waits of common limits
 //!
 //! - **`ConcurrencyLimit`** waits for a permit. In axum, `Router::layer` applies a layer to
 //!   each route; use `GlobalConcurrencyLimitLayer` for a limit of the whole router.

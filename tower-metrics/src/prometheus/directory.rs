@@ -4,7 +4,7 @@
 //! behind locks. A reading that went through them would take a lock for each series and
 //! wait for one cache miss after the other. Series and cells are never removed, so a list
 //! of references remains valid until the endpoint's version changes. Then, the reading
-//! merges what was added since into the list.
+//! merges the additions into the list.
 //!
 //! # Memory
 //!
@@ -103,7 +103,7 @@ impl Contents {
         // Merges sorted runs, of which the known entries are one.
         self.entries
             .sort_by(|a, b| (a.labels, a.cells.is_none()).cmp(&(b.labels, b.cells.is_none())));
-        // A thread has recorded the series meanwhile.
+        // An entry without cells is obsolete once a thread has recorded the series.
         self.entries
             .dedup_by(|next, entry| ptr::eq(next.series, entry.series) && next.cells.is_none());
     }

@@ -190,7 +190,7 @@ pub(crate) struct View<'a> {
     /// Labels in exposition format, without braces.
     pub(crate) labels: &'static str,
     layout: &'static Layout,
-    /// Whether a duration bucket has an exemplar.
+    /// `true` if a duration bucket has an exemplar.
     pub(crate) has_exemplars: bool,
     cells: &'a [u64],
     count: u64,

@@ -18,7 +18,7 @@ use crate::prometheus::{Inner, collector};
 #[derive(Debug, Default)]
 pub(super) struct Rendering {
     pub(super) content: Bytes,
-    /// Whether all names are written without escaping.
+    /// `true` if all names are written without escaping.
     pub(super) names_fit: bool,
     #[cfg(feature = "gzip")]
     gzip: std::sync::OnceLock<Bytes>,
