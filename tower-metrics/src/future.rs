@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http::Response;
 use http_body::Body;
@@ -36,11 +36,6 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if this.guard.is_empty() {
-            let response = ready!(this.inner.poll(cx))?;
-            let response = response.map(|body| ResponseBody::new(RequestGuard::empty(), body));
-            return Poll::Ready(Ok(response));
-        }
         let running = Running(this.guard);
         // The response is inspected where it is, because every move copies all of it.
         let polled = this.inner.poll(cx);
@@ -50,21 +45,10 @@ where
                 return Poll::Pending;
             }
             Poll::Ready(Ok(response)) => running.0.respond(response),
-            Poll::Ready(Err(error)) => {
-                let error_type = this.classify.classify(error);
-                running.0.fail(error_type);
-            }
+            Poll::Ready(Err(error)) => running.0.fail(|| this.classify.classify(error)),
         }
         let guard = running.into_guard();
-        match polled {
-            Poll::Ready(Ok(response)) => {
-                let (head, body) = response.into_parts();
-                let body = ResponseBody::new(guard, body);
-                Poll::Ready(Ok(Response::from_parts(head, body)))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
-        }
+        polled.map_ok(|response| response.map(|body| ResponseBody::new(guard, body)))
     }
 }
 

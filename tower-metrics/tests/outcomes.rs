@@ -812,6 +812,21 @@ mod an_excluded_request {
         assert_eq!(watch.told().await, Event::Abandoned);
         nothing_is_counted(&watch).await;
     }
+
+    #[tokio::test]
+    async fn whose_service_fails_is_not_classified() {
+        let watch = Watch::new();
+        let service =
+            service_fn(|_: Request<Script>| async { Err::<Response<Script>, _>(failure()) });
+        let layer = MetricsLayer::builder(watch.recorder())
+            .classify_error(|_| panic!("an excluded request is not classified"))
+            .build()
+            .unwrap();
+        let mut request = Request::new(Script::default());
+        request.extensions_mut().insert(Skip);
+        assert!(layer.layer(service).oneshot(request).await.is_err());
+        nothing_is_counted(&watch).await;
+    }
 }
 
 mod a_duration {
