@@ -206,6 +206,8 @@ mod slots;
 mod state;
 mod sync;
 mod table;
+#[cfg(any(feature = "opentelemetry", feature = "prometheus"))]
+mod thread_slot;
 mod trace_id;
 
 #[cfg(feature = "admission")]

@@ -7,6 +7,7 @@ mod script;
 mod timed;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -453,6 +454,44 @@ fn two_layers_share_their_series() {
         (name == "http.server.request.duration_count").then_some(*value)
     };
     assert_eq!(samples.iter().filter_map(count).collect::<Vec<_>>(), [2.0]);
+}
+
+#[test]
+fn both_recorders_count_the_requests_of_an_exiting_thread() {
+    type Both = (Prometheus, OpenTelemetry);
+    struct OnExit(Both);
+    impl Drop for OnExit {
+        fn drop(&mut self) {
+            answered(self.0, "/a", 200);
+            answered(self.0.1, "/a", 200);
+            answered(self.0, "/a", 404);
+        }
+    }
+    thread_local! {
+        // Initialized before and after the crate's thread-locals, because the order of
+        // destruction depends on the platform.
+        static EARLY: RefCell<Option<OnExit>> = const { RefCell::new(None) };
+        static LATE: RefCell<Option<OnExit>> = const { RefCell::new(None) };
+    }
+    let sdk = Sdk::new();
+    let prometheus = Prometheus::new();
+    let both: Both = (prometheus, sdk.builder().build().unwrap());
+    std::thread::spawn(move || {
+        EARLY.set(Some(OnExit(both)));
+        answered(both.1, "/a", 200);
+        LATE.set(Some(OnExit(both)));
+    })
+    .join()
+    .unwrap();
+    let samples = Samples::of(&prometheus);
+    assert_eq!((samples.requests(&[]), samples.in_flight()), (4.0, 0.0));
+    let samples = sdk.samples();
+    let sum = |name| {
+        let of_name = samples.iter().filter(|((of, _), _)| of == name);
+        of_name.map(|(_, value)| value).sum::<f64>()
+    };
+    assert_eq!(sum("http.server.request.duration_count"), 7.0);
+    assert_eq!(sum("http.server.active_requests"), 0.0);
 }
 
 #[test]

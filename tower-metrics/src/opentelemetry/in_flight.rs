@@ -3,43 +3,13 @@
 //! Each of the first threads has its own counts, which it writes without a locked
 //! instruction. Further threads share atomic counts.
 
-use std::cell;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::cell::Cell;
-use crate::slots::{Lease, Slot, Slots};
+use crate::slots::Slot;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::thread_slot;
 
-static SLOTS: LazyLock<Slots> = LazyLock::new(Slots::new);
-
-/// Slot of a thread without a lease.
-const NO_SLOT: Slot = Slot::MAX;
-
-/// Number of slots with their own counts.
-const FIRST_THREADS: usize = 16;
-
-thread_local! {
-    /// This thread's slot: `NO_SLOT` before its first request, and again while its
-    /// thread-locals are destroyed.
-    static SLOT: cell::Cell<Slot> = const { cell::Cell::new(NO_SLOT) };
-    static LEASE: ThreadLease = ThreadLease::new();
-}
-
-struct ThreadLease(Lease<'static>);
-
-impl ThreadLease {
-    fn new() -> Self {
-        let lease = SLOTS.lease();
-        SLOT.set(lease.slot());
-        Self(lease)
-    }
-}
-
-impl Drop for ThreadLease {
-    fn drop(&mut self) {
-        SLOT.set(NO_SLOT);
-    }
-}
+/// Number of slots with their own counts. One in a model, which is explored completely.
+const FIRST_THREADS: usize = if cfg!(loom) { 1 } else { 16 };
 
 /// Number of requests in flight: those that have begun less those that have ended.
 ///
@@ -69,8 +39,8 @@ struct SharedCounts {
 impl InFlight {
     #[inline]
     pub(super) fn begin(&self) {
-        // `NO_SLOT` is not one of the first slots.
-        match self.first.get(SLOT.get() as usize) {
+        // A thread without a slot is not one of the first ones.
+        match self.first.get(thread_slot::current() as usize) {
             Some(thread) => thread.begun.add(1),
             None => self.begin_elsewhere(),
         }
@@ -78,7 +48,7 @@ impl InFlight {
 
     #[inline]
     pub(super) fn end(&self) {
-        match self.first.get(SLOT.get() as usize) {
+        match self.first.get(thread_slot::current() as usize) {
             Some(thread) => thread.ended.add_release(1),
             None => self.end_elsewhere(),
         }
@@ -86,26 +56,26 @@ impl InFlight {
 
     #[inline(never)]
     fn begin_elsewhere(&self) {
-        match self.leased() {
+        thread_slot::with(|slot| self.begin_in(slot));
+    }
+
+    #[inline(never)]
+    fn end_elsewhere(&self) {
+        thread_slot::with(|slot| self.end_in(slot));
+    }
+
+    fn begin_in(&self, slot: Slot) {
+        match self.first.get(slot as usize) {
             Some(thread) => thread.begun.add(1),
             None => _ = self.others.begun.fetch_add(1, Ordering::Relaxed),
         }
     }
 
-    #[inline(never)]
-    fn end_elsewhere(&self) {
-        match self.leased() {
+    fn end_in(&self, slot: Slot) {
+        match self.first.get(slot as usize) {
             Some(thread) => thread.ended.add_release(1),
             None => _ = self.others.ended.fetch_add(1, Ordering::Release),
         }
-    }
-
-    /// Takes the lease of this thread, unless it has one, and returns its counts. Returns
-    /// `None` if the slot is beyond the first, or if the thread is exiting and has returned
-    /// its slot.
-    fn leased(&self) -> Option<&ThreadCounts> {
-        let slot = LEASE.try_with(|lease| lease.0.slot()).ok()?;
-        self.first.get(slot as usize)
     }
 
     /// Returns the number of requests in flight, which is never negative.
@@ -119,12 +89,18 @@ impl InFlight {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
-    use std::sync::Barrier;
+    use std::cell;
+    use std::sync::{Barrier, LazyLock};
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn the_memory_of_the_counts_is_as_documented() {
+        assert_eq!(size_of::<InFlight>(), 1088);
+    }
 
     #[test]
     fn requests_of_more_threads_than_have_their_own_counts_are_counted() {
@@ -174,5 +150,65 @@ mod tests {
         });
         thread.join().unwrap();
         assert_eq!(IN_FLIGHT.get(), 0);
+    }
+}
+
+/// `RUSTFLAGS="--cfg loom" cargo test -p tower-metrics --lib --no-default-features --features opentelemetry loom`
+///
+/// Slot 0 has its own counts, and further slots share theirs.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+    use crate::slots::Slots;
+
+    #[test]
+    fn a_reader_that_sees_the_end_of_a_request_sees_its_beginning() {
+        for (begins, ends) in [(0, 1), (1, 0), (1, 2)] {
+            loom::model(move || {
+                let in_flight = Arc::new(InFlight::default());
+                let beginner = {
+                    let in_flight = Arc::clone(&in_flight);
+                    thread::spawn(move || in_flight.begin_in(begins))
+                };
+                let reader = {
+                    let in_flight = Arc::clone(&in_flight);
+                    thread::spawn(move || {
+                        let read = in_flight.get();
+                        assert!((0..=1).contains(&read), "{read} in flight");
+                    })
+                };
+                // The request has moved to this thread.
+                beginner.join().unwrap();
+                in_flight.end_in(ends);
+                reader.join().unwrap();
+                assert_eq!(in_flight.get(), 0);
+            });
+        }
+    }
+
+    #[test]
+    fn consecutive_and_concurrent_leaseholders_lose_no_counts() {
+        let counts: [(fn(&InFlight, Slot), i64); 2] =
+            [(InFlight::begin_in, 3), (InFlight::end_in, -3)];
+        for (count, counted) in counts {
+            loom::model(move || {
+                let slots = Arc::new(Slots::new());
+                let in_flight = Arc::new(InFlight::default());
+                let threads: Vec<_> = (0..2)
+                    .map(|_| {
+                        let (slots, in_flight) = (Arc::clone(&slots), Arc::clone(&in_flight));
+                        thread::spawn(move || count(&in_flight, slots.lease().slot()))
+                    })
+                    .collect();
+                count(&in_flight, slots.lease().slot());
+                for thread in threads {
+                    thread.join().unwrap();
+                }
+                assert_eq!(in_flight.get(), counted);
+            });
+        }
     }
 }

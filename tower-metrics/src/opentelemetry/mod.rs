@@ -190,6 +190,7 @@ impl Recorder for OpenTelemetry {
         series.get_or_insert(method, route, || Series::new(attributes))
     }
 
+    #[inline]
     fn begin(&self, series: &'static Series) {
         series.in_flight.begin();
     }

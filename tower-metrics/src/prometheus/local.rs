@@ -3,9 +3,8 @@
 //! Finds the cells of a request without a lock: each thread caches references
 //! to those that it writes. An endpoint has those of the first threads itself.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
 use foldhash::fast::RandomState;
 
@@ -14,28 +13,15 @@ use super::key::{Key, StatusLabels};
 use super::series::Endpoint;
 use super::thread_endpoint::ThreadEndpoint;
 use crate::completed_request::CompletedRequest;
-use crate::label::LabelValues;
-use crate::slots::{Lease, Slot, Slots};
-
-static SLOTS: LazyLock<Slots> = LazyLock::new(Slots::new);
-
-/// Slot of a thread without a lease.
-const NO_SLOT: Slot = Slot::MAX;
+use crate::slots::Slot;
+use crate::thread_slot::{self, Cache};
 
 thread_local! {
-    /// This thread's slot: `NO_SLOT` before its first request, and again while
-    /// its thread-locals are destroyed.
-    static SLOT: Cell<Slot> = const { Cell::new(NO_SLOT) };
-    static LOCAL: RefCell<Local> = RefCell::new(Local::new());
-}
-
-/// A thread's lease and what it caches.
-struct Local {
-    lease: Lease<'static>,
     /// Indexed by [`Endpoint::index`].
-    endpoints: Vec<CachedEndpoint>,
+    static CACHE: Cache<Vec<CachedEndpoint>> = RefCell::default();
 }
 
+/// A slot's values of an endpoint.
 #[derive(Default)]
 struct CachedEndpoint {
     thread: Option<&'static ThreadEndpoint>,
@@ -44,64 +30,38 @@ struct CachedEndpoint {
     cells: HashMap<Key, &'static Cells, RandomState>,
 }
 
-impl Local {
-    fn new() -> Self {
-        let lease = SLOTS.lease();
-        SLOT.set(lease.slot());
-        Self {
-            lease,
-            endpoints: Vec::new(),
+impl CachedEndpoint {
+    fn of<'a>(endpoint: &Endpoint, cached: &'a mut Vec<Self>) -> &'a mut Self {
+        if endpoint.index >= cached.len() {
+            cached.resize_with(endpoint.index + 1, Self::default);
         }
+        &mut cached[endpoint.index]
     }
 
-    #[inline]
-    fn thread_endpoint(&mut self, endpoint: &'static Endpoint) -> &'static ThreadEndpoint {
-        if let Some(cached) = self.endpoints.get(endpoint.index)
-            && let Some(thread) = cached.thread
-        {
-            return thread;
-        }
-        self.add_endpoint(endpoint)
-    }
-
-    #[cold]
-    fn add_endpoint(&mut self, endpoint: &'static Endpoint) -> &'static ThreadEndpoint {
-        let index = endpoint.index;
-        if index >= self.endpoints.len() {
-            self.endpoints
-                .resize_with(index + 1, CachedEndpoint::default);
-        }
-        let thread = endpoint.thread_endpoint(self.lease.slot());
-        self.endpoints[index].thread = Some(thread);
-        thread
+    fn thread(&mut self, slot: Slot, endpoint: &Endpoint) -> &'static ThreadEndpoint {
+        self.thread
+            .get_or_insert_with(|| endpoint.thread_endpoint(slot))
     }
 
     fn cells(
         &mut self,
-        endpoint: &'static Endpoint,
-        key: Key,
-        status: StatusLabels,
-        labels: LabelValues<'_>,
+        slot: Slot,
+        endpoint: &Endpoint,
+        end: &CompletedRequest<'_>,
     ) -> &'static Cells {
-        let thread = self.thread_endpoint(endpoint);
+        let key = Key::of(end);
+        let thread = self.thread(slot, endpoint);
         if let Some(cells) = thread.find(&key) {
             return cells;
         }
-        let cached = &mut self.endpoints[endpoint.index].cells;
-        if let Some(cells) = cached.get(&key) {
+        if let Some(cells) = self.cells.get(&key) {
             return cells;
         }
-        let cells = endpoint.cells(self.lease.slot(), status, labels);
+        let cells = endpoint.cells(slot, StatusLabels::of(end), end.labels);
         if !thread.add(key, cells) {
-            cached.insert(key, cells);
+            self.cells.insert(key, cells);
         }
         cells
-    }
-}
-
-impl Drop for Local {
-    fn drop(&mut self) {
-        SLOT.set(NO_SLOT);
     }
 }
 
@@ -111,8 +71,8 @@ pub(crate) fn with_thread_endpoint<T>(
     endpoint: &'static Endpoint,
     f: impl Fn(&'static ThreadEndpoint) -> T,
 ) -> T {
-    // `NO_SLOT` is not one of the first slots.
-    if let Some(thread) = endpoint.first_thread_endpoint(SLOT.get()) {
+    // A thread without a slot is not one of the first ones.
+    if let Some(thread) = endpoint.first_thread_endpoint(thread_slot::current()) {
         return f(thread);
     }
     find_thread_endpoint(endpoint, f)
@@ -123,16 +83,22 @@ fn find_thread_endpoint<T>(
     endpoint: &'static Endpoint,
     f: impl Fn(&'static ThreadEndpoint) -> T,
 ) -> T {
-    let thread = LOCAL.try_with(|local| local.borrow_mut().thread_endpoint(endpoint));
-    match thread {
-        Ok(thread) => f(thread),
-        // The thread is exiting and has returned its slot. A request that is
-        // dropped with the thread's other locals takes a temporary lease.
-        Err(_) => {
-            let lease = SLOTS.lease();
-            f(endpoint.thread_endpoint(lease.slot()))
-        }
+    // An exclusive borrow is cheaper than a shared one, which counts.
+    let cached = CACHE.try_with(|cache| cache.borrow_mut().1.get(endpoint.index)?.thread);
+    match cached {
+        Ok(Some(thread)) if thread.slot == thread_slot::current() => f(thread),
+        _ => add_thread_endpoint(endpoint, f),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn add_thread_endpoint<T>(
+    endpoint: &'static Endpoint,
+    f: impl Fn(&'static ThreadEndpoint) -> T,
+) -> T {
+    let find = |slot, cached: &mut _| CachedEndpoint::of(endpoint, cached).thread(slot, endpoint);
+    thread_slot::with_cache(&CACHE, find, f)
 }
 
 /// Returns this thread's cells for a completed request that began at `began`, unless
@@ -142,23 +108,37 @@ pub(crate) fn listed_cells(
     began: &'static ThreadEndpoint,
     end: &CompletedRequest<'_>,
 ) -> Option<&'static Cells> {
-    if began.slot != SLOT.get() {
+    if began.slot != thread_slot::current() {
         return None;
     }
     began.find(&Key::of(end))
 }
 
-/// Returns this thread's cells for a completed request. The lease, if there is one,
-/// must outlive the write.
-pub(crate) fn cells(
+/// Calls `f` with this thread's cells for a completed request.
+pub(crate) fn with_cells(
     endpoint: &'static Endpoint,
     end: &CompletedRequest<'_>,
-) -> (&'static Cells, Option<Lease<'static>>) {
-    let (key, status, labels) = (Key::of(end), StatusLabels::of(end), end.labels);
-    let cells = LOCAL.try_with(|local| local.borrow_mut().cells(endpoint, key, status, labels));
-    cells.map(|cells| (cells, None)).unwrap_or_else(|_| {
-        let lease = SLOTS.lease();
-        let cells = endpoint.cells(lease.slot(), status, labels);
-        (cells, Some(lease))
-    })
+    f: impl FnOnce(&'static Cells),
+) {
+    let find =
+        |slot, cached: &mut _| CachedEndpoint::of(endpoint, cached).cells(slot, endpoint, end);
+    thread_slot::with_cache(&CACHE, find, f);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::cells::Layout;
+    use super::super::names::Names;
+    use super::*;
+
+    #[test]
+    fn an_exiting_thread_does_not_write_to_the_slot_of_another() {
+        let layout = Box::leak(Box::new(Layout::new(&[], &[], &[], false, false)));
+        let names = Box::leak(Box::new(Names::classic()));
+        let endpoint = Endpoint::new("GET", "/", layout, names, &[], false);
+        let endpoint: &Endpoint = Box::leak(Box::new(endpoint));
+        thread_slot::tests::check_exiting_thread(|| {
+            with_thread_endpoint(endpoint, |thread| thread.slot)
+        });
+    }
 }

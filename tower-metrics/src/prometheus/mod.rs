@@ -369,8 +369,7 @@ impl Inner {
 /// one of many series.
 #[inline(never)]
 fn end_unlisted(endpoint: &'static Endpoint, end: &CompletedRequest<'_>) {
-    let (cells, _lease) = local::cells(endpoint, end);
-    cells.record(endpoint.layout, end);
+    local::with_cells(endpoint, end, |cells| cells.record(endpoint.layout, end));
 }
 
 impl Recorder for Prometheus {

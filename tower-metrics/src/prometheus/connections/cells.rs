@@ -45,6 +45,7 @@ pub(crate) struct ConnectionSeries {
 pub(super) struct ThreadConnections {
     /// [`ConnectionSeries::index`].
     pub(super) index: usize,
+    pub(super) slot: Slot,
     /// Number of connections that have been opened.
     pub(super) opened: Cell,
     /// Bytes.
@@ -73,6 +74,7 @@ impl ConnectionSeries {
     pub(super) fn thread(&self, slot: Slot) -> &'static ThreadConnections {
         self.threads.get(slot, || ThreadConnections {
             index: self.index,
+            slot,
             opened: Cell::default(),
             received: Cell::default(),
             transmitted: Cell::default(),

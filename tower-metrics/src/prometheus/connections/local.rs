@@ -4,53 +4,46 @@
 //! to the cells of the thread on which it runs, so that each cell has a single writer.
 
 use std::cell::{Cell, RefCell};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::cells::{ConnectionSeries, DurationCells, Histogram, ThreadConnections};
 use crate::error_type::ErrorType;
-use crate::slots::{Lease, Slots};
-
-static SLOTS: LazyLock<Slots> = LazyLock::new(Slots::new);
+use crate::slots::Slot;
+use crate::thread_slot::{self, Cache};
 
 thread_local! {
-    /// Values of the recorder that this thread used last. `None` before the first use, and
-    /// again while its thread-locals are destroyed.
+    /// Values of the recorder that this thread used last. Used only if they are of the
+    /// thread's slot.
     static CURRENT: Cell<Option<&'static ThreadConnections>> = const { Cell::new(None) };
-    static LOCAL: RefCell<Local> = RefCell::new(Local::new());
+    static CACHE: Cache<Values> = RefCell::default();
 }
 
-/// A thread's lease and what it caches.
-struct Local {
-    lease: Lease<'static>,
+/// A slot's values of all recorders.
+#[derive(Default)]
+struct Values {
     /// One for each recorder.
     threads: Vec<&'static ThreadConnections>,
     /// Cells of histograms with their index and error type.
     durations: Vec<(usize, ErrorType, &'static DurationCells)>,
 }
 
-impl Local {
-    fn new() -> Self {
-        Self {
-            lease: SLOTS.lease(),
-            threads: Vec::new(),
-            durations: Vec::new(),
-        }
-    }
-
-    fn thread(&mut self, series: &'static ConnectionSeries) -> &'static ThreadConnections {
+impl Values {
+    fn thread(
+        &mut self,
+        slot: Slot,
+        series: &'static ConnectionSeries,
+    ) -> &'static ThreadConnections {
         let known = self.threads.iter().find(|one| one.index == series.index);
-        let thread = known.copied().unwrap_or_else(|| {
-            let thread = series.thread(self.lease.slot());
+        known.copied().unwrap_or_else(|| {
+            let thread = series.thread(slot);
             self.threads.push(thread);
             thread
-        });
-        CURRENT.set(Some(thread));
-        thread
+        })
     }
 
     fn cells(
         &mut self,
+        slot: Slot,
         histogram: &'static Histogram,
         error_type: ErrorType,
     ) -> &'static DurationCells {
@@ -61,7 +54,7 @@ impl Local {
         if let Some((_, _, cells)) = known {
             return cells;
         }
-        let cells = histogram.cells(self.lease.slot(), error_type);
+        let cells = histogram.cells(slot, error_type);
         self.durations.push((histogram.index, error_type, cells));
         cells
     }
@@ -73,12 +66,6 @@ fn is_same(a: ErrorType, b: ErrorType) -> bool {
     std::ptr::eq(a.as_str(), b.as_str()) || a == b
 }
 
-impl Drop for Local {
-    fn drop(&mut self) {
-        CURRENT.set(None);
-    }
-}
-
 /// Calls `f` with this thread's values.
 #[inline]
 pub(super) fn with_thread(
@@ -86,31 +73,41 @@ pub(super) fn with_thread(
     f: impl Fn(&'static ThreadConnections),
 ) {
     match CURRENT.get() {
-        Some(thread) if thread.index == series.index => f(thread),
+        Some(thread) if thread.index == series.index && thread.slot == thread_slot::current() => {
+            f(thread);
+        }
         _ => find_thread(series, f),
     }
 }
 
 #[cold]
 fn find_thread(series: &'static ConnectionSeries, f: impl Fn(&'static ThreadConnections)) {
-    match LOCAL.try_with(|local| local.borrow_mut().thread(series)) {
-        Ok(thread) => f(thread),
-        // The thread is exiting and has returned its slot. A connection that is dropped
-        // with the thread's other locals takes a temporary lease.
-        Err(_) => {
-            let lease = SLOTS.lease();
-            f(series.thread(lease.slot()));
-        }
-    }
+    let find = |slot, cached: &mut Values| cached.thread(slot, series);
+    thread_slot::with_cache(&CACHE, find, |thread| {
+        CURRENT.set(Some(thread));
+        f(thread);
+    });
 }
 
 /// Records a duration in this thread's cells.
 pub(super) fn record(histogram: &'static Histogram, error_type: ErrorType, duration: Duration) {
-    match LOCAL.try_with(|local| local.borrow_mut().cells(histogram, error_type)) {
-        Ok(cells) => histogram.record(cells, duration),
-        Err(_) => {
-            let lease = SLOTS.lease();
-            histogram.record(histogram.cells(lease.slot(), error_type), duration);
-        }
+    let find = |slot, cached: &mut Values| cached.cells(slot, histogram, error_type);
+    thread_slot::with_cache(&CACHE, find, |cells| histogram.record(cells, duration));
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::ConnectionNames;
+    use super::*;
+
+    #[test]
+    fn an_exiting_thread_does_not_write_to_the_slot_of_another() {
+        let series = ConnectionSeries::new(&ConnectionNames::new(str::to_owned)).unwrap();
+        let series: &ConnectionSeries = Box::leak(Box::new(series));
+        thread_slot::tests::check_exiting_thread(move || {
+            let slot = Cell::new(None);
+            with_thread(series, |thread| slot.set(Some(thread.slot)));
+            slot.get().unwrap()
+        });
     }
 }
