@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::process::PATIENT;
 
@@ -14,6 +17,8 @@ const LABS: &str = include_str!("../../docs/labs.md");
 const SEPARATOR: char = '\u{1e}';
 /// Time limit of a lab: some wait until a metric has a value.
 const TIMEOUT: Duration = Duration::from_secs(600);
+/// Time limit of the commands that end a lab.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// A block of commands, and the output that follows it in the document.
 #[derive(Debug)]
@@ -84,20 +89,29 @@ fn is_installed(name: &str) -> bool {
     version.is_ok_and(|output| output.status.success())
 }
 
-/// Runs a command. Terminates it after [`TIMEOUT`], so that it fails.
-fn run(mut command: Command) -> Output {
+/// Runs a command. After `timeout`, terminates it, so that it fails, and kills the processes that
+/// are left of it after `grace`.
+fn run(mut command: Command, timeout: Duration, grace: Duration) -> Output {
     let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()
         .unwrap();
-    let id = child.id().to_string();
+    let id = Pid::from_child(&child);
     let (sender, output) = mpsc::channel();
+    // Reads to the end of the output, which every process of the group may hold open. Until then,
+    // the child is not reaped, and its ID is that of the group.
     std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
-    output.recv_timeout(TIMEOUT).unwrap_or_else(|_| {
-        Command::new("kill").arg(&id).status().unwrap();
-        output.recv().unwrap()
+    if let Ok(output) = output.recv_timeout(timeout) {
+        return output;
+    }
+    kill_process(id, Signal::TERM).unwrap();
+    output.recv_timeout(grace).unwrap_or_else(|_| {
+        kill_process_group(id, Signal::KILL).unwrap();
+        let output = output.recv_timeout(TIMEOUT);
+        output.expect("no process has left the group")
     })
 }
 
@@ -137,7 +151,7 @@ fn play(number: usize) {
         .env("OPS_URL", free_address())
         .envs(PATIENT)
         .env_remove("ADMIN_TOKEN");
-    let output = run(shell);
+    let output = run(shell, TIMEOUT, GRACE);
     let printed = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{printed}\n{errors}");
@@ -209,6 +223,16 @@ fn every_panel_that_a_lab_names_exists() {
         }
     }
     assert!(names > 20, "{names}");
+}
+
+#[test]
+fn a_lab_that_does_not_end_is_killed_with_its_processes() {
+    let mut shell = Command::new("bash");
+    // The shell ends when it is terminated; its background process holds the output open.
+    shell.args(["-c", "(sleep 60; echo not killed) & wait"]);
+    let output = run(shell, Duration::from_secs(1), Duration::ZERO);
+    assert!(!output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
 }
 
 #[test]
