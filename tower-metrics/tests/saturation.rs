@@ -142,6 +142,34 @@ mod a_runtime {
         drop(runtimes);
     }
 
+    /// `RUSTFLAGS="--cfg tokio_unstable" cargo test -p tower-metrics --features process,tokio --test saturation`
+    #[cfg(tokio_unstable)]
+    #[test]
+    fn has_the_unstable_metrics_of_tokio() {
+        let mut runtime = Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
+        let registry = Registry::new();
+        let collector = TokioCollector::new("api", runtime.handle());
+        registry.register(Box::new(collector)).unwrap();
+        runtime.spawn_blocking(|| {});
+        let samples = eventually(&registry, |samples| {
+            samples.sum("tokio_spawned_tasks_total", &[]) >= 1.0
+                && samples.sum("tokio_blocking_threads", &[]) >= 1.0
+                && samples.sum("tokio_worker_polls_total", &[]) >= 1.0
+        });
+        for metric in [
+            "tokio_idle_blocking_threads",
+            "tokio_blocking_queue_depth",
+            "tokio_remote_schedules_total",
+            "tokio_budget_forced_yields_total",
+            "tokio_worker_local_queue_depth",
+            "tokio_worker_steals_total",
+            "tokio_worker_overflows_total",
+        ] {
+            assert_eq!(samples.series(metric), 1, "{metric}");
+        }
+    }
+
     #[test]
     fn needs_a_name_that_no_other_has() {
         let (registry, runtime) = with_runtime("api");
