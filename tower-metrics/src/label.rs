@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::head::{RequestHead, ResponseHead};
-use crate::table::Table;
+use crate::table::{MAX_KEY_LEN, Table};
 
 /// Maximum number of custom labels of a layer.
 pub const MAX_LABELS: usize = 4;
@@ -43,7 +43,7 @@ pub trait LabelValue: Copy + 'static {
     /// All values of the type.
     const ALL: &'static [Self];
 
-    /// Returns the text of the label value.
+    /// Returns the text of the label value, of at most 128 bytes.
     fn as_str(self) -> &'static str;
 }
 
@@ -75,6 +75,8 @@ pub struct Label {
     source: Source,
     /// Number of values of an enum, or 0 for a label with a limit.
     enum_values: u16,
+    /// Enum value that is longer than a label value may be.
+    too_long: Option<&'static str>,
     values: Table<&'static str>,
 }
 
@@ -145,6 +147,7 @@ impl Label {
             name,
             source,
             enum_values: 0,
+            too_long: None,
             values: Table::new(max.min(MAX_VALUES).into()),
         }
     }
@@ -153,7 +156,11 @@ impl Label {
         let max = u16::try_from(V::ALL.len()).unwrap_or(u16::MAX);
         let mut label = Self::new(name, max, source);
         for value in V::ALL {
-            label.number(value.as_str());
+            let value = value.as_str();
+            label.number(value);
+            if value.len() > MAX_KEY_LEN {
+                label.too_long = Some(value);
+            }
         }
         // Values with the same text are one value.
         label.enum_values = label.values.len() as u16;
@@ -163,6 +170,11 @@ impl Label {
     /// Returns the name of the label.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Returns an enum value that cannot be recorded, if there is one.
+    pub(crate) fn too_long(&self) -> Option<&'static str> {
+        self.too_long
     }
 
     pub(crate) fn is_from_response(&self) -> bool {

@@ -1,9 +1,9 @@
 //! Per-thread slot leases. Guarantees a single writer per cell.
 //!
 //! Every thread that records requests leases a slot, its
-//! [`thread_slot`](crate::thread_slot), and returns it when the thread exits. Only the leaseholder writes to a slot's cells, so adding to a
-//! cell is a plain load and store, without a locked instruction or contention
-//! for a cache line. The next leaseholder continues with the same cells. The
+//! [`thread_slot`](crate::thread_slot), and returns it when the thread exits. Only
+//! the leaseholder writes to a slot's cells, so adding to a cell is a plain load and
+//! store, without a locked instruction or contention for a cache line. The next leaseholder continues with the same cells. The
 //! mutex that guards the free slots establishes the happens-before relation
 //! between two leaseholders, so no write is lost.
 

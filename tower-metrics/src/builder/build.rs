@@ -12,6 +12,7 @@ use crate::recorder::{Limit, Recorder};
 use crate::route::DurationFrom;
 use crate::routes::Routes;
 use crate::shared::{Lookup, Shared};
+use crate::table::MAX_KEY_LEN;
 
 /// Upper bound of `max_routes`. More series could not be scraped.
 const MAX_ROUTES: usize = 1_000_000;
@@ -71,6 +72,12 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
             let why = "tower_metrics_overflow_total reserves this name for the route limit";
             return Err(LabelError::new(routes, why).into());
         }
+        for label in &self.labels {
+            if let Some(value) = label.too_long() {
+                let why = format!("value {value:?}: at most {MAX_KEY_LEN} bytes are allowed");
+                return Err(LabelError::new(label.name(), why).into());
+            }
+        }
         Ok(())
     }
 
@@ -83,10 +90,14 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
         let named = skip.chain(initialize).chain(duration_to);
         let named = named.map(|(setting, route)| (setting, &**route));
         let fixed = self.route.as_fixed().map(|route| ("route", route));
+        let is_skipped = |route| self.routes.skip.iter().any(|skipped| skipped == route);
         for (setting, route) in named.chain(fixed) {
             let why = match setting {
                 // Requests beyond the limit are always counted.
                 "skip" if route == OTHER => Some("routes beyond the limit cannot be excluded"),
+                "initialize" | "route_duration_to" if is_skipped(route) => {
+                    Some("`skip` excludes it")
+                }
                 _ => self.route.reject(route),
             };
             if let Some(why) = why {

@@ -370,8 +370,8 @@ impl<R: Recorder, C, Q> MetricsLayerBuilder<R, C, Q> {
     /// a trace that can be looked up. [`TraceId::from_traceparent`] does, and so does
     /// `TraceId::from_current_span` with the feature `tracing-opentelemetry`.
     ///
-    /// Prometheus scrapes exemplars in OpenMetrics, the only format that has them, and
-    /// stores them with `--enable-feature=exemplar-storage`. To see them, run
+    /// Prometheus scrapes exemplars in OpenMetrics and protobuf, and stores them with
+    /// `--enable-feature=exemplar-storage`. To see them, run
     /// `curl -H 'Accept: application/openmetrics-text' http://127.0.0.1:8080/metrics`.
     ///
     /// Defaults to no exemplars.

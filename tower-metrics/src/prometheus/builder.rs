@@ -104,7 +104,8 @@ impl PrometheusBuilder {
         self
     }
 
-    /// Adds a label that has the same value on every sample. Its name must match
+    /// Adds a label that has the same value on every sample, except for those of
+    /// `tower_metrics_overflow_total` and `tower_metrics_series`. Its name must match
     /// `[a-zA-Z_][a-zA-Z0-9_]*` and differ from every other label's. Prometheus
     /// sets `job` and `instance` itself.
     pub fn constant_label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {

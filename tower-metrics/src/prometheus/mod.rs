@@ -210,7 +210,7 @@ impl Prometheus {
         }
     }
 
-    /// Returns the labels with the same value on every sample, as name and
+    /// Returns the labels with the same value on every sample of requests, as name and
     /// value: the scheme, the [constant labels](PrometheusBuilder::constant_label), and
     /// those that the registry adds.
     pub fn constant_labels(&self) -> impl Iterator<Item = (&'static str, &'static str)> {

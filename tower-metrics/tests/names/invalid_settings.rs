@@ -172,8 +172,64 @@ fn invalid_layer_settings_are_named_in_the_error() {
             classic().grpc(true).label(label("grpc_code")),
             r#"label "grpc_code": the metrics already have a label of this name"#,
         ),
+        (
+            builder()
+                .skip(["/healthz"])
+                .initialize(Method::GET, "/healthz", [StatusCode::OK]),
+            r#"initialize: route "/healthz": `skip` excludes it"#,
+        ),
+        (
+            builder()
+                .route_duration_to("/healthz", DurationTo::Head)
+                .skip(["/healthz"]),
+            r#"route_duration_to: route "/healthz": `skip` excludes it"#,
+        ),
     ];
     for (builder, message) in refused {
         assert_eq!(builder.build().unwrap_err().to_string(), message);
     }
+}
+
+#[test]
+fn an_enum_value_that_is_too_long_is_named_in_the_error() {
+    const LONGEST: &str = concat!(
+        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    );
+    const TOO_LONG: &str = concat!(
+        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef!",
+    );
+
+    #[derive(Clone, Copy)]
+    struct Plan(&'static str);
+
+    impl LabelValue for Plan {
+        const ALL: &'static [Self] = &[Self("free"), Self(LONGEST)];
+
+        fn as_str(self) -> &'static str {
+            self.0
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    struct LongPlan(&'static str);
+
+    impl LabelValue for LongPlan {
+        const ALL: &'static [Self] = &[Self("free"), Self(TOO_LONG)];
+
+        fn as_str(self) -> &'static str {
+            self.0
+        }
+    }
+
+    let build = |label| {
+        MetricsLayer::builder(Prometheus::new())
+            .label(label)
+            .build()
+    };
+    build(Label::enum_from_request("plan", |_| Some(Plan("free")))).unwrap();
+    let error = build(Label::enum_from_request("plan", |_| Some(LongPlan("free")))).unwrap_err();
+    let message = format!(r#"label "plan": value "{TOO_LONG}": at most 128 bytes are allowed"#);
+    assert_eq!(error.to_string(), message);
 }

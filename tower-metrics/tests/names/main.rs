@@ -27,8 +27,8 @@ use prometheus::{Counter, Registry};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_metrics::prometheus::PrometheusBuilder;
 use tower_metrics::{
-    BuildError, ErrorType, GrpcStatus, InitialSeries, Label, LabelValue, MetricsLayer, Names,
-    Prometheus, Recorder, Route,
+    BuildError, DurationTo, ErrorType, GrpcStatus, InitialSeries, Label, LabelValue, MetricsLayer,
+    Names, Prometheus, Recorder, Route,
 };
 
 use self::scrape::Samples;
