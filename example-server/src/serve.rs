@@ -25,14 +25,20 @@ use crate::{config, dashboards, faults_file, logging, scenarios, task};
 /// shutdown.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(2);
 
+const LISTEN: &str = "--listen (LISTEN)";
+const OPS_LISTEN: &str = "--ops-listen (OPS_LISTEN)";
+
 /// Error that prevents the server from starting or stops it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address}: {cause}; choose another address with {setting}")]
     Listen {
         address: SocketAddr,
-        source: io::Error,
+        setting: &'static str,
+        cause: io::Error,
     },
+    #[error("the API and the ops port cannot both listen on {0}: change {LISTEN} or {OPS_LISTEN}")]
+    SameAddress(SocketAddr),
     #[error(transparent)]
     Faults(#[from] faults_file::Error),
     #[error("cannot play the scenario")]
@@ -96,8 +102,12 @@ impl Server {
     }
 
     async fn prepare(options: &config::Serve, base: Document) -> Result<Self, Error> {
-        let (listener, api_address) = bind(options.listen)?;
-        let (ops_listener, ops_address) = bind(options.ops_listen)?;
+        // Port 0 selects a different free port for each.
+        if options.listen == options.ops_listen && options.listen.port() != 0 {
+            return Err(Error::SameAddress(options.listen));
+        }
+        let (listener, api_address) = bind(options.listen, LISTEN)?;
+        let (ops_listener, ops_address) = bind(options.ops_listen, OPS_LISTEN)?;
         let file = match &options.faults {
             Some(path) => Some(faults_file::File::open(path).await?),
             None => None,
@@ -302,11 +312,16 @@ async fn shut_down(
     std::process::exit(1);
 }
 
-fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+/// Binds `address`. `setting` names the flag that it comes from.
+fn bind(address: SocketAddr, setting: &'static str) -> Result<(TcpListener, SocketAddr), Error> {
     let listen = || {
         let listener = net::bind(address)?;
         let bound = listener.local_addr()?;
         Ok((listener, bound))
     };
-    listen().map_err(|source| Error::Listen { address, source })
+    listen().map_err(|cause| Error::Listen {
+        address,
+        setting,
+        cause,
+    })
 }

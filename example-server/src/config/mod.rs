@@ -166,7 +166,7 @@ pub(crate) struct Log {
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
     /// Log filter, such as `info` or `info,example_server=debug` (which logs every request)
-    #[arg(long, env = "RUST_LOG", value_name = "FILTER", value_parser = value::log_filter, default_value = "info")]
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER", value_parser = value::log_filter, default_value = value::DEFAULT_LOG_FILTER)]
     pub(crate) log: String,
 }
 
@@ -391,7 +391,7 @@ mod tests {
             (["serve", "--listen", "localhost"], "127.0.0.1:8080"),
             (["serve", "--commit", "some"], "group"),
             (["serve", "--drain", "soon"], "500ms"),
-            (["serve", "--drain", "8 days"], "from 0 to 7 days"),
+            (["serve", "--drain", "7d"], "from 0 to 168h"),
             (["serve", "--request-timeout", "0s"], "longer than 0"),
             (["serve", "--max-concurrency", "0"], "1..=1000000"),
             (["serve", "--admin-token", ""], "empty"),

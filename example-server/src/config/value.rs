@@ -9,8 +9,11 @@ use std::time::Duration;
 use clap::builder::TypedValueParser;
 use ticket_core::Commit;
 
+/// Log filter that applies without `--log`.
+pub(super) const DEFAULT_LOG_FILTER: &str = "info";
+
 /// Longest duration that a flag accepts.
-const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
+const MAX_DURATION: Duration = Duration::from_secs(168 * 3600);
 
 /// The reason why a flag's value is rejected, and what is allowed instead.
 #[derive(Debug)]
@@ -76,10 +79,16 @@ fn path(text: &str) -> Result<PathBuf, InvalidValue> {
     Ok(PathBuf::from(text))
 }
 
+/// Parses a log filter. An empty one is the default: Compose files pass variables that are not set as
+/// empty ones.
 pub(super) fn log_filter(text: &str) -> Result<String, InvalidValue> {
     let text = without_line_break(text);
     check_controls(text)?;
-    Ok(text.to_owned())
+    let filter = match text.trim() {
+        "" => DEFAULT_LOG_FILTER,
+        filter => filter,
+    };
+    Ok(filter.to_owned())
 }
 
 pub(super) fn commit(text: &str) -> Result<Commit, InvalidValue> {
@@ -109,7 +118,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, InvalidValue> {
         .filter(|duration| *duration <= MAX_DURATION)
         .ok_or_else(|| {
             InvalidValue::new(
-                "expected a duration from 0 to 7 days, such as 500ms, 30s, 2m or 1h 30m; a number \
+                "expected a duration from 0 to 168h, such as 500ms, 30s, 2m or 1h 30m; a number \
                  without a unit is in seconds",
             )
         })
@@ -172,8 +181,13 @@ mod tests {
             ("500ms", Duration::from_millis(500)),
             ("2m", Duration::from_secs(120)),
             ("1h 30m", Duration::from_secs(5400)),
+            ("168h", MAX_DURATION),
         ] {
             assert_eq!(duration(text).unwrap(), expected, "{text}");
+        }
+        for text in ["169h", "7d", "8 days", "-1s"] {
+            let error = duration(text).unwrap_err().to_string();
+            assert!(error.contains("from 0 to 168h"), "{text}: {error}");
         }
     }
 
@@ -198,7 +212,7 @@ mod tests {
         assert!(percent("5\n").is_ok());
         assert!(commit("each\n").is_ok());
         assert_eq!(path("faults.toml\n").unwrap(), PathBuf::from("faults.toml"));
-        assert_eq!(log_filter("info\n").unwrap(), "info");
+        assert_eq!(log_filter("debug\n").unwrap(), "debug");
         for text in ["", "\n", "a\nb", "a\0b", "a\n\n"] {
             assert!(path(text).is_err(), "{text:?}");
         }

@@ -186,24 +186,37 @@ async fn a_server_that_cannot_start_prints_the_reason() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (arguments, reason) in [
-        (["--listen", &taken], "cannot listen on"),
-        (["--database-url", "mysql://localhost"], "database"),
         (
-            ["--database-url", "sqlite://nowhere/tickets.db"],
+            &["--listen", &taken][..],
+            "; choose another address with --listen (LISTEN)",
+        ),
+        (
+            &["--ops-listen", &taken],
+            "; choose another address with --ops-listen (OPS_LISTEN)",
+        ),
+        (
+            &["--listen", "127.0.0.1:1", "--ops-listen", "127.0.0.1:1"],
+            "cannot both listen on 127.0.0.1:1: change --listen (LISTEN) or --ops-listen",
+        ),
+        (&["--database-url", "mysql://localhost"], "database"),
+        (
+            &["--database-url", "sqlite://nowhere/tickets.db"],
             "nowhere/tickets.db",
         ),
-        (["--faults", "/nowhere/faults.toml"], "/nowhere/faults.toml"),
-        (["--commit", "some"], "some"),
-        (["--log-format", "xml"], "xml"),
+        (
+            &["--faults", "/nowhere/faults.toml"],
+            "/nowhere/faults.toml",
+        ),
+        (&["--commit", "some"], "some"),
+        (&["--log-format", "xml"], "xml"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = program();
         command
             .current_dir(&folder)
-            .args(["serve", "--ops-listen", "127.0.0.1:0"]);
-        if arguments[0] != "--listen" {
-            command.args(["--listen", "127.0.0.1:0"]);
-        }
+            .env("LISTEN", "127.0.0.1:0")
+            .env("OPS_LISTEN", "127.0.0.1:0")
+            .arg("serve");
         let output = command.args(arguments).output().unwrap();
         assert!(!output.status.success(), "{arguments:?}");
         assert!(
@@ -212,6 +225,12 @@ async fn a_server_that_cannot_start_prints_the_reason() {
             utf8(&output.stderr)
         );
     }
+}
+
+#[test]
+fn an_empty_log_filter_is_the_default() {
+    // Starting waits for a line with the level INFO.
+    Server::start(&["--log", ""]);
 }
 
 #[cfg(unix)]
