@@ -44,7 +44,9 @@ pub(crate) enum Error {
     #[error("cannot play the scenario")]
     Scenario(#[from] scenarios::Error),
     #[error("cannot open the database")]
-    Database(#[from] ticket_core::Error),
+    Database(#[source] ticket_core::Error),
+    #[error("{0}; choose another file with --database-url (DATABASE_URL)")]
+    DatabaseInUse(ticket_core::Error),
     #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
     #[error("cannot build the metrics layer")]
@@ -127,10 +129,15 @@ impl Server {
                 commit: options.commit,
                 faults: faults.clone(),
                 observer: metrics.clone(),
+                exclusive: true,
                 ..Options::default()
             },
         )
-        .await?;
+        .await
+        .map_err(|error| match error {
+            ticket_core::Error::InUse { .. } => Error::DatabaseInUse(error),
+            _ => Error::Database(error),
+        })?;
         register_process(&registry, tickets.clone(), &Handle::current())?;
 
         let guard = Guard::new(options.admin_token.as_ref(), [api_address, ops_address]);

@@ -1,6 +1,6 @@
 //! The error type of this crate.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -116,6 +116,12 @@ pub enum Error {
     Setup {
         /// The setting, its value, and what is required.
         problem: String,
+    },
+    /// The SQLite file is locked by another process with [`Options::exclusive`](crate::Options).
+    #[error("{} is used by another server", path.display())]
+    InUse {
+        /// The path of the file as in the URL.
+        path: PathBuf,
     },
     /// A schema migration failed.
     #[error("the migration of the database failed")]

@@ -190,6 +190,7 @@ impl Outcome {
             | Error::OutcomeUnknown { .. }
             | Error::Closed
             | Error::Setup { .. }
+            | Error::InUse { .. }
             | Error::Migrate(_)
             | Error::Database(_) => Self::Failed,
         }

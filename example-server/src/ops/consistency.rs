@@ -258,6 +258,7 @@ mod tests {
             tickets.close().await;
             let options = Options {
                 observer: metrics.clone(),
+                exclusive: true,
                 ..Options::default()
             };
             let tickets = Tickets::open(&url, options).await.unwrap();

@@ -227,6 +227,39 @@ async fn a_server_that_cannot_start_prints_the_reason() {
     }
 }
 
+#[tokio::test]
+async fn a_second_server_on_the_same_sqlite_file_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = sqlite(folder.path());
+    // The first one ends normally and the second one is killed.
+    for signal in ["TERM", "KILL"] {
+        let mut server = Server::on(&url, &[]);
+        server.concert(1_000).await;
+        for command in ["serve", "demo"] {
+            let second = program()
+                .args([command, "--database-url", &url])
+                .envs([("LISTEN", "127.0.0.1:0"), ("OPS_LISTEN", "127.0.0.1:0")])
+                .output()
+                .unwrap();
+            let error = utf8(&second.stderr);
+            assert_eq!(second.status.code(), Some(1), "{error}");
+            assert!(
+                error.contains(
+                    "tickets.db is used by another server; choose another file with \
+                     --database-url (DATABASE_URL)"
+                ),
+                "{error}"
+            );
+        }
+        server.concert(1_000).await;
+        server.signal(signal);
+        server.ended().await;
+    }
+    let server = Server::on(&url, &[]);
+    let concerts = value(&server.api.get("/concerts").await.unwrap());
+    assert_eq!(concerts["items"].as_array().unwrap().len(), 4);
+}
+
 #[test]
 fn an_empty_log_filter_is_the_default() {
     // Starting waits for a line with the level INFO.

@@ -94,6 +94,7 @@ impl Tickets {
     /// # Errors
     ///
     /// - [`Error::Setup`] if the URL, the credentials, TLS or a setting is unusable.
+    /// - [`Error::InUse`] if another process holds the file that [`Options::exclusive`] locks.
     /// - [`Error::Migrate`] if a migration fails.
     /// - [`Error::Unavailable`] or [`Error::Busy`] if the database does not respond.
     pub fn open(url: &str, mut options: Options) -> TicketsFuture<'_, Result<Self, Error>> {
@@ -111,7 +112,8 @@ impl Tickets {
             let store: Arc<dyn Store> = match url.parse()? {
                 DatabaseUrl::Sqlite(url) => {
                     let probe = probe("sqlite", timeouts.statement);
-                    Arc::new(Sqlite::open(&url, options.connections, timeouts, probe).await?)
+                    let (readers, exclusive) = (options.connections, options.exclusive);
+                    Arc::new(Sqlite::open(&url, readers, exclusive, timeouts, probe).await?)
                 }
                 DatabaseUrl::Postgres(url) => {
                     // The server's own timeout should elapse first; its response takes time to arrive.
@@ -161,7 +163,8 @@ impl Tickets {
     }
 
     /// Returns how many servers use the database, this one included, or `None` if that is unknown,
-    /// as behind a transaction pooler. Counts connected servers of PostgreSQL; SQLite has one.
+    /// as behind a transaction pooler. Counts connected servers of PostgreSQL. A SQLite file has one
+    /// if it was opened with [`Options::exclusive`], and an unknown number otherwise.
     ///
     /// # Errors
     ///

@@ -16,6 +16,10 @@ pub struct Options {
     /// Maximum number of connections to PostgreSQL, or of reading connections to SQLite. Defaults
     /// to 16. Each of the latter caches up to 256 KiB of pages.
     pub connections: u32,
+    /// Whether to lock a SQLite file, so that no other process can open it with this option until this
+    /// one has closed it or has ended, even if killed. The lock is on an empty file with the suffix
+    /// `-lock` next to the database, which remains. Without effect on PostgreSQL. Defaults to `false`.
+    pub exclusive: bool,
     /// Maximum number of pending writes; more are rejected with [`Error::Overloaded`]. Each takes up
     /// to about 4 kB. Defaults to 4096.
     ///
@@ -40,6 +44,7 @@ impl Default for Options {
             faults: Faults::calm(),
             observer: Arc::new(()),
             connections: 16,
+            exclusive: false,
             queue: 4096,
             connection_timeout: Duration::from_secs(3),
             lock_timeout: Duration::from_secs(5),
@@ -54,6 +59,7 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("commit", &self.commit)
             .field("connections", &self.connections)
+            .field("exclusive", &self.exclusive)
             .field("queue", &self.queue)
             .field("connection_timeout", &self.connection_timeout)
             .field("lock_timeout", &self.lock_timeout)

@@ -148,10 +148,11 @@ async fn resetting_the_sales_of_a_concert_does_not_affect_other_concerts() {
 #[tokio::test]
 async fn servers_on_one_postgresql_see_each_other() {
     for platform in platforms().await {
-        assert_eq!(platform.tickets.servers().await.unwrap(), Some(1));
         if platform.url.starts_with("sqlite") {
+            assert_eq!(platform.tickets.servers().await.unwrap(), None);
             continue;
         }
+        assert_eq!(platform.tickets.servers().await.unwrap(), Some(1));
         let other = Tickets::open(&platform.url, Options::default()).await;
         let other = other.unwrap();
         assert_eq!(platform.tickets.servers().await.unwrap(), Some(2));

@@ -33,6 +33,35 @@ async fn open(path: &Path, commit: Commit) -> Tickets {
     Tickets::open(&url, options).await.unwrap()
 }
 
+#[tokio::test]
+async fn a_file_that_is_opened_exclusively_is_locked_until_it_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, link) = (folder.path().join("a.db"), folder.path().join("b.db"));
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let exclusive = |path: &Path| {
+        let url = format!("sqlite://{}", path.display());
+        let options = Options {
+            exclusive: true,
+            ..Options::default()
+        };
+        async move { Tickets::open(&url, options).await }
+    };
+    for opened in [&link, &path] {
+        let tickets = exclusive(opened).await.unwrap();
+        assert_eq!(tickets.servers().await.unwrap(), Some(1));
+        for path in [&path, &link] {
+            let error = exclusive(path).await.unwrap_err();
+            assert!(matches!(&error, Error::InUse { path: named } if named == path));
+            assert!(error.report().contains("used by another server"));
+        }
+        // Tools may still open it.
+        open(&path, Commit::Each).await.close().await;
+        exclusive(&path).await.unwrap_err();
+        tickets.ping().await.unwrap();
+        tickets.close().await;
+    }
+}
+
 /// Deletes or replaces a file. Returns the path that the error must name.
 type Damage = fn(&Path) -> PathBuf;
 

@@ -62,7 +62,7 @@ impl Lossy {
             unreachable!("the URL is that of a SQLite file")
         };
         Arc::new(Self {
-            inner: Sqlite::open(&url, 2, timeouts, probe).await.unwrap(),
+            inner: Sqlite::open(&url, 2, false, timeouts, probe).await.unwrap(),
             writes: Mutex::new(writes.into_iter().collect()),
             lookups: Mutex::default(),
             refunds: Mutex::default(),

@@ -2,6 +2,7 @@
 
 mod deadline;
 mod direct;
+mod lock;
 mod transactions;
 
 use std::{
@@ -23,6 +24,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use self::{
     deadline::Deadline,
     direct::DirectReads,
+    lock::FileLock,
     transactions::{hex, json},
 };
 use super::{
@@ -57,6 +59,8 @@ pub(crate) struct Sqlite {
     readers: Connections<Db>,
     direct: DirectReads,
     file: Arc<DatabaseFile>,
+    /// None if other processes may use the file.
+    lock: Option<FileLock>,
     /// Size of the write-ahead log from which it is truncated: [`MAX_WAL`], or more after a failure.
     wal_limit: AtomicU64,
     timeouts: Timeouts,
@@ -67,6 +71,7 @@ impl Sqlite {
     pub(crate) async fn open(
         url: &SqliteUrl,
         readers: u32,
+        exclusive: bool,
         timeouts: Timeouts,
         probe: Probe,
     ) -> Result<Self, Error> {
@@ -87,6 +92,7 @@ impl Sqlite {
             .connect()
             .await
             .map_err(cannot_open)?;
+        let lock = exclusive.then(|| FileLock::acquire(&path)).transpose()?;
         Self::prepare(&mut writer)
             .await
             .map_err(|error| match &error {
@@ -129,6 +135,7 @@ impl Sqlite {
                 file: Some(file.clone()),
             },
             file,
+            lock,
             wal_limit: AtomicU64::new(MAX_WAL),
             timeouts,
             probe,
@@ -437,8 +444,7 @@ impl Store for Sqlite {
     }
 
     fn servers(&self) -> Response<'_, Option<u32>> {
-        // A file is used by one server.
-        Box::pin(async { Ok(Some(1)) })
+        Box::pin(async { Ok(self.lock.is_some().then_some(1)) })
     }
 
     fn pools(&self) -> Vec<PoolState> {
@@ -463,6 +469,9 @@ impl Store for Sqlite {
                 && let Err(error) = writer.close().await
             {
                 tracing::warn!(%error, "the SQLite writer was not closed cleanly");
+            }
+            if let Some(lock) = &self.lock {
+                lock.release();
             }
         })
     }
@@ -497,7 +506,7 @@ mod tests {
             statement: timeout,
         };
         let probe = Probe::new("sqlite", Faults::calm(), Arc::new(()), timeout);
-        let store = Sqlite::open(&url, 2, timeouts, probe).await.unwrap();
+        let store = Sqlite::open(&url, 2, false, timeouts, probe).await.unwrap();
         let mut reader = store.readers.pool.acquire().await.unwrap();
         for (pragma, expected) in [("PRAGMA cache_size", -256), ("PRAGMA query_only", 1)] {
             let value: i64 = sqlx::query_scalar(pragma)
