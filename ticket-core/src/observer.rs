@@ -143,7 +143,8 @@ pub enum Outcome {
     /// The request was rejected: an unknown concert, outside the sale window, above the limit per
     /// buyer, or a reused idempotency key.
     Rejected,
-    /// A real or an injected failure, or a request that was cancelled before its payment.
+    /// A real or an injected failure, or a request that was cancelled before its payment because it
+    /// timed out or the client disconnected.
     Failed,
 }
 

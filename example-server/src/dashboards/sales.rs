@@ -134,7 +134,8 @@ fn outcomes() -> Row {
     let ratios = TimeSeries::new("Outcome ratios", Unit::Ratio)
         .description(
             "Ratio of purchase attempts by outcome. Rejected attempts violate a purchase limit or \
-             another rule for buyers; failed ones are the platform's fault.",
+             another rule for buyers. Failed ones end with an error of the platform, an injected \
+             fault or a timeout, or because the client disconnects.",
         )
         .size(8, 9)
         .decimals(1);
