@@ -41,6 +41,16 @@ fn the_checked_in_files_match_the_generated_ones() {
 }
 
 #[test]
+fn quantiles_of_requests_faster_than_the_first_default_bound_are_distinguished() {
+    let defaults = tower_metrics::Prometheus::new();
+    let added = [0.0005, 0.001, 0.0025, 0.3];
+    let mut expected: Vec<f64> = defaults.duration_bounds().to_vec();
+    expected.extend(added);
+    expected.sort_by(f64::total_cmp);
+    assert_eq!(recorder().unwrap().duration_bounds(), expected);
+}
+
+#[test]
 fn every_checked_in_dashboard_is_generated() {
     let files = dashboards().files().unwrap();
     let rendered: Vec<PathBuf> = files.iter().map(|(path, _)| k8s().join(path)).collect();
