@@ -35,7 +35,7 @@ catalog! {
     /// Types of the API, by status.
     API {
         MALFORMED = "malformed", BAD_REQUEST, "Malformed request",
-            "A part of the request cannot be parsed; `errors` names it.";
+            "A part of the request cannot be parsed: `errors` names the parameter or the header, or `detail` contains the position of a syntax error in the body.";
         UNAUTHORIZED = "unauthorized", UNAUTHORIZED, "Authentication required",
             "Send `Authorization: Bearer TOKEN`.";
         PAYMENT_DECLINED = "payment-declined", PAYMENT_REQUIRED, "Payment declined",
@@ -80,7 +80,7 @@ catalog! {
     /// Types that only the ops port has.
     OPS {
         NOT_READY = "not-ready", SERVICE_UNAVAILABLE, "Not ready",
-            "`/readyz`: the database does not respond, or the server is shutting down.";
+            "`/readyz`: the database does not respond, its disk is full or its file is damaged, or the server is shutting down.";
         TOO_MANY_STREAMS = "too-many-streams", SERVICE_UNAVAILABLE, "Too many event streams",
             "The live page: close other tabs that show it.";
         TOO_MANY_UNREAD = "too-many-unread", SERVICE_UNAVAILABLE, "Too many unread responses",
