@@ -174,10 +174,11 @@ const NO_SCENARIO: &str = "none";
 
 fn scenario(ops: &Ops) -> Control {
     let (current, playback) = (ops.playback.clone(), ops.playback.clone());
+    let step = ops.playback.clone();
     let control = Control::new(
         "Scenario",
         move || match current.current() {
-            Some(playing) => describe(&playing),
+            Some(playing) => playing.scenario.name().to_owned(),
             None => NO_SCENARIO.to_owned(),
         },
         move |name| {
@@ -189,6 +190,11 @@ fn scenario(ops: &Ops) -> Control {
         },
     )
     .description("Timeline of faults and traffic.")
+    .detail(move |name| {
+        let playing = step.current()?;
+        // Another scenario may have started since.
+        (playing.scenario.name() == name).then(|| describe(&playing))
+    })
     .choice(NO_SCENARIO, "Restores the faults from before the scenario.");
     Scenario::all()
         .iter()

@@ -109,15 +109,19 @@ pub(super) async fn replace(
     Ok(Status::of(&ops.playback))
 }
 
-/// Returns the step in force as text, such as `black-friday 2/7: The sale opens`.
+/// Returns the step in force as text, such as `2/7: The sale opens`.
 pub(super) fn describe(playing: &Playing) -> String {
-    format!("{}: {}", position(playing), playing.step().note)
+    format!("{}: {}", number(playing), playing.step().note)
 }
 
-/// Returns the position of the step in force, such as `black-friday 2/7`.
+/// Returns the scenario and the position of the step in force, such as `black-friday 2/7`.
 pub(super) fn position(playing: &Playing) -> String {
-    let (name, steps) = (playing.scenario.name(), playing.scenario.steps().len());
-    format!("{name} {}/{steps}", playing.step + 1)
+    format!("{} {}", playing.scenario.name(), number(playing))
+}
+
+/// Returns the number of the step in force and of all steps, such as `2/7`.
+fn number(playing: &Playing) -> String {
+    format!("{}/{}", playing.step + 1, playing.scenario.steps().len())
 }
 
 /// Returns the step in force if it, and not an override, has set the active faults.

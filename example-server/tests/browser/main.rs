@@ -254,6 +254,26 @@ async fn hidden_tabs_release_their_connections() {
 }
 
 #[tokio::test]
+async fn the_switch_of_the_playing_scenario_is_on_and_its_step_is_shown() {
+    let Some(browser) = Browser::start() else {
+        return;
+    };
+    let server = Server::start(&[]);
+    let mut page = open(&browser, &server).await;
+    let scenario = page.find("switch", "bad-deploy").await;
+    page.click(scenario).await;
+    page.until("document.getElementById('controls').innerText.includes('1/4: The old version')")
+        .await;
+    assert!(is_on(&mut page, "bad-deploy").await);
+    // Pressing the switch again ends the scenario.
+    page.click(scenario).await;
+    until("the scenario ends", async || is_on(&mut page, "none").await).await;
+    page.until("!document.getElementById('controls').innerText.includes('/4')")
+        .await;
+    assert_no_errors(&mut page, &server, &[]).await;
+}
+
+#[tokio::test]
 async fn controls_are_operable_by_keyboard() {
     let Some(browser) = Browser::start() else {
         return;

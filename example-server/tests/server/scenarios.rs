@@ -68,12 +68,16 @@ async fn a_scenario_from_a_file_plays_from_the_start_of_the_server() {
         assert_eq!(value, active, "{preset}");
     }
     let controls = value(&server.ops.get("/api/controls").await.unwrap());
-    let shown = |title: &str| {
+    let shown = |title: &str, field: &str| {
         let mut controls = controls.as_array().unwrap().iter();
-        text(&controls.find(|it| it["title"] == title).unwrap()["value"]).to_owned()
+        text(&controls.find(|it| it["title"] == title).unwrap()[field]).to_owned()
     };
-    assert_eq!(shown("Faults"), "outage 2/2");
-    assert_eq!(shown("Scenario"), "outage 2/2: Every payment is declined");
+    assert_eq!(shown("Faults", "value"), "outage 2/2");
+    assert_eq!(shown("Scenario", "value"), "outage");
+    assert_eq!(
+        shown("Scenario", "detail"),
+        "2/2: Every payment is declined"
+    );
     for (note, in_force) in [("Before", 0.0), ("Every payment is declined", 1.0)] {
         let labels = ["outage", note];
         let step = server.metric("ticket_scenario_step", &labels).await;
@@ -137,15 +141,20 @@ async fn the_live_page_shows_the_step_in_force() {
     let server = Server::start(&[]);
     let shown = async || {
         let now = value(&server.ops.get("/api/now").await.unwrap());
-        now["controls"]["scenario"].clone()
+        [&now["controls"], &now["control_details"]].map(|of| of["scenario"].clone())
     };
-    until("no scenario is shown", async || shown().await == "none").await;
+    let none = [json!("none"), Value::Null];
+    until("no scenario is shown", async || shown().await == none).await;
     let body = json!({ "value": "bad-deploy" });
     let path = "/api/controls/scenario";
     let response = send(&server.ops, Method::PUT, path, &[], Some(&body)).await;
     assert_eq!(response.status, 200, "{:?}", response.body);
+    assert_eq!(
+        value(&response),
+        json!({ "value": "bad-deploy", "detail": "1/4: The old version" })
+    );
     until("the step is shown", async || {
-        shown().await == "bad-deploy 1/4: The old version"
+        shown().await == ["bad-deploy", "1/4: The old version"]
     })
     .await;
 }

@@ -362,6 +362,26 @@ async fn a_control_accepts_only_its_choices() {
 }
 
 #[tokio::test]
+async fn the_detail_of_a_control_accompanies_its_value() {
+    let playing = Control::new("Scenario", || "sale".into(), |_| Ok(()))
+        .choice("sale", "A sale.")
+        .detail(|value| (value == "sale").then(|| "2/7: It opens".into()));
+    let idle = Control::new("Cache", || "on".into(), |_| Ok(())).detail(|_| None);
+    let page = page().control(playing).control(idle).build().unwrap();
+    let router = page.into_router();
+    let now = get_json(&router, "/api/now").await;
+    assert_eq!(now["controls"], json!({"scenario": "sale", "cache": "on"}));
+    let details = json!({"scenario": "2/7: It opens"});
+    assert_eq!(now["control_details"], details);
+    let controls = get_json(&router, "/api/controls").await;
+    assert_eq!(controls[0]["detail"], "2/7: It opens");
+    assert_eq!(controls[1].get("detail"), None);
+    let set = Request::put("/api/controls/scenario").body(Body::from(r#"{"value": "sale"}"#));
+    let (_, set) = answer(&router, set.unwrap()).await;
+    assert_eq!(set, r#"{"detail":"2/7: It opens","value":"sale"}"#);
+}
+
+#[tokio::test]
 async fn an_unsupported_method_is_rejected_with_a_problem_document() {
     let router = page().build().unwrap().into_router();
     for path in ["/", "/api/now", "/assets/main.js"] {

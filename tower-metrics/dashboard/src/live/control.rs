@@ -6,6 +6,7 @@ use super::hook;
 use super::slug::slug;
 
 type Current = Box<dyn Fn() -> String + Send + Sync>;
+type Detail = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 type Set = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// A switch with several positions, one of which is active.
@@ -33,6 +34,7 @@ pub struct Control {
     pub(super) panel: Option<String>,
     pub(super) annotated: bool,
     current: Current,
+    detail: Option<Detail>,
     set: Set,
 }
 
@@ -42,6 +44,13 @@ pub(super) struct Choice {
     pub(super) value: String,
     title: String,
     description: String,
+}
+
+/// Current state of a [`Control`].
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Reading {
+    pub(super) value: String,
+    pub(super) detail: Option<String>,
 }
 
 impl Control {
@@ -70,6 +79,7 @@ impl Control {
             panel: None,
             annotated: false,
             current: Box::new(current),
+            detail: None,
             set: Box::new(set),
         }
     }
@@ -118,9 +128,30 @@ impl Control {
         self
     }
 
-    /// Returns the current value, or the panic message of the hook.
-    pub(super) fn current(&self) -> Result<String, String> {
-        hook::call(|| (self.current)())
+    /// Sets a function that returns more about the active value, such as its
+    /// progress, or `None`. Defaults to none.
+    ///
+    /// The page shows the text next to the choices. Charts of an
+    /// [annotated](Self::annotated) control mark the changes of the text, too.
+    ///
+    /// `detail` receives the active value. Like the other functions, it must not
+    /// block.
+    #[must_use]
+    pub fn detail(
+        mut self,
+        detail: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.detail = Some(Box::new(detail));
+        self
+    }
+
+    /// Returns the current value and its detail, or the panic message of the hook.
+    pub(super) fn current(&self) -> Result<Reading, String> {
+        hook::call(|| {
+            let value = (self.current)();
+            let detail = self.detail.as_ref().and_then(|detail| detail(&value));
+            Reading { value, detail }
+        })
     }
 
     /// Activates `value`.
@@ -136,6 +167,16 @@ impl Control {
         match hook::call(|| (self.set)(value)) {
             Ok(result) => result.map_err(SetError::Rejected),
             Err(panic) => Err(SetError::Panicked(panic)),
+        }
+    }
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.value)?;
+        match &self.detail {
+            Some(detail) => write!(f, " {detail}"),
+            None => Ok(()),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::Serialize;
 
 use super::clock::WallClock;
+use super::control::Reading;
 use super::eval::Eval;
 use super::sample::Labels;
 use crate::dashboard::{Annotation, Event};
@@ -43,8 +44,8 @@ struct Mark {
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     marks: VecDeque<Mark>,
-    /// Latest value of each control.
-    controls: BTreeMap<String, String>,
+    /// Latest state of each control.
+    controls: BTreeMap<String, Reading>,
     /// Time of the latest increase of each annotation and label set.
     increased: BTreeMap<(usize, Labels), f64>,
     control_changed: Option<f64>,
@@ -65,15 +66,15 @@ impl Marks {
         status.collect()
     }
 
-    /// Observes the value of a control, and marks a change to it. A change to a
+    /// Observes the state of a control, and marks a change to it. A change to a
     /// value other than `default` is a period that lasts until the next change.
-    pub(super) fn control(&mut self, now: f64, id: &str, value: &str, default: Option<&str>) {
-        let before = self.controls.insert(id.to_owned(), value.to_owned());
-        if before.as_deref().is_some_and(|before| before != value) {
+    pub(super) fn control(&mut self, now: f64, id: &str, state: &Reading, default: Option<&str>) {
+        let before = self.controls.insert(id.to_owned(), state.clone());
+        if before.is_some_and(|before| before != *state) {
             self.end(now, id);
             self.control_changed = Some(now);
-            let is_period = default.is_some_and(|default| default != value);
-            self.begin(now, id, value, is_period);
+            let is_period = default.is_some_and(|default| default != state.value);
+            self.begin(now, id, &state.to_string(), is_period);
         }
     }
 
@@ -155,8 +156,18 @@ mod tests {
             wall: 100.0,
         });
         let mut marks = Marks::default();
-        for (now, value) in [(1.0, "calm"), (2.0, "calm"), (3.0, "outage"), (9.0, "calm")] {
-            marks.control(now, "faults", value, Some("calm"));
+        for (now, value, detail) in [
+            (1.0, "calm", None),
+            (2.0, "calm", None),
+            (3.0, "outage", None),
+            (6.0, "outage", Some("2/2")),
+            (9.0, "calm", None),
+        ] {
+            let state = Reading {
+                value: value.to_owned(),
+                detail: detail.map(str::to_owned),
+            };
+            marks.control(now, "faults", &state, Some("calm"));
         }
         let mark = |at, end, title: &str, lasts| MarkStatus {
             at,
@@ -165,7 +176,8 @@ mod tests {
             lasts,
         };
         let expected = [
-            mark(103.0, Some(109.0), "outage", true),
+            mark(103.0, Some(106.0), "outage", true),
+            mark(106.0, Some(109.0), "outage 2/2", true),
             mark(109.0, None, "calm", false),
         ];
         assert_eq!(marks.since(0.0, &clock), expected);

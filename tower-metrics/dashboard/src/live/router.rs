@@ -182,10 +182,22 @@ async fn stream(State(page): Shared) -> Response {
 
 async fn controls(State(page): Shared) -> Response {
     let list = page.parts.controls.iter().map(|control| {
-        json!({"id": control.id, "title": control.title, "description": control.description,
-            "choices": control.choices, "default": control.default, "value": control.current().ok()})
+        let mut object = json!({"id": control.id, "title": control.title,
+            "description": control.description, "choices": control.choices,
+            "default": control.default});
+        add_state(&mut object, control);
+        object
     });
     json_response(Value::from_iter(list).to_string().into())
+}
+
+/// Adds the value of a control, `null` if it is unknown, and its detail if it has one.
+fn add_state(object: &mut Value, control: &Control) {
+    let state = control.current().ok();
+    object["value"] = json!(state.as_ref().map(|state| &state.value));
+    if let Some(detail) = state.and_then(|state| state.detail) {
+        object["detail"] = detail.into();
+    }
 }
 
 async fn set_control(
@@ -215,7 +227,11 @@ async fn set_control(
         );
     };
     match control.set(value) {
-        Ok(()) => json_response(json!({"value": control.current().ok()}).to_string().into()),
+        Ok(()) => {
+            let mut object = json!({});
+            add_state(&mut object, control);
+            json_response(object.to_string().into())
+        }
         Err(SetError::Unknown(error)) => problem(StatusCode::UNPROCESSABLE_ENTITY, error),
         Err(SetError::Rejected(error)) => problem(StatusCode::CONFLICT, error),
         Err(SetError::Panicked(error)) => problem(

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::burn::{Budget, ObjectiveStatus};
 use super::check::CheckStatus;
 use super::clock::{Timestamp, WallClock};
-use super::control::Control;
+use super::control::{Control, Reading};
 use super::eval::Eval;
 use super::history::{Current, History};
 use super::marks::{MarkStatus, Marks};
@@ -59,6 +59,7 @@ struct Latest {
     objectives: Vec<ObjectiveStatus>,
     checks: Vec<CheckStatus>,
     controls: BTreeMap<String, Option<String>>,
+    control_details: BTreeMap<String, String>,
     marks: Vec<MarkStatus>,
     problems: Vec<Problem>,
 }
@@ -117,12 +118,12 @@ impl Sampler {
     /// Takes a sample. Returns whether the wall clock has stepped since the
     /// previous sample, which changes the timestamps of earlier ones.
     ///
-    /// `controls` are the current values of the controls, or why they are unknown.
+    /// `controls` are the current states of the controls, or why they are unknown.
     pub(super) fn sample(
         &mut self,
         time: Timestamp,
         checks: Vec<CheckStatus>,
-        controls: Vec<Result<String, String>>,
+        controls: Vec<Result<Reading, String>>,
     ) -> bool {
         let now = time.steady;
         let stepped = self.clock.observe(time);
@@ -165,23 +166,30 @@ impl Sampler {
         stepped
     }
 
-    /// Returns the controls, whose values [`sample`](Self::sample) expects.
+    /// Returns the controls, whose states [`sample`](Self::sample) expects.
     pub(super) fn controls(&self) -> Arc<[Control]> {
         self.controls.clone()
     }
 
-    fn record_controls(&mut self, now: f64, values: Vec<Result<String, String>>) {
-        for (control, value) in self.controls.clone().iter().zip(values) {
-            if let Ok(value) = &value
-                && control.annotated
-            {
-                let default = control.default.as_deref();
-                self.marks.control(now, &control.id, value, default);
-            }
-            if let Err(detail) = &value {
-                self.report(&control.title, detail.clone());
-            }
-            self.latest.controls.insert(control.id.clone(), value.ok());
+    fn record_controls(&mut self, now: f64, states: Vec<Result<Reading, String>>) {
+        self.latest.control_details.clear();
+        for (control, state) in self.controls.clone().iter().zip(states) {
+            let value = match state {
+                Ok(state) => {
+                    if control.annotated {
+                        let default = control.default.as_deref();
+                        self.marks.control(now, &control.id, &state, default);
+                    }
+                    let details = &mut self.latest.control_details;
+                    details.extend(state.detail.map(|detail| (control.id.clone(), detail)));
+                    Some(state.value)
+                }
+                Err(panic) => {
+                    self.report(&control.title, panic);
+                    None
+                }
+            };
+            self.latest.controls.insert(control.id.clone(), value);
         }
     }
 
@@ -209,6 +217,7 @@ impl Sampler {
             objectives: &self.latest.objectives,
             checks: &self.latest.checks,
             controls: &self.latest.controls,
+            control_details: &self.latest.control_details,
             marks: &self.latest.marks,
             problems: &self.latest.problems,
         }

@@ -26,6 +26,8 @@ pub(super) struct Now<'a> {
     pub(super) checks: &'a [CheckStatus],
     /// The value of each control, `null` if it is unknown.
     pub(super) controls: &'a BTreeMap<String, Option<String>>,
+    /// What else is known about the value of a control.
+    pub(super) control_details: &'a BTreeMap<String, String>,
     pub(super) marks: &'a [MarkStatus],
     pub(super) problems: &'a [Problem],
 }

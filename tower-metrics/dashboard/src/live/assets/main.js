@@ -120,7 +120,7 @@ function build() {
     () => problems.render(store.latest.problems),
     () => checks.render(store.latest.checks),
     () => objectives.render(store.latest.objectives),
-    () => controls.render(store.latest.controls),
+    () => controls.render(store.latest.controls, store.latest.control_details),
   ];
   const sections = definition.rows.map((row) => el("section", { "aria-label": row.title },
     el("details.row", { open: !row.collapsed }, el("summary", el("h2", row.title)),
@@ -207,8 +207,9 @@ async function change(id, value) {
     const body = await answer.json().catch(() => ({}));
     if (!answer.ok) throw new Error(body.detail ?? `${answer.status} ${answer.statusText}`);
     store.latest.controls = { ...store.latest.controls, [id]: body.value };
+    store.latest.control_details = { ...store.latest.control_details, [id]: body.detail };
     for (const update of status) update();
-    announce(`${id}: ${body.value}`);
+    announce(`${id}: ${body.value} ${body.detail ?? ""}`.trim());
   } catch (error) {
     showNotice(`Cannot change ${id}: ${error.message}`);
   }

@@ -148,11 +148,12 @@ export class Controls {
     }
   }
 
-  render(states) {
+  render(states, details) {
     for (const [id, { control, buttons, panel, other }] of this.items) {
       const current = states[id] ?? null;
       for (const [value, button] of buttons) button.setAttribute("aria-checked", String(value === current));
-      setText(other, current === null ? "unknown" : buttons.has(current) ? "" : current);
+      const value = current === null ? "unknown" : buttons.has(current) ? "" : current;
+      setText(other, [value, details[id]].filter(Boolean).join(" "));
       if (control.panel) setText(panel, this.panelValue(control.panel));
     }
   }

@@ -9,7 +9,7 @@ export class Store {
     this.times = [];
     this.panels = new Map();
     this.clock = 0;
-    this.latest = { objectives: [], checks: [], controls: {}, marks: [], problems: [] };
+    this.latest = { objectives: [], checks: [], controls: {}, control_details: {}, marks: [], problems: [] };
   }
 
   define(definition) {
@@ -95,8 +95,8 @@ export class Store {
   }
 
   take(state) {
-    const { objectives, checks, controls, marks, problems } = state;
-    this.latest = { objectives, checks, controls, marks, problems };
+    const { objectives, checks, controls, control_details, marks, problems } = state;
+    this.latest = { objectives, checks, controls, control_details, marks, problems };
   }
 
   trim() {
