@@ -1,5 +1,6 @@
 //! Drives the live page in Chromium.
 
+mod charts;
 mod chromium;
 #[path = "../../src/traffic/client.rs"]
 #[allow(dead_code, unreachable_pub)]

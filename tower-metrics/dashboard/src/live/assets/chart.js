@@ -4,7 +4,13 @@ import { el, setText, color, withAlpha } from "./dom.js";
 import { axis, clock, minute, text } from "./format.js";
 
 const FONT = "11px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
-const PALETTE = 12;
+const PALETTE = Array.from({ length: 12 }, (_, index) => `c${index + 1}`);
+/** A chart with more series omits those that are 0 in the whole visible range. */
+const MANY = 12;
+/** Dashes of lines that show a total or a limit of the other lines, in pixels. */
+const DASH = [5, 4];
+/** Width of a region, in pixels, from which its title is drawn inside even if it must be shortened. */
+const READABLE_PX = 56;
 /** Width of a legend item besides its name and value: color, gaps and padding. */
 const LEGEND_ITEM_PX = 32;
 /** Colors assigned to names, shared by all charts. */
@@ -93,7 +99,7 @@ export function drawMarks(u, marks) {
       ctx.fillStyle = withAlpha("mark", 0.08);
       ctx.fillRect(at, bbox.top, end - at, bbox.height);
     }
-    if (at >= bbox.left) lines.push([at, mark]);
+    if (at >= bbox.left) lines.push([at, mark, Math.min(mark.lasts ? end : right, right)]);
   }
   ctx.strokeStyle = color("mark");
   ctx.lineWidth = ratio;
@@ -104,15 +110,15 @@ export function drawMarks(u, marks) {
     ctx.lineTo(at, bbox.top + bbox.height);
     ctx.stroke();
   }
-  drawTitles(ctx, lines, bbox.left, right, bbox.top);
+  drawTitles(ctx, lines, bbox.left, bbox.top);
   ctx.restore();
 }
 
 /**
- * Draws titles to the right of their lines, in lower rows if they would overlap, and the latest ones first. At the edge,
- * titles of periods move to the left of their lines, and are shortened if they are too long for either side.
+ * Draws titles to the right of their lines, in lower rows if they would overlap, and the latest ones first. Titles of
+ * periods are shortened to the period. Those of short ones move to the left of their lines if there is more space.
  */
-function drawTitles(ctx, lines, left, right, top) {
+function drawTitles(ctx, lines, left, top) {
   const ratio = devicePixelRatio;
   const gap = 4 * ratio;
   ctx.font = `${10.5 * ratio}px system-ui, sans-serif`;
@@ -124,11 +130,11 @@ function drawTitles(ctx, lines, left, right, top) {
   ctx.strokeStyle = color("card");
   ctx.fillStyle = color("mark");
   const taken = [Infinity, Infinity, Infinity];
-  for (const [at, { title, lasts }] of [...lines].reverse()) {
+  for (const [at, { title, lasts }, end] of [...lines].reverse()) {
     const full = ctx.measureText(title).width;
-    const [before, after] = [at - gap - left, right - at - gap];
+    const [before, after] = [at - gap - left, end - at - gap];
     if (full > after && !lasts) continue;
-    const toRight = full <= after || (full > before && after > before);
+    const toRight = full <= after || after >= READABLE_PX * ratio || after >= before;
     const text = shorten(ctx, title, toRight ? after : before);
     const width = ctx.measureText(text).width;
     const from = toRight ? at + gap : at - gap - width;
@@ -176,27 +182,45 @@ export class Lines {
     body.append(this.host, this.legend);
     this.hidden = new Set();
     this.names = [];
+    this.plotted = [];
     this.items = new Map();
+    this.tones = new Map();
+    this.others = el("li.others");
     new ResizeObserver(() => fit(this.plot, this.host)).observe(this.host);
   }
 
-  tone(name, index) {
-    return this.tones.get(name) ?? `c${(index % PALETTE) + 1}`;
+  /**
+   * Assigns colors. A name has the same color in every chart, unless another name in this chart has it, and keeps its
+   * color as long as the chart shows it.
+   */
+  assignColors() {
+    const before = this.tones;
+    this.tones = new Map(Object.entries(this.panel.tones ?? {}));
+    const uses = new Map(PALETTE.map((tone) => [tone, 0]));
+    const take = (name, tone) => { this.tones.set(name, tone); uses.set(tone, uses.get(tone) + 1); };
+    const rest = () => this.names.filter((name) => !this.tones.has(name));
+    for (const name of rest()) if (before.has(name)) take(name, before.get(name));
+    for (const name of rest()) if (uses.get(KNOWN.get(name)) === 0) take(name, KNOWN.get(name));
+    for (const name of rest()) {
+      const fewest = Math.min(...uses.values());
+      take(name, PALETTE.find((tone) => uses.get(tone) === fewest));
+      if (fewest === 0 && !KNOWN.has(name)) KNOWN.set(name, this.tones.get(name));
+    }
   }
 
-  /** Assigns colors. A name has the same color in every chart, unless another name in this chart has it. */
-  assignColors() {
-    this.tones = new Map(Object.entries(this.panel.tones ?? {}));
-    const free = new Set(Array.from({ length: PALETTE }, (_, index) => `c${index + 1}`));
-    const take = (name, tone) => { this.tones.set(name, tone); free.delete(tone); };
-    const rest = this.names.filter((name) => !this.tones.has(name));
-    for (const name of rest) if (free.has(KNOWN.get(name))) take(name, KNOWN.get(name));
-    for (const name of rest) {
-      if (this.tones.has(name) || !free.size) continue;
-      const [tone] = free;
-      take(name, tone);
-      if (!KNOWN.has(name)) KNOWN.set(name, tone);
-    }
+  /** Whether a line has a color of its own among lines by label value, such as a total or a limit. */
+  isReference(name) {
+    const { stacked, tones, legends } = this.panel;
+    return !stacked && name in (tones ?? {}) && legends.some((legend) => legend.includes("{"));
+  }
+
+  /** Returns the names of the series to show, in the order of the legend. */
+  select(data) {
+    const names = this.order(data.series.keys());
+    if (names.length <= MANY) return names;
+    const from = this.times.findIndex((at) => at >= this.view.from);
+    const to = this.lastVisible() + 1;
+    return names.filter((name) => data.series.get(name).slice(Math.max(0, from), to).some((value) => value));
   }
 
   order(names) {
@@ -206,17 +230,21 @@ export class Lines {
   }
 
   build() {
+    const cursor = this.plot?.cursor;
     this.plot?.destroy();
     this.assignColors();
+    // Lines that are drawn last are on top.
+    this.plotted = [...this.names].sort((a, b) => this.isReference(a) - this.isReference(b));
     const { panel, view } = this;
     const options = base(view, this.host, panel.unit);
     const filled = panel.stacked || this.names.length === 1;
-    options.series = [{}, ...this.names.map((name, index) => ({
+    options.series = [{}, ...this.plotted.map((name) => ({
       label: name,
       show: !this.hidden.has(name),
-      stroke: () => color(this.tone(name, index)),
+      stroke: () => color(this.tones.get(name)),
       width: panel.stacked ? 1 : 1.5,
-      fill: filled ? () => withAlpha(this.tone(name, index), panel.stacked ? 0.5 : 0.1) : undefined,
+      dash: this.isReference(name) ? DASH : undefined,
+      fill: filled ? () => withAlpha(this.tones.get(name), panel.stacked ? 0.5 : 0.1) : undefined,
       points: { show: false },
       spanGaps: false,
     }))];
@@ -229,27 +257,30 @@ export class Lines {
     requestAnimationFrame(() => fit(this.plot, this.host));
     this.nameWidth = Math.max(0, ...this.names.map((name) => width(name)));
     this.valueWidth = 0;
-    this.legend.replaceChildren(...this.names.map((name, index) => this.item(name, index)));
+    const focused = this.legend.contains(document.activeElement) ? document.activeElement.dataset.name : null;
+    this.legend.replaceChildren(...this.names.map((name) => this.item(name)), this.others);
+    if (focused !== null) this.items.get(focused)?.closest("button").focus({ preventScroll: true });
+    return cursor;
   }
 
   empty() {
-    return [[], ...this.names.map(() => [])];
+    return [[], ...this.plotted.map(() => [])];
   }
 
-  item(name, index) {
+  item(name) {
     const value = el("span.value");
     const shown = !this.hidden.has(name);
     const toggle = el("button", {
-      type: "button", "aria-pressed": String(shown), title: `Show or hide ${name}`,
+      type: "button", "aria-pressed": String(shown), title: `Show or hide ${name}`, "data-name": name,
       onclick: () => {
         if (this.hidden.has(name)) this.hidden.delete(name); else this.hidden.add(name);
         toggle.setAttribute("aria-pressed", String(!this.hidden.has(name)));
         this.plot.delBand(null);
         for (const band of this.bands()) this.plot.addBand(band);
-        this.plot.setSeries(index + 1, { show: !this.hidden.has(name) });
+        this.plot.setSeries(this.plotted.indexOf(name) + 1, { show: !this.hidden.has(name) });
         this.render(this.data, this.times);
       },
-    }, el(`i.${this.tone(name, index)}`, { "aria-hidden": "true" }), el("span.label", name), value);
+    }, el(`i.${this.tones.get(name)}${this.isReference(name) ? ".dashed" : ""}`, { "aria-hidden": "true" }), el("span.label", name), value);
     this.items.set(name, value);
     return el("li", toggle);
   }
@@ -281,20 +312,26 @@ export class Lines {
   render(data, times) {
     this.data = data;
     this.times = times;
-    const names = this.order(data.series.keys());
+    const names = this.select(data);
+    let cursor = null;
     if (!this.plot || names.join("\u0000") !== this.names.join("\u0000")) {
       this.names = names;
       this.items.clear();
-      this.build();
+      cursor = this.build();
     }
-    const raw = this.names.map((name) => data.series.get(name));
+    const raw = this.plotted.map((name) => data.series.get(name));
     this.plot.setData([times, ...(this.panel.stacked ? this.stack(raw) : raw)]);
+    // A new plot shows the crosshair where the one before it did.
+    if (cursor?.left >= 0) this.plot.setCursor({ left: cursor.left, top: cursor.top }, false);
+    const omitted = data.series.size - names.length;
+    this.others.hidden = omitted === 0;
+    setText(this.others, `${names.length ? `${omitted} others` : `All ${omitted}`}: ${text(0, this.panel.unit)}`);
     this.updateLegend(this.plot.cursor.idx);
   }
 
   /** Stacks the visible lines. A missing value counts as zero if another line has a value. */
   stack(raw) {
-    const shown = this.names.map((name) => !this.hidden.has(name));
+    const shown = this.plotted.map((name) => !this.hidden.has(name));
     const height = this.times.map((_, at) => (raw.some((values, index) => shown[index] && values[at] !== null) ? 0 : null));
     return raw.map((values, index) => {
       if (!shown[index]) return values;
@@ -308,7 +345,7 @@ export class Lines {
   /** Returns the bands between adjacent lines of a stack, so that areas do not overlap. */
   bands() {
     if (!this.panel.stacked) return [];
-    const shown = this.names.map((_, index) => index + 1).filter((at) => !this.hidden.has(this.names[at - 1]));
+    const shown = this.plotted.map((_, index) => index + 1).filter((at) => !this.hidden.has(this.plotted[at - 1]));
     return shown.slice(1).map((at, index) => ({ series: [at, shown[index]] }));
   }
 
