@@ -6,6 +6,8 @@ import { axis, clock, span, text } from "./format.js";
 /** Formats an objective with all of its nines. */
 const percent = (share) => `${Number((share * 100).toPrecision(8))}%`;
 
+const severityTone = (alert) => (alert.severity === "page" ? "bad" : "warn");
+
 /** Formats a burn rate: `0.5× in 6 min`. The only line break is before `in`. */
 const within = (rate, length) => `${text(rate, "times")} in\u00a0${span(length).replace(" ", "\u00a0")}`;
 
@@ -50,11 +52,11 @@ export class Objectives {
         setText(line.long, within(now.long, line.alert.long_s));
         setText(line.short, within(now.short, line.alert.short_s));
         setText(line.state, now.since ? clock(now.since) : "–");
-        line.row.dataset.tone = now.since ? "bad" : "";
+        line.row.dataset.tone = now.since ? severityTone(line.alert) : "";
         if (now.since && !firing) firing = line.alert;
       });
       setText(budget, text(state.errors, "ratio"));
-      const tone = firing ? (firing.severity === "page" ? "bad" : "warn") : "good";
+      const tone = firing ? severityTone(firing) : "good";
       setText(pill, firing ? `Firing: ${firing.severity}` : "OK");
       pill.dataset.tone = card.dataset.tone = badge.dataset.tone = tone;
       setText(badge, firing ? `${objective.title}: ${firing.severity}` : objective.title);
