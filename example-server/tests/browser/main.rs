@@ -366,6 +366,13 @@ async fn a_phone_needs_no_horizontal_scrolling_in_either_theme() {
     page.open(&server.ops_url).await;
     wait_until_live(&mut page).await;
     wait_for_text(&mut page, "top-concerts", "radiohead").await;
+    wait_for_text(&mut page, "revenue-by-concert", "radiohead").await;
+    let table = panel("revenue-by-concert");
+    let sorted = format!(
+        "[...{table}.querySelectorAll('[aria-sort], td:nth-child(4)')]\
+         .every(e => e.innerText && e.getBoundingClientRect().right <= 348)"
+    );
+    assert_eq!(page.evaluate(&sorted).await, true, "Revenue is visible");
     // The widest content: a firing alert, and the details of the check.
     server
         .put_faults(&json!({ "preset": "payment-outage" }))

@@ -6,6 +6,9 @@ import { text } from "./format.js";
 /** Allows line breaks before slashes. */
 const breakable = (value) => value.split(/(?=\/)/).flatMap((part, at) => (at ? [el("wbr"), part] : [part]));
 
+/** Length of a label value from which it may wrap on narrow screens. */
+const LONG = 16;
+
 const NUMERIC = new Intl.Collator("en", { numeric: true });
 
 export class Table {
@@ -55,7 +58,7 @@ export class Table {
       const shown = value === "" ? el("span.muted", this.panel.by[index].includes("route") ? "no route" : "none") : el("span", breakable(value));
       const field = this.panel.drill[this.panel.by[index]];
       const linked = this.open && field === "route";
-      return el("td.key", linked ? el("button.link", { type: "button", title: "Recent requests", onclick: () => this.open(this.fields(row)) }, shown) : shown);
+      return el(value.length > LONG ? "td.key.long" : "td.key", linked ? el("button.link", { type: "button", title: "Recent requests", onclick: () => this.open(this.fields(row)) }, shown) : shown);
     });
     const line = el("path.line");
     const area = el("path.area");
