@@ -105,6 +105,10 @@ async fn the_documentation_page_fits_a_narrow_screen() {
     };
     let server = Server::start(&[]);
     let mut page = open(&browser, &server, "", 360).await;
+    let broken = "[...document.querySelectorAll('.problems td:first-child a, .opblock-tag p')]\
+                  .filter(e => e.innerText.trim() && e.getClientRects().length > 1 || e.offsetHeight > 40)\
+                  .map(e => e.innerText)";
+    assert_eq!(page.evaluate(broken).await, json!([]));
     let operations = "[...document.querySelectorAll('.opblock-summary-control')]";
     page.evaluate(&format!("{operations}.forEach(it => it.click())"))
         .await;
