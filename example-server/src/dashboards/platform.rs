@@ -57,7 +57,7 @@ fn at_a_glance() -> Row {
                 .series("uptime", started.since()),
         )
         .panel(
-            Stat::new("CPU", Unit::Count)
+            Stat::new("CPU cores", Unit::Count)
                 .description("CPU cores in use by all instances.")
                 .decimals(2)
                 .series("cores", of("process_cpu_seconds_total").rate().sum()),
