@@ -60,7 +60,13 @@ impl<'de> Deserialize<'de> for RequestTime {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<RequestTime, E> {
                 // The parser's own message describes its grammar and its limits, not the API's.
-                let time: Timestamp = text.parse().map_err(|_| {
+                // A time zone in brackets is not part of RFC 3339, and its name would be ignored.
+                let time = if text.contains('[') {
+                    None
+                } else {
+                    text.parse().ok()
+                };
+                let time: Timestamp = time.ok_or_else(|| {
                     E::custom(format_args!(
                         "{} is not allowed: expected a time from {EARLIEST} to {LATEST} with an offset \
                          from UTC, such as \"2030-01-01T20:00:00Z\" or \

@@ -201,6 +201,8 @@ fn times_within_the_limits_are_accepted_and_others_are_rejected_with_the_limits(
         "1999-12-31T23:59:59.999999Z",
         "2030-01-01T20:00:00",
         "2030-02-30T20:00:00Z",
+        "2030-01-01T20:00:00+05:00[Europe/Berlin]",
+        "2030-01-01T20:00:00Z[UTC]",
         "tomorrow",
         "",
     ] {
