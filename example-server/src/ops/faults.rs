@@ -31,7 +31,8 @@ pub(super) async fn read(State(ops): State<Ops>) -> impl IntoResponse {
 
 /// `PUT /faults`: activates a document until it expires.
 ///
-/// The response is 400 if the body is not JSON, and 422 if a value is not allowed. A number such as
+/// The response is 400 if the body is not JSON or is nested too deeply, and 422 if a value is not
+/// allowed. A number such as
 /// `1e400` is valid JSON but too large.
 pub(super) async fn replace(
     State(ops): State<Ops>,
@@ -46,6 +47,9 @@ pub(super) async fn replace(
         )));
     }
     let document = Document::from_json(text).map_err(|invalid| {
+        if invalid.malformed {
+            return Problem::malformed(format!("the body is {}", invalid.problem));
+        }
         let path = if invalid.path.is_empty() {
             "body"
         } else {

@@ -154,6 +154,27 @@ async fn faults_are_replaced_over_http_and_expire() {
 }
 
 #[tokio::test]
+async fn a_faults_document_that_is_nested_too_deeply_is_malformed() {
+    let server = Server::start(&[]);
+    let nested = (0..100).fold(
+        json!({ "probability": 0.5 }),
+        |when, _| json!({ "all": [when] }),
+    );
+    let document = json!({
+        "faults": [{ "operation": "payment", "fail": { "as": "declined" }, "when": nested }]
+    });
+    let refused = send(&server.ops, Method::PUT, "/faults", &[], Some(&document)).await;
+    let problem = value(&refused);
+    assert_eq!(refused.status, 400, "{problem}");
+    assert_eq!(problem["type"], "/docs#malformed", "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("the body is nested too deeply"),
+        "{detail}"
+    );
+}
+
+#[tokio::test]
 async fn the_longest_faults_document_is_accepted_and_a_larger_body_is_413() {
     let server = Server::start(&[]);
     let delays = vec![0.001_25; 10_000];

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Nesting that serde_json parses.
+const MAX_DEPTH: &str = "at most 127 levels of lists and objects are allowed";
+
 /// Error of a faults document.
 ///
 /// Displayed as `faults[1].when.probability: 1.5 is not allowed: expected a number from 0 to 1`.
@@ -13,6 +16,8 @@ pub struct Invalid {
     pub path: String,
     /// The value, and what is expected.
     pub problem: String,
+    /// Whether the text cannot be parsed, in contrast to a value in it that is not allowed.
+    pub malformed: bool,
     /// Line and column in the text, counted from 1, if they are known.
     pub position: Option<(usize, usize)>,
 }
@@ -37,6 +42,7 @@ impl Invalid {
             Self {
                 path,
                 problem,
+                malformed: false,
                 position: None,
             }
         } else {
@@ -46,15 +52,20 @@ impl Invalid {
 
     /// A syntax error, which has a position in the text and no path.
     pub(super) fn json_syntax(error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        let (problem, malformed) = if text.starts_with("number out of range") {
+            // Valid JSON that no number here can hold.
+            let problem = format!("{text}: the largest number is 1.8e308");
+            (problem, false)
+        } else if let Some(position) = text.strip_prefix("recursion limit exceeded") {
+            (format!("nested too deeply{position}: {MAX_DEPTH}"), true)
+        } else {
+            (format!("not JSON: {text}"), true)
+        };
         Self {
             path: String::new(),
-            problem: match error.to_string() {
-                // Valid JSON that no number here can hold.
-                text if text.starts_with("number out of range") => {
-                    format!("{text}: the largest number is 1.8e308")
-                }
-                text => format!("not JSON: {text}"),
-            },
+            problem,
+            malformed,
             position: None,
         }
     }
@@ -63,6 +74,7 @@ impl Invalid {
         Self {
             path: String::new(),
             problem: format!("not TOML: {error}"),
+            malformed: true,
             position: None,
         }
     }
@@ -71,6 +83,7 @@ impl Invalid {
         Self {
             path: path(error.path()),
             problem: reword(error.inner().message()),
+            malformed: false,
             position: None,
         }
     }

@@ -215,6 +215,7 @@ impl Fields {
         let invalid = |path: String, time: Duration, allowed: String| Invalid {
             path,
             problem: format!("{} is not allowed: expected {allowed}", shown(time)),
+            malformed: false,
             position: None,
         };
         let mut previous = None;
