@@ -3,11 +3,11 @@
 use std::str::FromStr;
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::response::IntoResponse;
+use http::request::Parts;
 use http::{StatusCode, header};
-use serde::Deserialize;
 use ticket_core::{Concert, Cursor, MAX_PAGE, NewConcert, Page, Tickets};
 use utoipa::IntoParams;
 
@@ -22,7 +22,7 @@ const DEFAULT_LIMIT: u32 = 20;
 type ConcertPage = Page<Concert>;
 
 /// Query parameters of a list.
-#[derive(Deserialize, IntoParams)]
+#[derive(Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Paging {
     /// Maximum number of concerts on the page.
@@ -31,6 +31,29 @@ pub(super) struct Paging {
     /// `next_cursor` of the previous page.
     #[param(value_type = String, required = false, pattern = "^[0-9a-f]{32}$")]
     cursor: Option<String>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Paging {
+    type Rejection = Problem;
+
+    /// Ignores unknown parameters.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Query(parameters) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+        let mut paging = Self::default();
+        for (name, value) in parameters {
+            let slot = match &*name {
+                "limit" => &mut paging.limit,
+                "cursor" => &mut paging.cursor,
+                _ => continue,
+            };
+            if slot.replace(value).is_some() {
+                let detail = "the parameter occurs more than once";
+                return Err(Problem::malformed_field(&name, detail));
+            }
+        }
+        Ok(paging)
+    }
 }
 
 impl Paging {
@@ -76,9 +99,8 @@ impl Paging {
 )]
 pub(super) async fn list(
     State(tickets): State<Tickets>,
-    paging: Result<Query<Paging>, QueryRejection>,
+    paging: Paging,
 ) -> Result<Json<ConcertPage>, Problem> {
-    let Query(paging) = paging.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
     let page = tickets
         .list_concerts(paging.limit()?, paging.cursor()?)
         .await?;
@@ -147,8 +169,21 @@ pub(super) fn path_id<T>(name: &str, id: Result<Path<String>, PathRejection>) ->
 where
     T: FromStr<Err = ticket_core::Error>,
 {
-    let Path(text) = id.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
-    parse(name, &text)
+    parse(name, &path_text(name, id)?)
+}
+
+/// Returns the text of a path parameter.
+pub(super) fn path_text(
+    name: &str,
+    text: Result<Path<String>, PathRejection>,
+) -> Result<String, Problem> {
+    match text {
+        Ok(Path(text)) => Ok(text),
+        Err(_) => Err(Problem::malformed_field(
+            name,
+            "expected percent-encoded UTF-8",
+        )),
+    }
 }
 
 /// Parses a parameter of the path or the query. One that cannot be parsed is malformed, not invalid.

@@ -178,7 +178,22 @@ async fn every_bad_request_gets_a_problem_that_names_the_field() {
             "malformed",
             Some("concert_id"),
         ),
-        (get.clone(), "/purchases/%FF", "", 400, "malformed", None),
+        (
+            get.clone(),
+            "/purchases/%FF",
+            "",
+            400,
+            "malformed",
+            Some("purchase_id"),
+        ),
+        (
+            get.clone(),
+            "/concerts?limit=1&limit=2",
+            "",
+            400,
+            "malformed",
+            Some("limit"),
+        ),
         (
             get.clone(),
             "/concerts?limit=ten",

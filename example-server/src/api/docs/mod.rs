@@ -10,6 +10,7 @@ use axum::response::{Html, IntoResponse, Response};
 use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
+use super::concerts::path_text;
 use super::openapi::responses::{Failures, NotFound};
 use crate::problem::{self, Problem};
 use crate::security;
@@ -132,7 +133,7 @@ pub(super) async fn file(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let Path(name) = name.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+    let name = path_text("file", name)?;
     let Some(file) = FILES.iter().find(|file| file.name == name) else {
         return Err(problem::not_found(uri).await);
     };
