@@ -12,7 +12,8 @@ pub(crate) const MAX_BODY: usize = 64 * 1024;
 /// Maximum size of a faults document, in bytes. The longest list of delays fits.
 pub(crate) const MAX_DOCUMENT: usize = 1024 * 1024;
 
-/// Extractor for the bytes of a body whose `Content-Type` is JSON.
+/// Extractor for the bytes of a body whose `Content-Type` is JSON and that has no content coding such
+/// as gzip.
 ///
 /// The domain parses them, because its errors name the path of the field.
 #[derive(Debug)]
@@ -22,6 +23,9 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_identity(request.headers()) {
+            return Err(Problem::encoded());
+        }
         let essence = single_value(request.headers(), &header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split(';').next())
@@ -42,6 +46,16 @@ pub(crate) fn single_value<'a>(
 ) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
+}
+
+/// Returns whether the body has no content coding. `identity` is a synonym for none.
+fn is_identity(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.all(|coding| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    })
 }
 
 fn rejected(rejection: BytesRejection) -> Problem {

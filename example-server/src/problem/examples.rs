@@ -39,6 +39,7 @@ pub(crate) fn examples() -> Vec<Problem> {
         Error::PerBuyerLimit { limit: 4, held: 3 }.into(),
         Problem::too_large("the limit is 65536 bytes"),
         Problem::not_json(),
+        Problem::encoded(),
         Problem::invalid(
             "quantity",
             "11 is not allowed: expected an integer from 1 to 10",

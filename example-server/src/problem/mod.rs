@@ -217,6 +217,14 @@ impl Problem {
         Self::new(&types::TOO_LARGE, detail)
     }
 
+    /// The request body has a content coding.
+    pub(crate) fn encoded() -> Self {
+        Self::new(
+            &types::UNSUPPORTED_ENCODING,
+            "a compressed body is not supported: send it without `Content-Encoding`",
+        )
+    }
+
     /// The `Content-Type` of the request is not JSON.
     pub(crate) fn not_json() -> Self {
         Self::new(
@@ -356,6 +364,11 @@ impl IntoResponse for Problem {
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // RFC 7694: a 415 has this header only if it is due to the content coding.
+        if std::ptr::eq(self.problem_type, &types::UNSUPPORTED_ENCODING) {
+            let identity = HeaderValue::from_static("identity");
+            headers.insert(header::ACCEPT_ENCODING, identity);
         }
         if let Some(error_type) = self.error_type {
             response.extensions_mut().insert(error_type);

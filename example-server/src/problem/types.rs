@@ -35,7 +35,7 @@ catalog! {
     /// Types of the API, by status.
     API {
         MALFORMED = "malformed", BAD_REQUEST, "Malformed request",
-            "A part of the request cannot be parsed: `errors` names the parameter or the header, or `detail` contains the position of a syntax error in the body.";
+            "A part of the request cannot be parsed: `errors` names the parameter or the header, and `detail` contains the position of a syntax error in the body.";
         UNAUTHORIZED = "unauthorized", UNAUTHORIZED, "Authentication required",
             "Send `Authorization: Bearer TOKEN`.";
         PAYMENT_DECLINED = "payment-declined", PAYMENT_REQUIRED, "Payment declined",
@@ -60,6 +60,8 @@ catalog! {
             "The limit is 65,536 bytes, and 1 MiB on the ops port.";
         UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type",
             "Send `Content-Type: application/json`.";
+        UNSUPPORTED_ENCODING = "unsupported-encoding", UNSUPPORTED_MEDIA_TYPE, "Unsupported content coding",
+            "Send the body without `Content-Encoding`: only `identity` is accepted.";
         INVALID = "invalid", UNPROCESSABLE_ENTITY, "Invalid value",
             "`errors` contains the path of the field and what is allowed.";
         KEY_REUSED = "key-reused", UNPROCESSABLE_ENTITY, "Idempotency key reused",

@@ -337,8 +337,29 @@ async fn every_bad_request_gets_a_problem_that_names_the_field() {
         .await
         .unwrap();
     assert_eq!(response.status, 415);
+    assert_eq!(value(&response)["type"], "/docs#unsupported-media-type");
+    assert!(!response.headers.contains_key("accept-encoding"));
     let sold_out = server.post(&purchases, &order("Ada", 4)).await;
     assert_eq!(value(&sold_out)["available"], 3);
+}
+
+#[tokio::test]
+async fn a_body_with_a_content_coding_is_rejected_with_the_accepted_one() {
+    let server = Server::start(&[]);
+    let concert = new_concert(1);
+    for coding in ["gzip", "identity, br", "GZIP"] {
+        let headers = [("content-encoding", coding)];
+        let response = server.post_with("/concerts", &headers, &concert).await;
+        assert_eq!(response.status, 415, "{coding}");
+        assert_eq!(response.headers["accept-encoding"], "identity");
+        let problem = value(&response);
+        assert_eq!(problem["type"], "/docs#unsupported-encoding", "{problem}");
+    }
+    for coding in ["identity", "Identity", ""] {
+        let headers = [("content-encoding", coding)];
+        let response = server.post_with("/concerts", &headers, &concert).await;
+        assert_eq!(response.status, 201, "{coding}");
+    }
 }
 
 /// Returns the types of problems that the document describes.

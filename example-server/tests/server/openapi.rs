@@ -232,7 +232,7 @@ async fn the_type_of_every_problem_links_to_a_row_of_the_documentation_page() {
         .filter_map(Value::as_object)
         .flat_map(|types| types.keys())
         .collect();
-    assert_eq!(ids.len(), 21);
+    assert_eq!(ids.len(), 22);
     for id in ids {
         assert!(page.contains(&format!("<tr id=\"{id}\">")), "{id}");
     }

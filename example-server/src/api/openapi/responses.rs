@@ -48,7 +48,7 @@ responses! {
     BodyTimeout = 408, "The request body did not arrive in time.";
     Conflict = 409, "The tickets cannot be bought.";
     TooLarge = 413, "The request body is too large.";
-    NotJson = 415, "The Content-Type is not JSON.";
+    NotJson = 415, "The Content-Type is not JSON, or the body has a Content-Encoding.";
     Invalid = 422, "A value is not allowed.";
     HeadTooLarge = 431, "The request head is larger than 16 KiB. The response has no body and closes the connection.";
     InternalError = 500, "The server failed.";
@@ -117,6 +117,16 @@ fn response(status: u16, description: &str, examples: &[Problem]) -> Response {
             .enum_values(Some(["Bearer"]));
         let header = HeaderBuilder::new().schema(Some(bearer)).build();
         return response.header("WWW-Authenticate", header).build();
+    }
+    if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        let identity = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(["identity"]));
+        let header = HeaderBuilder::new()
+            .schema(Some(identity))
+            .description(Some("Only if the body has a Content-Encoding."))
+            .build();
+        return response.header("Accept-Encoding", header).build();
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         let wait = Ref::new("#/components/headers/RetryAfter");
