@@ -28,7 +28,6 @@ mod traffic;
 use std::error::Error;
 use std::process::ExitCode;
 
-use clap::Parser;
 use config::{Cli, Command};
 use serve::Server;
 use signal::Signals;
@@ -36,7 +35,7 @@ use ticket_core::policy::Document;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let result = run(Cli::parse().into_command()).await;
+    let result = run(Cli::parse_command()).await;
     logging::shut_down();
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,11 +3,13 @@
 mod secret;
 mod value;
 
+use std::env;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ticket_core::Commit;
 
 use secret::SecretParser;
@@ -27,8 +29,21 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    pub(crate) fn into_command(self) -> Command {
-        self.command.unwrap_or(Command::Demo(self.demo))
+    /// Parses the command line of this process. Exits after an error, the help or the version.
+    pub(crate) fn parse_command() -> Command {
+        Self::try_parse_command(env::args_os().collect()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn try_parse_command(arguments: Vec<OsString>) -> Result<Command, clap::Error> {
+        let mut parser = Self::command();
+        let name = arguments.get(1);
+        if name.is_some_and(|name| parser.find_subcommand(name).is_some()) {
+            // Flags without a command are those of `demo`. Other commands must not fail because of
+            // their variables.
+            parser = parser.mut_args(|argument| argument.env(None));
+        }
+        let cli = Self::from_arg_matches(&parser.try_get_matches_from(arguments)?)?;
+        Ok(cli.command.unwrap_or(Command::Demo(cli.demo)))
     }
 }
 
@@ -346,13 +361,11 @@ pub(crate) enum FaultsAction {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Command, String> {
-        Cli::try_parse_from([&["example-server"], arguments].concat())
-            .map(Cli::into_command)
+        let arguments = [&["example-server"], arguments].concat();
+        Cli::try_parse_command(arguments.iter().map(OsString::from).collect())
             .map_err(|error| error.to_string())
     }
 

@@ -32,8 +32,7 @@ pub(super) async fn read(State(ops): State<Ops>) -> impl IntoResponse {
 /// `PUT /faults`: activates a document until it expires.
 ///
 /// The response is 400 if the body is not JSON or is nested too deeply, and 422 if a value is not
-/// allowed. A number such as
-/// `1e400` is valid JSON but too large.
+/// allowed. A number such as `1e400` is valid JSON but too large.
 pub(super) async fn replace(
     State(ops): State<Ops>,
     _: Authorized,

@@ -261,6 +261,27 @@ async fn a_second_server_on_the_same_sqlite_file_does_not_start() {
 }
 
 #[test]
+fn a_command_ignores_the_variables_of_other_commands() {
+    for (command, variable, rejected_flag) in [
+        (&["openapi"][..], "LISTEN", None),
+        (&["scenarios", "show", "calm-day"], "LISTEN", None),
+        (&["faults", "presets"], "DEMO_RATE", None),
+        (&["--version"], "LISTEN", None),
+        (&["demo"], "LISTEN", Some("--listen")),
+        (&["serve"], "LISTEN", Some("--listen")),
+        (&[], "LISTEN", Some("--listen")),
+        (&["--commit", "each"], "DEMO_RATE", Some("--rate")),
+    ] {
+        let output = program().args(command).env(variable, "bad").output();
+        let output = output.unwrap();
+        let error = utf8(&output.stderr);
+        let status = if rejected_flag.is_some() { 2 } else { 0 };
+        assert_eq!(output.status.code(), Some(status), "{command:?}: {error}");
+        assert!(error.contains(rejected_flag.unwrap_or("")), "{error}");
+    }
+}
+
+#[test]
 fn an_empty_log_filter_is_the_default() {
     // Starting waits for a line with the level INFO.
     Server::start(&["--log", ""]);
