@@ -38,6 +38,9 @@
 //! The page loads no resources from other hosts, has a strict content security policy, and needs no
 //! build step. It works behind proxies that buffer responses or map its path to another one.
 //!
+//! A chart with more than 12 series omits those that are 0 in the whole visible time range. A series
+//! with a fixed legend and color among series by label value is dashed, such as a total or a limit.
+//!
 //! Optional parts are hooks: a [`Control`] is a switch, a [`Check`] a badge that compares values from
 //! several sources, a [`RequestLog`] provides the requests behind a cell of a heatmap. The page
 //! reports a hook that panics and keeps running.

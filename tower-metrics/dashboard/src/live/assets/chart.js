@@ -9,8 +9,8 @@ const PALETTE = Array.from({ length: 12 }, (_, index) => `c${index + 1}`);
 const MANY = 12;
 /** Dashes of lines that show a total or a limit of the other lines, in pixels. */
 const DASH = [5, 4];
-/** Width of a region, in pixels, from which its title is drawn inside even if it must be shortened. */
-const READABLE_PX = 56;
+/** Characters of a title below which it is omitted rather than shortened. */
+const READABLE = 4;
 /** Width of a legend item besides its name and value: color, gaps and padding. */
 const LEGEND_ITEM_PX = 32;
 /** Colors assigned to names, shared by all charts. */
@@ -91,11 +91,13 @@ export function drawMarks(u, marks) {
   ctx.rect(bbox.left, 0, bbox.width, bbox.top + bbox.height);
   ctx.clip();
   const lines = [];
+  const ends = [];
   for (const mark of marks) {
     const at = u.valToPos(mark.at, "x", true);
     const end = mark.end ? u.valToPos(mark.end, "x", true) : right;
     if (end < bbox.left || at > right) continue;
     if (mark.lasts) {
+      ends.push(end);
       ctx.fillStyle = withAlpha("mark", 0.08);
       ctx.fillRect(at, bbox.top, end - at, bbox.height);
     }
@@ -110,15 +112,16 @@ export function drawMarks(u, marks) {
     ctx.lineTo(at, bbox.top + bbox.height);
     ctx.stroke();
   }
-  drawTitles(ctx, lines, bbox.left, bbox.top);
+  drawTitles(ctx, lines, [bbox.left, ...ends], bbox.top);
   ctx.restore();
 }
 
 /**
- * Draws titles to the right of their lines, in lower rows if they would overlap, and the latest ones first. Titles of
- * periods are shortened to the period. Those of short ones move to the left of their lines if there is more space.
+ * Draws titles to the right of their lines, in lower rows if they would overlap, and the latest ones first. Titles that are
+ * longer than their period move to the left of their lines, as far as the previous period: `ends` are the positions where
+ * periods end. Titles that are too long for either side are shortened.
  */
-function drawTitles(ctx, lines, left, top) {
+function drawTitles(ctx, lines, ends, top) {
   const ratio = devicePixelRatio;
   const gap = 4 * ratio;
   ctx.font = `${10.5 * ratio}px system-ui, sans-serif`;
@@ -132,10 +135,11 @@ function drawTitles(ctx, lines, left, top) {
   const taken = [Infinity, Infinity, Infinity];
   for (const [at, { title, lasts }, end] of [...lines].reverse()) {
     const full = ctx.measureText(title).width;
-    const [before, after] = [at - gap - left, end - at - gap];
+    const [before, after] = [at - gap - Math.max(...ends.filter((position) => position <= at)), end - at - gap];
     if (full > after && !lasts) continue;
-    const toRight = full <= after || after >= READABLE_PX * ratio || after >= before;
+    const toRight = full <= after || (full > before && after >= before);
     const text = shorten(ctx, title, toRight ? after : before);
+    if (text !== title && text.length < READABLE) continue;
     const width = ctx.measureText(text).width;
     const from = toRight ? at + gap : at - gap - width;
     const row = taken.findIndex((start) => from + width < start);
