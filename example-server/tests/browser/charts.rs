@@ -66,3 +66,17 @@ async fn a_chart_with_many_series_omits_those_that_are_zero_and_keeps_colors() {
     assert_eq!(page.evaluate(&state).await, json!(["false", true, false]));
     assert_no_errors(&mut page, &server, &[]).await;
 }
+
+#[tokio::test]
+async fn values_that_round_up_have_three_significant_digits() {
+    let Some(browser) = Browser::start() else {
+        return;
+    };
+    let server = Server::start(&[]);
+    let mut page = open(&browser, &server).await;
+    let texts = "import('/assets/format.js').then(({ text }) => \
+                 [9.99, 9.9999, 99.9, 99.99].map(value => text(value, 'per_minute')))";
+    let expected = json!(["9.99/min", "10.0/min", "99.9/min", "100/min"]);
+    assert_eq!(page.evaluate(texts).await, expected);
+    assert_no_errors(&mut page, &server, &[]).await;
+}

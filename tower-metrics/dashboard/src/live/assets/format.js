@@ -6,8 +6,9 @@ const DASH = "–";
 function digits(value) {
   const size = Math.abs(value);
   if (size === 0) return "0";
-  if (size >= 100) return value.toFixed(0);
-  if (size >= 10) return value.toFixed(1);
+  // The limits are the smallest values that would round up to four digits.
+  if (size >= 99.95) return value.toFixed(0);
+  if (size >= 9.995) return value.toFixed(1);
   if (size >= 1) return value.toFixed(2);
   if (size >= 0.001) return value.toPrecision(2);
   return value.toExponential(0);
