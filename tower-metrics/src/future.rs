@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::Response;
 use http_body::Body;
@@ -36,6 +36,11 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        if this.guard.is_empty() {
+            let response = ready!(this.inner.poll(cx))?;
+            let response = response.map(|body| ResponseBody::new(RequestGuard::empty(), body));
+            return Poll::Ready(Ok(response));
+        }
         let running = Running(this.guard);
         // The response is inspected where it is, because every move copies all of it.
         let polled = this.inner.poll(cx);
@@ -45,10 +50,21 @@ where
                 return Poll::Pending;
             }
             Poll::Ready(Ok(response)) => running.0.respond(response),
-            Poll::Ready(Err(error)) => running.0.fail(|| this.classify.classify(error)),
+            Poll::Ready(Err(error)) => {
+                let error_type = this.classify.classify(error);
+                running.0.fail(error_type);
+            }
         }
         let guard = running.into_guard();
-        polled.map_ok(|response| response.map(|body| ResponseBody::new(guard, body)))
+        match polled {
+            Poll::Ready(Ok(response)) => {
+                let (head, body) = response.into_parts();
+                let body = ResponseBody::new(guard, body);
+                Poll::Ready(Ok(Response::from_parts(head, body)))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
     }
 }
 

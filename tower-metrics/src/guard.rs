@@ -143,14 +143,9 @@ impl<R: Recorder> RequestGuard<R> {
         }
     }
 
-    /// Ends a request for which the inner service returned an error. `classify` runs while the
-    /// guard has the request, so that its panic is recorded.
+    /// Ends a request for which the inner service returned an error.
     #[cold]
-    pub(crate) fn fail(&mut self, classify: impl FnOnce() -> ErrorType) {
-        if self.is_empty() {
-            return;
-        }
-        let error_type = classify();
+    pub(crate) fn fail(&mut self, error_type: ErrorType) {
         if let Some(mut state) = self.0.take() {
             state.end_without_response(Outcome::ServiceError, error_type);
             recycle(state);
