@@ -60,12 +60,12 @@
 //!
 //! | added to a bare tower service | ns | allocations |
 //! |---|---|---|
-//! | this layer | 71 | 0 |
-//! | a hand-written layer on `HistogramVec` | 218 | 0 |
-//! | tower-otel 0.12 | 655 | 3 |
-//! | axum-otel-metrics 0.14 | 735 | 2 |
-//! | axum-prometheus 0.10 | 1,024 | 34 |
-//! | opentelemetry-instrumentation-tower 0.19 | 1,434 | 14 |
+//! | this layer | 72 | 0 |
+//! | a hand-written layer on `HistogramVec` | 220 | 0 |
+//! | tower-otel 0.12 | 706 | 3 |
+//! | axum-otel-metrics 0.14 | 742 | 2 |
+//! | axum-prometheus 0.10 | 1,053 | 34 |
+//! | opentelemetry-instrumentation-tower 0.19 | 1,508 | 14 |
 //!
 //! In an axum router, there is one allocation, for the wrapped body. A series takes
 //! about 830 bytes, and a scrape of 15,000 series takes 15 ms. See
