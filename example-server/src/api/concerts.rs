@@ -1,7 +1,5 @@
 //! Handlers of `/concerts`.
 
-use std::str::FromStr;
-
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, Query, State};
@@ -12,6 +10,7 @@ use ticket_core::{Concert, Cursor, MAX_PAGE, NewConcert, Page, Tickets};
 use utoipa::IntoParams;
 
 use super::openapi::responses::{Failures, Forbidden, Invalid, NotFound, NotJson, Unauthorized};
+use super::parameter::{parse, path_id};
 use crate::body::JsonBody;
 use crate::guard::Authorized;
 use crate::problem::Problem;
@@ -162,34 +161,4 @@ pub(super) async fn read(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Concert>, Problem> {
     Ok(Json(tickets.concert(path_id("concert_id", id)?).await?))
-}
-
-/// Parses the ID in a path. `name` is the name of the path parameter.
-pub(super) fn path_id<T>(name: &str, id: Result<Path<String>, PathRejection>) -> Result<T, Problem>
-where
-    T: FromStr<Err = ticket_core::Error>,
-{
-    parse(name, &path_text(name, id)?)
-}
-
-/// Returns the text of a path parameter.
-pub(super) fn path_text(
-    name: &str,
-    text: Result<Path<String>, PathRejection>,
-) -> Result<String, Problem> {
-    match text {
-        Ok(Path(text)) => Ok(text),
-        Err(_) => Err(Problem::malformed_field(
-            name,
-            "expected percent-encoded UTF-8",
-        )),
-    }
-}
-
-/// Parses a parameter of the path or the query. One that cannot be parsed is malformed, not invalid.
-fn parse<T: FromStr<Err = ticket_core::Error>>(name: &str, text: &str) -> Result<T, Problem> {
-    text.parse().map_err(|error| match error {
-        ticket_core::Error::Invalid { problem, .. } => Problem::malformed_field(name, problem),
-        other => other.into(),
-    })
 }

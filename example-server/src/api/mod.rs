@@ -5,6 +5,7 @@ mod docs;
 mod layers;
 mod log;
 mod openapi;
+mod parameter;
 mod purchases;
 
 use axum::Router;

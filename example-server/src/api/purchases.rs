@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use ticket_core::{IdempotencyKey, NewPurchase, Purchase, Tickets};
 use utoipa::IntoParams;
 
-use super::concerts::path_id;
 use super::openapi::responses::{Conflict, Failures, Invalid, NotFound, NotJson, PaymentDeclined};
+use super::parameter::path_id;
 use crate::body::JsonBody;
 use crate::problem::Problem;
 

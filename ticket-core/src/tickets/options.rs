@@ -16,9 +16,9 @@ pub struct Options {
     /// Maximum number of connections to PostgreSQL, or of reading connections to SQLite. Defaults
     /// to 16. Each of the latter caches up to 256 KiB of pages.
     pub connections: u32,
-    /// Whether to lock a SQLite file, so that no other process can open it with this option until this
-    /// one has closed it or has ended, even if killed. The lock is on an empty file with the suffix
-    /// `-lock` next to the database, which remains. Without effect on PostgreSQL. Defaults to `false`.
+    /// Locks a SQLite file: no other process can open it with this option until this one has closed it
+    /// or has ended, even if killed. The lock is on an empty file next to the database, with the suffix
+    /// `-lock`, which is not deleted. Has no effect on PostgreSQL. Defaults to `false`.
     pub exclusive: bool,
     /// Maximum number of pending writes; more are rejected with [`Error::Overloaded`]. Each takes up
     /// to about 4 kB. Defaults to 4096.

@@ -10,8 +10,8 @@ use axum::response::{Html, IntoResponse, Response};
 use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 
-use super::concerts::path_text;
 use super::openapi::responses::{Failures, NotFound};
+use super::parameter::path_text;
 use crate::problem::{self, Problem};
 use crate::security;
 

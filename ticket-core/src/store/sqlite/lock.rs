@@ -41,8 +41,8 @@ impl FileLock {
         }
     }
 
-    /// Releases the lock. The file remains: a server that starts meanwhile may have opened it, and
-    /// another one would lock a new file.
+    /// Releases the lock. Does not delete the file: a server that starts now may have opened it, and the
+    /// next one would lock a new file.
     pub(super) fn release(&self) {
         if let Err(error) = self.0.unlock() {
             tracing::warn!(%error, "the SQLite file was not unlocked");

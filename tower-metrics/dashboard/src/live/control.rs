@@ -131,7 +131,7 @@ impl Control {
     /// Sets a function that returns more about the active value, such as its
     /// progress, or `None`. Defaults to none.
     ///
-    /// The page shows the text next to the choices. Charts of an
+    /// The page shows the text below the choices. Charts of an
     /// [annotated](Self::annotated) control mark the changes of the text, too.
     ///
     /// `detail` receives the active value. Like the other functions, it must not

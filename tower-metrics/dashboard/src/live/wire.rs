@@ -26,7 +26,7 @@ pub(super) struct Now<'a> {
     pub(super) checks: &'a [CheckStatus],
     /// The value of each control, `null` if it is unknown.
     pub(super) controls: &'a BTreeMap<String, Option<String>>,
-    /// What else is known about the value of a control.
+    /// The details of the controls that have one.
     pub(super) control_details: &'a BTreeMap<String, String>,
     pub(super) marks: &'a [MarkStatus],
     pub(super) problems: &'a [Problem],
